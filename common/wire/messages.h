@@ -43,7 +43,7 @@ enum {
     F(BIN, seal_key, OPT, 32, "public key of the default pool, if a worker announced one")                   \
     F(STR, build, OPT, AB_NAME_MAX, "program and version, for logs")
 
-#define AB_ERROR_FIELDS(F)                                                                                   \
+#define AB_FAILURE_FIELDS(F)                                                                                   \
     F(UINT, rid, OPT, 0, "the request this answers; absent if it could not be read")                         \
     F(STR, code, REQ, 32, "see the error table")                                                             \
     F(STR, text, REQ, AB_ERROR_TEXT_MAX, "what is wrong, where, and what to do")                             \
@@ -186,8 +186,8 @@ enum {
 #define AB_COMMANDS(X)                                                                                       \
     X(HELLO, 1, hello, "any → broker, storage", "", "first message on a connection; again after each reconnect") \
     X(WELCOME, 2, welcome, "broker, storage → any", "", "accepted; the limits in force")                     \
-    X(REJECT, 3, error, "broker, storage → any", "", "refused; the connection is of no use")                 \
-    X(ERROR, 4, error, "any → any", "", "a request failed, or a message could not be understood")            \
+    X(REJECT, 3, failure, "broker, storage → any", "", "refused; the connection is of no use")                 \
+    X(ERROR, 4, failure, "any → any", "", "a request failed, or a message could not be understood")            \
     X(PING, 5, ping, "any → any", "", "asks for PONG")                                                       \
     X(PONG, 6, ping, "any → any", "", "alive")                                                               \
     X(SUBMIT, 10, submit, "client → broker", "the input: {content, …}, see input", "a new job")              \
@@ -319,7 +319,7 @@ enum ab_event_kind {
 #define AB_SCHEMAS(S)                                                                                        \
     S(hello, AB_HELLO_FIELDS)                                                                                \
     S(welcome, AB_WELCOME_FIELDS)                                                                            \
-    S(error, AB_ERROR_FIELDS)                                                                                \
+    S(failure, AB_FAILURE_FIELDS)                                                                                \
     S(ping, AB_PING_FIELDS)                                                                                  \
     S(submit, AB_SUBMIT_FIELDS)                                                                              \
     S(accepted, AB_ACCEPTED_FIELDS)                                                                          \

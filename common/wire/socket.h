@@ -1,0 +1,62 @@
+/* ZeroMQ sockets as the project uses them: options that avoid libzmq's traps, and whole messages of the
+ * protocol in and out, never blocking. One context per process: czmq's. One thread owns a socket.
+ */
+#ifndef AB_COMMON_WIRE_SOCKET_H
+#define AB_COMMON_WIRE_SOCKET_H
+
+#include <zmq.h>
+
+#include "common/wire/messages.h"
+
+/* The process's context (czmq's); made on first use, never before a fork. */
+void *ab_zmq_context(void);
+
+/* Routing id that libzmq gave a peer of a ROUTER; names a connection, never an identity. */
+enum { AB_ROUTE_MAX = 16 };
+struct ab_route {
+    uint8_t n, b[AB_ROUTE_MAX];
+};
+static inline bool ab_route_eq(const struct ab_route *a, const struct ab_route *b)
+{
+    return a->n == b->n && !memcmp(a->b, b->b, a->n);
+}
+
+/* A bound ROUTER (mandatory, no hand-over). An ipc path must lie in a directory that only this user may enter;
+ * a tcp address must be loopback. A stale ipc socket file is replaced, a live one is AB_EUSAGE. */
+void *ab_router_create(const char *endpoint, uint64_t body_bytes_max, struct ab_error *err);
+/* A connecting DEALER that does not queue to a peer that is not there. */
+void *ab_dealer_create(const char *endpoint, uint64_t body_bytes_max, struct ab_error *err);
+void ab_socket_destroy(void *socket); /* NULL is allowed; sends what is queued for at most 1 s */
+int ab_socket_fd(void *socket); /* the edge-triggered ZMQ_FD, for foreign event loops */
+/* The endpoint really bound (tcp with port 0 …). */
+char *ab_socket_endpoint(void *socket); /* caller frees */
+
+/* One received message. The views are valid until ab_message_close or the next receive into it. */
+struct ab_message {
+    struct ab_route route; /* n = 0 on a DEALER */
+    uint8_t version;       /* of the frame */
+    uint8_t command;       /* may be unknown */
+    struct ab_view header, body;
+    zmq_msg_t parts[4];
+    int parts_n;
+};
+/* 1: a message of the right shape is in *m. 0: nothing there. AB_EINVALID: a message that is no envelope was
+ * taken from the socket and dropped; m->route says whose (answer it with ERROR). Other negative: socket error. */
+int ab_message_receive(void *socket, struct ab_message *m, struct ab_error *err);
+void ab_message_close(struct ab_message *m);
+/* Decodes the header by the command's schema. */
+int ab_message_header(const struct ab_message *m, void *header, struct ab_error *err);
+
+/* Sends [route] command header body. `message` is the struct of the command's schema. Returns 0;
+ * AB_ENOTFOUND: that peer is gone; AB_EBUSY: its pipe is full (nothing was sent);
+ * AB_EUNAVAILABLE: no connection (DEALER). route NULL on a DEALER. */
+int ab_send(void *socket, const struct ab_route *route, enum ab_command command, const void *message,
+            struct ab_view body);
+/* Sends an ERROR (or REJECT) made from err. */
+int ab_send_error(void *socket, const struct ab_route *route, enum ab_command command, uint64_t rid,
+                  struct ab_id job, const struct ab_error *err);
+/* err from a received ERROR or REJECT, and back. */
+void ab_error_from(const struct ab_failure *failure, struct ab_error *err);
+void ab_error_to(const struct ab_error *err, struct ab_failure *failure); /* views into err */
+
+#endif
