@@ -24,6 +24,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -c
 .DELETE_ON_ERROR:
 .SUFFIXES:
+.SECONDARY:
 MAKEFLAGS += --no-builtin-rules
 Q := $(if $(V),,@)
 say = @$(if $(V),:,printf '  %-5s %s\n' '$(1)' '$(2)')

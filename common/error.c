@@ -20,7 +20,8 @@ static bool known(int code)
     return code > AB_E_BASE && code < AB_E_END;
 }
 
-static int fill(struct ab_error *err, int code, const char *path, const char *format, va_list args)
+__attribute__((format(printf, 4, 0))) static int fill(struct ab_error *err, int code, const char *path,
+                                                      const char *format, va_list args)
 {
     if (!err)
         return code;
