@@ -54,7 +54,7 @@ PACKAGES := libzmq libczmq sqlite3 $(MSGPACK) libcurl jansson yaml-0.1 libsodium
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS   := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null)
 CMOCKA_LIBS  := $(shell $(PKG_CONFIG) --libs cmocka 2>/dev/null || echo -lcmocka)
-HIREDIS_LIBS := $(shell $(PKG_CONFIG) --libs hiredis 2>/dev/null || echo -lhiredis)
+HIREDIS_LIBS := $(shell $(PKG_CONFIG) --libs hiredis 2>/dev/null)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wvla \
             -Wformat=2 $(if $(WERROR),-Werror)
@@ -109,7 +109,9 @@ build: $(PROGRAMS) $(LIBCLIENT) $(B)/compile_commands.json
 tests: $(UNIT_BINS)
 benches: $(BENCH_BINS)
 fuzzers: $(FUZZ_BINS)
-.PHONY: benches fuzzers
+# Every source there is, also what no program uses yet; what needs hiredis only where that is.
+objects: $(call objects,$(filter-out $(if $(HIREDIS_LIBS),,tests/bench/bench_redis.c),$(EVERY)))
+.PHONY: benches fuzzers objects
 
 $(O)/bin/autobots-broker:  $(O)/obj/broker/main.o $(O)/lib/libbroker.a $(LIBCOMMON)
 $(O)/bin/autobots-storage: $(O)/obj/storage/main.o $(O)/lib/libstorage.a $(LIBCOMMON)

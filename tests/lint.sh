@@ -96,7 +96,7 @@ lint_cppcheck() {
 }
 
 werror() { # COMPILER
-    "$MAKE" --no-print-directory -j2 B="$B/lint/$1" MODE=debug CC="$1" WERROR=1 build tests >"$B/lint/$1.log" 2>&1 && return
+    "$MAKE" --no-print-directory -j2 B="$B/lint/$1" MODE=debug CC="$1" WERROR=1 build tests objects >"$B/lint/$1.log" 2>&1 && return
     grep -E -A3 'error:|undefined reference|\*\*\*' "$B/lint/$1.log" || tail -n 20 "$B/lint/$1.log"
     return 1
 }
