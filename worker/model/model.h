@@ -28,12 +28,12 @@ struct model_client;
 struct model_call;
 
 enum {
-    MODEL_ENDPOINTS_MAX = 16,                   /* rows of a config_list */
-    MODEL_TIMEOUT_MS_DEFAULT = 600 * 1000,      /* one attempt, from its start to its last byte */
+    MODEL_ENDPOINTS_MAX = 16,              /* rows of a config_list */
+    MODEL_TIMEOUT_MS_DEFAULT = 600 * 1000, /* one attempt, from its start to its last byte */
     MODEL_CONNECT_TIMEOUT_MS = 10 * 1000,
-    MODEL_RETRIES_DEFAULT = 2,                  /* per endpoint, as the official SDKs do */
-    MODEL_RETRY_AFTER_MS_MAX = 60 * 1000,       /* a longer wait demanded by a server goes to the next endpoint */
-    MODEL_REPLY_BYTES_MAX = 16 * 1024 * 1024,   /* content, reasoning and arguments of one reply */
+    MODEL_RETRIES_DEFAULT = 2,                /* per endpoint, as the official SDKs do */
+    MODEL_RETRY_AFTER_MS_MAX = 60 * 1000,     /* a longer wait demanded by a server goes to the next endpoint */
+    MODEL_REPLY_BYTES_MAX = 16 * 1024 * 1024, /* content, reasoning and arguments of one reply */
     MODEL_REQUEST_BYTES_MAX = 64 * 1024 * 1024, /* serialised body */
     MODEL_CONNECTING_MAX = 32,                  /* calls at once between start and "connected"; others queue */
 };
@@ -45,22 +45,22 @@ struct model_host {
     int64_t (*unix_ms)(void *user); /* wall clock, only for a Retry-After that is a date */
     /* One line for the log, already scrubbed; NULL = silent. severity: 'd' debug, 'i' info, 'w' warning. */
     void (*log)(void *user, char severity, const char *text);
-    const struct secrets *secrets;  /* NULL = no keys: only endpoints with a key of their own work */
-    bool strict;                    /* only base URLs listed in `secrets` may be called */
-    bool offline;                   /* every endpoint is served by `script`; no network at all */
-    int retries_max;                /* per endpoint; negative = MODEL_RETRIES_DEFAULT */
-    uint64_t seed;                  /* of the jitter */
-    const char *user_agent;         /* NULL = "autobots" */
+    const struct secrets *secrets; /* NULL = no keys: only endpoints with a key of their own work */
+    bool strict;                   /* only base URLs listed in `secrets` may be called */
+    bool offline;                  /* every endpoint is served by `script`; no network at all */
+    int retries_max;               /* per endpoint; negative = MODEL_RETRIES_DEFAULT */
+    uint64_t seed;                 /* of the jitter */
+    const char *user_agent;        /* NULL = "autobots" */
 };
 
 /* One row of an agent's config_list. */
 struct model_endpoint {
-    const char *provider;    /* "openai", "script"; NULL = "openai" */
-    const char *model;       /* the model's name, required for openai */
-    const char *base_url;    /* NULL = the worker's row for this model's name, else OPENAI_BASE_URL, else api.openai.com */
-    const char *api_type;    /* NULL or "openai": Bearer; "azure": header api-key */
+    const char *api_type;    /* NULL or "openai": Bearer; "azure": header api-key; "script": no network */
+    const char *model;       /* the model's name */
+    const char *base_url;    /* NULL = the worker's row for this model's name, else its default */
     const char *api_version; /* azure: query parameter api-version; NULL = none */
     struct ab_view api_key;  /* a key that came with the request, in clear; absent = look it up */
+    json_t *script;          /* SCRIPT of common/workflow/workflow.h, for api_type script; NULL = echo */
 };
 
 /* All pointers are borrowed for the time of model_call_start() only, except the json_t, of which the client takes
@@ -68,16 +68,15 @@ struct model_endpoint {
 struct model_request {
     const struct model_endpoint *endpoints; /* tried in order */
     size_t endpoint_count;                  /* 1…MODEL_ENDPOINTS_MAX; 0 = AB_ENOMODEL */
-    const char *agent;                      /* name, for the scenario and for messages */
+    const char *agent;                      /* name, for messages */
     json_t *messages;                       /* array in OpenAI's shape, required */
     json_t *tools;                          /* array or NULL */
     json_t *tool_choice;                    /* string, object or NULL */
     json_t *extra_body;                     /* object merged into the body last, or NULL */
-    json_t *script;                         /* the workflow's scenario or NULL (see script.c) */
-    uint64_t call_index;                    /* which of this agent's calls this is, from 0: picks the scripted reply */
-    double temperature;                     /* NAN = not sent */
-    int max_tokens;                         /* 0 = not sent */
-    int timeout_ms;                         /* per attempt; 0 = MODEL_TIMEOUT_MS_DEFAULT */
+    uint64_t call_index; /* which of this agent's calls this is, from 0: picks the scripted reply */
+    double temperature;  /* NAN = not sent */
+    int max_tokens;      /* 0 = not sent */
+    int timeout_ms;      /* per attempt; 0 = MODEL_TIMEOUT_MS_DEFAULT */
     bool stream;
     const char *idempotency_key; /* sent as Idempotency-Key; the same for each attempt; NULL = none */
 };
@@ -91,24 +90,25 @@ struct model_usage {
 };
 
 struct model_reply {
-    char *content;       /* UTF-8; "" if there is none */
-    char *reasoning;     /* NULL if there is none */
-    char *refusal;       /* NULL if there is none */
-    json_t *tool_calls;  /* array in OpenAI's shape, unknown fields kept, each with an id; NULL if there are none */
+    char *content;   /* UTF-8; "" if there is none */
+    char *reasoning; /* NULL if there is none */
+    char *refusal;   /* NULL if there is none */
+    json_t
+        *tool_calls; /* array in OpenAI's shape, unknown fields kept, each with an id; NULL if there are none */
     char *finish_reason; /* stop, length, tool_calls, content_filter or the server's own word */
     char *model;         /* as the server names it, else as requested */
     char *request_id;    /* x-request-id, else the reply's id; NULL if unknown */
     struct model_usage usage;
-    size_t endpoint;      /* index of the endpoint that answered */
-    unsigned attempts;    /* attempts made in all, 1 = the first one worked */
-    int64_t latency_ms;   /* start of the call to the end of the reply, waiting included */
-    int64_t first_ms;     /* start of the successful attempt to its first text; -1 if there was none */
-    bool offline;         /* made by `script` */
+    size_t endpoint;    /* index of the endpoint that answered */
+    unsigned attempts;  /* attempts made in all, 1 = the first one worked */
+    int64_t latency_ms; /* start of the call to the end of the reply, waiting included */
+    int64_t first_ms;   /* start of the successful attempt to its first text; -1 if there was none */
+    bool offline;       /* made by `script` */
 };
 void model_reply_finish(struct model_reply *reply);
 
 enum model_failure_kind {
-    MODEL_FAILED_CONFIG,  /* no endpoint, no key, URL not allowed: nothing was sent (AB_ENOMODEL, AB_EDENIED, …) */
+    MODEL_FAILED_CONFIG, /* no endpoint, no key, URL not allowed: nothing was sent (AB_ENOMODEL, AB_EDENIED, …) */
     MODEL_FAILED_CONNECT, /* no connection, TLS, or it broke before or during the reply */
     MODEL_FAILED_TIMEOUT,
     MODEL_FAILED_STATUS,  /* an HTTP status or an error in the stream */
