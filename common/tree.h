@@ -24,6 +24,8 @@ enum { AB_TREE_DEPTH_MAX = 64, AB_TREE_BYTES_MAX = 64 << 20 };
 struct ab_places;
 struct ab_places *ab_places_create(void);
 void ab_places_destroy(struct ab_places *places); /* NULL is allowed */
+/* Notes one place; a path noted twice keeps the first. */
+void ab_places_add(struct ab_places *places, const char *path, size_t line, size_t column);
 /* Line and column, from 1, of `path` or, if it is not in the document (a missing key), of its nearest parent that is.
  * False if not even the root is known. */
 bool ab_places_find(const struct ab_places *places, const char *path, size_t *line, size_t *column);

@@ -179,7 +179,7 @@ struct ab_secret_list {
 };
 /* Replaces each `"api_key": "text"`, wherever it stands, by {"$secret": index}, so that a workflow has the same hash
  * whatever its key; an empty or null one is removed. The order is that of the sorted keys: it does not depend on how the
- * document was written. Equal keys for equal base URLs share an index. Works in place, before ab_workflow_parse().
+ * document was written. Works in place, before ab_workflow_parse().
  * AB_ETOOLARGE over AB_WORKFLOW_SECRETS_MAX; AB_EINVALID if the document already has references. */
 int ab_workflow_extract_secrets(json_t *flow_config, struct ab_secret_list *out, struct ab_error *err);
 void ab_secret_list_finish(struct ab_secret_list *list);
