@@ -31,9 +31,8 @@ enum {
     MODEL_ENDPOINTS_MAX = 16,              /* rows of a config_list */
     MODEL_TIMEOUT_MS_DEFAULT = 600 * 1000, /* one attempt, from its start to its last byte */
     MODEL_CONNECT_TIMEOUT_MS = 10 * 1000,
-    MODEL_RETRIES_DEFAULT = 2,                /* per endpoint, as the official SDKs do */
-    MODEL_RETRY_AFTER_MS_MAX = 60 * 1000,     /* a longer wait demanded by a server goes to the next endpoint */
-    MODEL_REPLY_BYTES_MAX = 16 * 1024 * 1024, /* content, reasoning and arguments of one reply */
+    MODEL_RETRIES_DEFAULT = 2,                  /* per endpoint, as the official SDKs do */
+    MODEL_REPLY_BYTES_MAX = 16 * 1024 * 1024,   /* content, reasoning and arguments of one reply */
     MODEL_REQUEST_BYTES_MAX = 64 * 1024 * 1024, /* serialised body */
     MODEL_CONNECTING_MAX = 32,                  /* calls at once between start and "connected"; others queue */
 };
