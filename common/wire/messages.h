@@ -22,165 +22,165 @@ enum {
 };
 
 /* ---- greeting ---- */
-#define AB_HELLO_FIELDS(F)                                                                                   \
-    F(STR, role, REQ, 16, "client, worker or broker")                                                        \
-    F(UINT, vmin, REQ, 255, "lowest protocol version spoken")                                                \
-    F(UINT, vmax, REQ, 255, "highest protocol version spoken")                                               \
-    F(STR, build, OPT, AB_NAME_MAX, "program and version, for logs")                                         \
-    F(STR, name, OPT, AB_NAME_MAX, "name for people: a worker's host and process id")                        \
-    F(STR, pool, OPT, AB_NAME_MAX, "worker: the pool it serves (default: default)")                          \
-    F(UINT, slots, OPT, 100000, "worker: the most jobs it runs at once")                                     \
-    F(BIN, seal_key, OPT, 32, "worker: public key of its pool, to which request keys are sealed")
+#define AB_HELLO_FIELDS(F, o)                                                                                   \
+    F(o, STR, role, REQ, 16, "client, worker or broker")                                                        \
+    F(o, UINT, vmin, REQ, 255, "lowest protocol version spoken")                                                \
+    F(o, UINT, vmax, REQ, 255, "highest protocol version spoken")                                               \
+    F(o, STR, build, OPT, AB_NAME_MAX, "program and version, for logs")                                         \
+    F(o, STR, name, OPT, AB_NAME_MAX, "name for people: a worker's host and process id")                        \
+    F(o, STR, pool, OPT, AB_NAME_MAX, "worker: the pool it serves (default: default)")                          \
+    F(o, UINT, slots, OPT, 100000, "worker: the most jobs it runs at once")                                     \
+    F(o, BIN, seal_key, OPT, 32, "worker: public key of its pool, to which request keys are sealed")
 
-#define AB_WELCOME_FIELDS(F)                                                                                 \
-    F(UINT, version, REQ, 255, "the version to speak")                                                       \
-    F(UINT, session, REQ, 0, "this connection's session, for logs")                                          \
-    F(UINT, epoch, REQ, 0, "the broker's epoch; grows by one at each start")                                 \
-    F(UINT, heartbeat_ms, REQ, 0, "send something at least this often; silence for 3 of them = gone")        \
-    F(UINT, lease_ms, OPT, 0, "how long a job stays with a silent worker")                                   \
-    F(UINT, body_bytes_max, REQ, 0, "greatest body accepted")                                                \
-    F(STR, storage, OPT, 256, "the storage service's endpoint, for queries")                                 \
-    F(BIN, seal_key, OPT, 32, "public key of the default pool, if a worker announced one")                   \
-    F(STR, build, OPT, AB_NAME_MAX, "program and version, for logs")
+#define AB_WELCOME_FIELDS(F, o)                                                                                 \
+    F(o, UINT, version, REQ, 255, "the version to speak")                                                       \
+    F(o, UINT, session, REQ, 0, "this connection's session, for logs")                                          \
+    F(o, UINT, epoch, REQ, 0, "the broker's epoch; grows by one at each start")                                 \
+    F(o, UINT, heartbeat_ms, REQ, 0, "send something at least this often; silence for 3 of them = gone")        \
+    F(o, UINT, lease_ms, OPT, 0, "how long a job stays with a silent worker")                                   \
+    F(o, UINT, body_bytes_max, REQ, 0, "greatest body accepted")                                                \
+    F(o, STR, storage, OPT, 256, "the storage service's endpoint, for queries")                                 \
+    F(o, BIN, seal_key, OPT, 32, "public key of the default pool, if a worker announced one")                   \
+    F(o, STR, build, OPT, AB_NAME_MAX, "program and version, for logs")
 
-#define AB_FAILURE_FIELDS(F)                                                                                   \
-    F(UINT, rid, OPT, 0, "the request this answers; absent if it could not be read")                         \
-    F(STR, code, REQ, 32, "see the error table")                                                             \
-    F(STR, text, REQ, AB_ERROR_TEXT_MAX, "what is wrong, where, and what to do")                             \
-    F(STR, path, OPT, AB_ERROR_PATH_MAX, "field name or JSON path")                                          \
-    F(BOOL, retryable, OPT, 0, "the same request may succeed later")                                         \
-    F(UINT, retry_after_ms, OPT, 0, "when")                                                                  \
-    F(ID, job, OPT, 0, "the job it is about")                                                                \
-    F(ANY, faults, OPT, 1 << 20, "all faults of a document: array of {path, what, hint}")
+#define AB_FAILURE_FIELDS(F, o)                                                                                   \
+    F(o, UINT, rid, OPT, 0, "the request this answers; absent if it could not be read")                         \
+    F(o, STR, code, REQ, 32, "see the error table")                                                             \
+    F(o, STR, text, REQ, AB_ERROR_TEXT_MAX, "what is wrong, where, and what to do")                             \
+    F(o, STR, path, OPT, AB_ERROR_PATH_MAX, "field name or JSON path")                                          \
+    F(o, BOOL, retryable, OPT, 0, "the same request may succeed later")                                         \
+    F(o, UINT, retry_after_ms, OPT, 0, "when")                                                                  \
+    F(o, ID, job, OPT, 0, "the job it is about")                                                                \
+    F(o, ANY, faults, OPT, 1 << 20, "all faults of a document: array of {path, what, hint}")
 
-#define AB_PING_FIELDS(F) F(UINT, rid, OPT, 0, "repeated in PONG")
+#define AB_PING_FIELDS(F, o) F(o, UINT, rid, OPT, 0, "repeated in PONG")
 
 /* ---- clients ---- */
-#define AB_SUBMIT_FIELDS(F)                                                                                  \
-    F(UINT, rid, REQ, 0, "request id")                                                                       \
-    F(ID, job, REQ, 0, "UUIDv7 made by the client; the idempotency key")                                     \
-    F(STR, user, REQ, AB_USER_MAX, "who asks")                                                               \
-    F(BIN, hash, REQ, AB_HASH_BYTES, "BLAKE2b-256 of the workflow's text")                                   \
-    F(STR, workflow, OPT, AB_WORKFLOW_MAX, "the workflow's JSON text; needed when the service has not seen it") \
-    F(STR, session, OPT, AB_NAME_MAX, "the session to go on with; absent: a new one is made")                \
-    F(BOOL, no_session, OPT, 0, "a job that belongs to no session and leaves no messages")                   \
-    F(INT, priority, OPT, 0, "within the user's own jobs; higher first; default 0")                          \
-    F(UINT, not_before_ms, OPT, 0, "wall clock, ms since 1970: do not start earlier")                        \
-    F(UINT, deadline_ms, OPT, 0, "wall clock: if it has not ended by then it ends as expired")               \
-    F(STR, key, OPT, AB_NAME_MAX, "concurrency key, limited by the configuration")                           \
-    F(STR, pool, OPT, AB_NAME_MAX, "the worker pool (default: default)")                                     \
-    F(ANY, secrets, OPT, AB_SECRETS_MAX, "array of bin: sealed values, by the workflow's $secret numbers")   \
-    F(STR, watch, OPT, 8, "all or end: watch from the first event, as WATCH would")                          \
-    F(BOOL, deltas, OPT, 0, "with watch: also send DELTA")
+#define AB_SUBMIT_FIELDS(F, o)                                                                                  \
+    F(o, UINT, rid, REQ, 0, "request id")                                                                       \
+    F(o, ID, job, REQ, 0, "UUIDv7 made by the client; the idempotency key")                                     \
+    F(o, STR, user, REQ, AB_USER_MAX, "who asks")                                                               \
+    F(o, BIN, hash, REQ, AB_HASH_BYTES, "BLAKE2b-256 of the workflow's text")                                   \
+    F(o, STR, workflow, OPT, AB_WORKFLOW_MAX, "the workflow's JSON text; needed when the service has not seen it") \
+    F(o, STR, session, OPT, AB_NAME_MAX, "the session to go on with; absent: a new one is made")                \
+    F(o, BOOL, no_session, OPT, 0, "a job that belongs to no session and leaves no messages")                   \
+    F(o, INT, priority, OPT, 0, "within the user's own jobs; higher first; default 0")                          \
+    F(o, UINT, not_before_ms, OPT, 0, "wall clock, ms since 1970: do not start earlier")                        \
+    F(o, UINT, deadline_ms, OPT, 0, "wall clock: if it has not ended by then it ends as expired")               \
+    F(o, STR, key, OPT, AB_NAME_MAX, "concurrency key, limited by the configuration")                           \
+    F(o, STR, pool, OPT, AB_NAME_MAX, "the worker pool (default: default)")                                     \
+    F(o, ANY, secrets, OPT, AB_SECRETS_MAX, "array of bin: sealed values, by the workflow's $secret numbers")   \
+    F(o, STR, watch, OPT, 8, "all or end: watch from the first event, as WATCH would")                          \
+    F(o, BOOL, deltas, OPT, 0, "with watch: also send DELTA")
 
-#define AB_ACCEPTED_FIELDS(F)                                                                                \
-    F(UINT, rid, REQ, 0, "of SUBMIT")                                                                        \
-    F(ID, job, REQ, 0, "")                                                                                   \
-    F(UINT, n, REQ, 0, "commit number: the order in which jobs were accepted")                               \
-    F(STR, session, OPT, AB_NAME_MAX, "the job's session")                                                   \
-    F(BOOL, created, OPT, 0, "false: the same job had been accepted before")                                 \
-    F(STR, state, OPT, 16, "its end state, if it had ended already")
+#define AB_ACCEPTED_FIELDS(F, o)                                                                                \
+    F(o, UINT, rid, REQ, 0, "of SUBMIT")                                                                        \
+    F(o, ID, job, REQ, 0, "")                                                                                   \
+    F(o, UINT, n, REQ, 0, "commit number: the order in which jobs were accepted")                               \
+    F(o, STR, session, OPT, AB_NAME_MAX, "the job's session")                                                   \
+    F(o, BOOL, created, OPT, 0, "false: the same job had been accepted before")                                 \
+    F(o, STR, state, OPT, 16, "its end state, if it had ended already")
 
-#define AB_WATCH_FIELDS(F)                                                                                   \
-    F(UINT, rid, REQ, 0, "request id, repeated if this fails")                                               \
-    F(ID, job, REQ, 0, "")                                                                                   \
-    F(STR, user, REQ, AB_USER_MAX, "who asks")                                                               \
-    F(UINT, after, OPT, 0, "send events with a greater seq")                                                 \
-    F(STR, want, OPT, 8, "all (default) or end")                                                             \
-    F(BOOL, deltas, OPT, 0, "also send DELTA")
+#define AB_WATCH_FIELDS(F, o)                                                                                   \
+    F(o, UINT, rid, REQ, 0, "request id, repeated if this fails")                                               \
+    F(o, ID, job, REQ, 0, "")                                                                                   \
+    F(o, STR, user, REQ, AB_USER_MAX, "who asks")                                                               \
+    F(o, UINT, after, OPT, 0, "send events with a greater seq")                                                 \
+    F(o, STR, want, OPT, 8, "all (default) or end")                                                             \
+    F(o, BOOL, deltas, OPT, 0, "also send DELTA")
 
-#define AB_UNWATCH_FIELDS(F) F(ID, job, REQ, 0, "")
+#define AB_UNWATCH_FIELDS(F, o) F(o, ID, job, REQ, 0, "")
 
-#define AB_EVENT_FIELDS(F)                                                                                   \
-    F(ID, job, REQ, 0, "")                                                                                   \
-    F(UINT, seq, REQ, 0, "1, 2, 3 … without gap (with want=end: only the last)")                             \
-    F(STR, end, OPT, 16, "the end state, on the last event")
+#define AB_EVENT_FIELDS(F, o)                                                                                   \
+    F(o, ID, job, REQ, 0, "")                                                                                   \
+    F(o, UINT, seq, REQ, 0, "1, 2, 3 … without gap (with want=end: only the last)")                             \
+    F(o, STR, end, OPT, 16, "the end state, on the last event")
 
-#define AB_DELTA_FIELDS(F)                                                                                   \
-    F(ID, job, REQ, 0, "")                                                                                   \
-    F(UINT, token, OPT, 0, "from a worker: its lease")                                                       \
-    F(STR, step, REQ, AB_NAME_MAX, "the step whose text this is")                                            \
-    F(STR, agent, REQ, AB_NAME_MAX, "who speaks")                                                            \
-    F(UINT, attempt, REQ, 0, "a changed attempt starts the text again")                                      \
-    F(UINT, offset, REQ, 0, "bytes of this attempt's text before this piece")                                \
-    F(STR, text, REQ, AB_DELTA_MAX, "the piece")
+#define AB_DELTA_FIELDS(F, o)                                                                                   \
+    F(o, ID, job, REQ, 0, "")                                                                                   \
+    F(o, UINT, token, OPT, 0, "from a worker: its lease")                                                       \
+    F(o, STR, step, REQ, AB_NAME_MAX, "the step whose text this is")                                            \
+    F(o, STR, agent, REQ, AB_NAME_MAX, "who speaks")                                                            \
+    F(o, UINT, attempt, REQ, 0, "a changed attempt starts the text again")                                      \
+    F(o, UINT, offset, REQ, 0, "bytes of this attempt's text before this piece")                                \
+    F(o, STR, text, REQ, AB_DELTA_MAX, "the piece")
 
-#define AB_INBOX_FIELDS(F)                                                                                   \
-    F(UINT, rid, REQ, 0, "request id")                                                                       \
-    F(ID, job, REQ, 0, "")                                                                                   \
-    F(STR, user, REQ, AB_USER_MAX, "who asks")                                                               \
-    F(ID, id, REQ, 0, "made by the client; the same id again is the same row")                               \
-    F(STR, kind, REQ, 16, "cancel or input")                                                                 \
-    F(STR, ask, OPT, AB_NAME_MAX, "input: the question it answers; absent: the open one")                    \
-    F(STR, text, OPT, 1 << 20, "input: the answer; cancel: the reason")
+#define AB_INBOX_FIELDS(F, o)                                                                                   \
+    F(o, UINT, rid, REQ, 0, "request id")                                                                       \
+    F(o, ID, job, REQ, 0, "")                                                                                   \
+    F(o, STR, user, REQ, AB_USER_MAX, "who asks")                                                               \
+    F(o, ID, id, REQ, 0, "made by the client; the same id again is the same row")                               \
+    F(o, STR, kind, REQ, 16, "cancel or input")                                                                 \
+    F(o, STR, ask, OPT, AB_NAME_MAX, "input: the question it answers; absent: the open one")                    \
+    F(o, STR, text, OPT, 1 << 20, "input: the answer; cancel: the reason")
 
-#define AB_RECEIPT_FIELDS(F)                                                                                 \
-    F(UINT, rid, REQ, 0, "of INBOX")                                                                         \
-    F(ID, job, REQ, 0, "")                                                                                   \
-    F(UINT, k, REQ, 0, "the row's number in the job's inbox; it is on disk")
+#define AB_RECEIPT_FIELDS(F, o)                                                                                 \
+    F(o, UINT, rid, REQ, 0, "of INBOX")                                                                         \
+    F(o, ID, job, REQ, 0, "")                                                                                   \
+    F(o, UINT, k, REQ, 0, "the row's number in the job's inbox; it is on disk")
 
-#define AB_QUERY_FIELDS(F)                                                                                   \
-    F(UINT, rid, REQ, 0, "request id")                                                                       \
-    F(STR, op, REQ, 32, "an operation of the table below; body: its request map")
+#define AB_QUERY_FIELDS(F, o)                                                                                   \
+    F(o, UINT, rid, REQ, 0, "request id")                                                                       \
+    F(o, STR, op, REQ, 32, "an operation of the table below; body: its request map")
 
-#define AB_RESULT_FIELDS(F) F(UINT, rid, REQ, 0, "of QUERY; body: the operation's answer map")
+#define AB_RESULT_FIELDS(F, o) F(o, UINT, rid, REQ, 0, "of QUERY; body: the operation's answer map")
 
 /* ---- workers ---- */
-#define AB_CREDIT_FIELDS(F) F(UINT, credit, REQ, 100000, "jobs it may be sent from now on, absolute")
+#define AB_CREDIT_FIELDS(F, o) F(o, UINT, credit, REQ, 100000, "jobs it may be sent from now on, absolute")
 
-#define AB_JOB_FIELDS(F)                                                                                     \
-    F(ID, job, REQ, 0, "")                                                                                   \
-    F(UINT, n, REQ, 0, "commit number")                                                                      \
-    F(UINT, attempt, REQ, 0, "1, 2, …: dispatches of this job")                                              \
-    F(UINT, token, REQ, 0, "fencing token: epoch << 40 | counter")                                           \
-    F(UINT, seq, REQ, 0, "the last seq of the journal: the next event of this worker is seq + 1")            \
-    F(STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(STR, session, OPT, AB_NAME_MAX, "absent: none")                                                        \
-    F(BOOL, history, OPT, 0, "the session has earlier messages: ask storage for them")                       \
-    F(BIN, hash, REQ, AB_HASH_BYTES, "of the workflow; its text is asked of storage once")                   \
-    F(ANY, secrets, OPT, AB_SECRETS_MAX, "as submitted")                                                     \
-    F(UINT, deadline_ms, OPT, 0, "as submitted")                                                             \
-    F(BOOL, more, OPT, 0, "the journal goes on: read the rest from storage, up to seq")                      \
-    F(BOOL, watched, OPT, 0, "somebody wants DELTA")
+#define AB_JOB_FIELDS(F, o)                                                                                     \
+    F(o, ID, job, REQ, 0, "")                                                                                   \
+    F(o, UINT, n, REQ, 0, "commit number")                                                                      \
+    F(o, UINT, attempt, REQ, 0, "1, 2, …: dispatches of this job")                                              \
+    F(o, UINT, token, REQ, 0, "fencing token: epoch << 40 | counter")                                           \
+    F(o, UINT, seq, REQ, 0, "the last seq of the journal: the next event of this worker is seq + 1")            \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
+    F(o, STR, session, OPT, AB_NAME_MAX, "absent: none")                                                        \
+    F(o, BOOL, history, OPT, 0, "the session has earlier messages: ask storage for them")                       \
+    F(o, BIN, hash, REQ, AB_HASH_BYTES, "of the workflow; its text is asked of storage once")                   \
+    F(o, ANY, secrets, OPT, AB_SECRETS_MAX, "as submitted")                                                     \
+    F(o, UINT, deadline_ms, OPT, 0, "as submitted")                                                             \
+    F(o, BOOL, more, OPT, 0, "the journal goes on: read the rest from storage, up to seq")                      \
+    F(o, BOOL, watched, OPT, 0, "somebody wants DELTA")
 
-#define AB_JOB_BODY_FIELDS(F)                                                                                \
-    F(ANY, input, OPT, 0, "the body of SUBMIT; absent: ask storage (load)")                                  \
-    F(ANY, journal, OPT, 0, "array of events, from seq 1; absent on the first attempt")
+#define AB_JOB_BODY_FIELDS(F, o)                                                                                \
+    F(o, ANY, input, OPT, 0, "the body of SUBMIT; absent: ask storage (load)")                                  \
+    F(o, ANY, journal, OPT, 0, "array of events, from seq 1; absent on the first attempt")
 
-#define AB_EVENTS_FIELDS(F)                                                                                  \
-    F(ID, job, REQ, 0, "")                                                                                   \
-    F(UINT, token, REQ, 0, "")                                                                               \
-    F(UINT, seq, REQ, 0, "of the first event in the body")                                                   \
-    F(UINT, count, REQ, AB_EVENTS_MAX, "events in the body, an array")                                       \
-    F(STR, end, OPT, 16, "the last one ends the job: succeeded, failed or cancelled")                        \
-    F(STR, wait, OPT, 16, "the last one parks the job: person or timer; its slot is free")                   \
-    F(UINT, wake_at_ms, OPT, 0, "with wait or retry: wall clock at which it becomes ready")                  \
-    F(UINT, inbox_seen, OPT, 0, "with wait: refused (CONFLICT) if the inbox holds a later row")              \
-    F(BOOL, retry, OPT, 0, "the last one says why this attempt failed: run the job again later")
+#define AB_EVENTS_FIELDS(F, o)                                                                                  \
+    F(o, ID, job, REQ, 0, "")                                                                                   \
+    F(o, UINT, token, REQ, 0, "")                                                                               \
+    F(o, UINT, seq, REQ, 0, "of the first event in the body")                                                   \
+    F(o, UINT, count, REQ, AB_EVENTS_MAX, "events in the body, an array")                                       \
+    F(o, STR, end, OPT, 16, "the last one ends the job: succeeded, failed or cancelled")                        \
+    F(o, STR, wait, OPT, 16, "the last one parks the job: person or timer; its slot is free")                   \
+    F(o, UINT, wake_at_ms, OPT, 0, "with wait or retry: wall clock at which it becomes ready")                  \
+    F(o, UINT, inbox_seen, OPT, 0, "with wait: refused (CONFLICT) if the inbox holds a later row")              \
+    F(o, BOOL, retry, OPT, 0, "the last one says why this attempt failed: run the job again later")
 
-#define AB_LEASE_FIELDS(F)                                                                                   \
-    F(ID, job, REQ, 0, "")                                                                                   \
-    F(UINT, token, REQ, 0, "")                                                                               \
-    F(UINT, seq, OPT, 0, "the last seq on disk")
+#define AB_LEASE_FIELDS(F, o)                                                                                   \
+    F(o, ID, job, REQ, 0, "")                                                                                   \
+    F(o, UINT, token, REQ, 0, "")                                                                               \
+    F(o, UINT, seq, OPT, 0, "the last seq on disk")
 
-#define AB_NOTICE_FIELDS(F)                                                                                  \
-    F(ID, job, REQ, 0, "")                                                                                   \
-    F(UINT, token, REQ, 0, "")                                                                               \
-    F(UINT, k, REQ, 0, "its number; 0: not a row but a wish of the service (watched)")                       \
-    F(STR, kind, REQ, 16, "cancel, input, or watched: send DELTA from now on")                               \
-    F(STR, ask, OPT, AB_NAME_MAX, "")                                                                        \
-    F(STR, text, OPT, 1 << 20, "")
+#define AB_NOTICE_FIELDS(F, o)                                                                                  \
+    F(o, ID, job, REQ, 0, "")                                                                                   \
+    F(o, UINT, token, REQ, 0, "")                                                                               \
+    F(o, UINT, k, REQ, 0, "its number; 0: not a row but a wish of the service (watched)")                       \
+    F(o, STR, kind, REQ, 16, "cancel, input, or watched: send DELTA from now on")                               \
+    F(o, STR, ask, OPT, AB_NAME_MAX, "")                                                                        \
+    F(o, STR, text, OPT, 1 << 20, "")
 
-#define AB_HEARTBEAT_FIELDS(F) F(ANY, tokens, OPT, 1 << 20, "worker: array of uint, the leases it holds; only these are renewed")
+#define AB_HEARTBEAT_FIELDS(F, o) F(o, ANY, tokens, OPT, 1 << 20, "worker: array of uint, the leases it holds; only these are renewed")
 
-#define AB_DRAIN_FIELDS(F) F(STR, reason, OPT, 256, "to a worker: give back what runs, take no more; from one: send no more")
+#define AB_DRAIN_FIELDS(F, o) F(o, STR, reason, OPT, 256, "to a worker: give back what runs, take no more; from one: send no more")
 
 /* ---- broker and storage ---- */
-#define AB_BATCH_FIELDS(F)                                                                                   \
-    F(UINT, rid, REQ, 0, "grows by one; resent after a reconnect until answered")                            \
-    F(UINT, epoch, REQ, 0, "an older broker's batch is refused (STALE)")
+#define AB_BATCH_FIELDS(F, o)                                                                                   \
+    F(o, UINT, rid, REQ, 0, "grows by one; resent after a reconnect until answered")                            \
+    F(o, UINT, epoch, REQ, 0, "an older broker's batch is refused (STALE)")
 
-#define AB_RESULTS_FIELDS(F) F(UINT, rid, REQ, 0, "of BATCH; body: array of [code, answer map], one per operation in order")
+#define AB_RESULTS_FIELDS(F, o) F(o, UINT, rid, REQ, 0, "of BATCH; body: array of [code, answer map], one per operation in order")
 
 /* command, number, schema, who sends it to whom, body, meaning */
 #define AB_COMMANDS(X)                                                                                       \
@@ -221,81 +221,81 @@ enum ab_command {
 };
 
 /* ---- the input of a job (body of SUBMIT) ---- */
-#define AB_INPUT_FIELDS(F)                                                                                   \
-    F(ANY, content, REQ, 0, "the user's message: text, or an array of parts")                                \
-    F(STR, msg_id, OPT, AB_NAME_MAX, "its message id; absent: made")                                         \
-    F(ANY, metadata, OPT, 1 << 20, "kept with the message")
+#define AB_INPUT_FIELDS(F, o)                                                                                   \
+    F(o, ANY, content, REQ, 0, "the user's message: text, or an array of parts")                                \
+    F(o, STR, msg_id, OPT, AB_NAME_MAX, "its message id; absent: made")                                         \
+    F(o, ANY, metadata, OPT, 1 << 20, "kept with the message")
 
 /* ---- journal events: {"kind": …, fields} ---- */
-#define AB_STARTED_FIELDS(F)                                                                                 \
-    F(UINT, attempt, REQ, 0, "1, 2, …")                                                                      \
-    F(STR, worker, REQ, AB_NAME_MAX, "its name")                                                             \
-    F(UINT, at_ms, REQ, 0, "wall clock")
+#define AB_STARTED_FIELDS(F, o)                                                                                 \
+    F(o, UINT, attempt, REQ, 0, "1, 2, …")                                                                      \
+    F(o, STR, worker, REQ, AB_NAME_MAX, "its name")                                                             \
+    F(o, UINT, at_ms, REQ, 0, "wall clock")
 
-#define AB_BEGIN_FIELDS(F)                                                                                   \
-    F(UINT, engine, REQ, 0, "engine version that made this journal")                                         \
-    F(UINT, seed, REQ, 0, "of everything random in the run")                                                 \
-    F(ANY, history, OPT, 0, "earlier messages of the session: array of {id, role, content}")                 \
-    F(UINT, at_ms, REQ, 0, "wall clock")
+#define AB_BEGIN_FIELDS(F, o)                                                                                   \
+    F(o, UINT, engine, REQ, 0, "engine version that made this journal")                                         \
+    F(o, UINT, seed, REQ, 0, "of everything random in the run")                                                 \
+    F(o, ANY, history, OPT, 0, "earlier messages of the session: array of {id, role, content}")                 \
+    F(o, UINT, at_ms, REQ, 0, "wall clock")
 
-#define AB_TURN_FIELDS(F)                                                                                    \
-    F(STR, step, REQ, AB_NAME_MAX, "node path : that node's counter")                                        \
-    F(STR, agent, REQ, AB_NAME_MAX, "who speaks")                                                            \
-    F(STR, to, OPT, AB_NAME_MAX, "to whom")                                                                  \
-    F(ANY, content, REQ, 0, "text, or an array of parts")                                                    \
-    F(UINT, at_ms, REQ, 0, "wall clock")
+#define AB_TURN_FIELDS(F, o)                                                                                    \
+    F(o, STR, step, REQ, AB_NAME_MAX, "node path : that node's counter")                                        \
+    F(o, STR, agent, REQ, AB_NAME_MAX, "who speaks")                                                            \
+    F(o, STR, to, OPT, AB_NAME_MAX, "to whom")                                                                  \
+    F(o, ANY, content, REQ, 0, "text, or an array of parts")                                                    \
+    F(o, UINT, at_ms, REQ, 0, "wall clock")
 
-#define AB_MODEL_REPLY_FIELDS(F)                                                                             \
-    F(STR, step, REQ, AB_NAME_MAX, "node path : that node's counter")                                        \
-    F(STR, agent, REQ, AB_NAME_MAX, "who speaks")                                                            \
-    F(STR, to, OPT, AB_NAME_MAX, "to whom")                                                                  \
-    F(STR, provider, REQ, 32, "openai or script")                                                            \
-    F(STR, model, REQ, 256, "as the endpoint names it")                                                      \
-    F(STR, content, REQ, 0, "the reply's text; may be empty")                                                \
-    F(STR, reasoning, OPT, 0, "thoughts, if the model shows them")                                           \
-    F(ANY, tool_calls, OPT, 0, "as the model sent them")                                                     \
-    F(STR, finish_reason, REQ, 32, "stop, length, tool_calls or content_filter")                             \
-    F(UINT, prompt_tokens, OPT, 0, "")                                                                       \
-    F(UINT, completion_tokens, OPT, 0, "")                                                                   \
-    F(UINT, cached_tokens, OPT, 0, "a subset of the prompt's")                                               \
-    F(UINT, reasoning_tokens, OPT, 0, "a subset of the completion's")                                        \
-    F(BOOL, estimated, OPT, 0, "the endpoint reported no usage; these are estimates")                        \
-    F(BOOL, offline, OPT, 0, "made by the script provider, not by a model")                                  \
-    F(UINT, latency_ms, OPT, 0, "from sending the request to the end of the reply")                          \
-    F(UINT, tries, OPT, 0, "requests it took")                                                               \
-    F(STR, request_id, OPT, 256, "the endpoint's")                                                           \
-    F(UINT, at_ms, REQ, 0, "wall clock")
+#define AB_MODEL_REPLY_FIELDS(F, o)                                                                             \
+    F(o, STR, step, REQ, AB_NAME_MAX, "node path : that node's counter")                                        \
+    F(o, STR, agent, REQ, AB_NAME_MAX, "who speaks")                                                            \
+    F(o, STR, to, OPT, AB_NAME_MAX, "to whom")                                                                  \
+    F(o, STR, provider, REQ, 32, "openai or script")                                                            \
+    F(o, STR, model, REQ, 256, "as the endpoint names it")                                                      \
+    F(o, STR, content, REQ, 0, "the reply's text; may be empty")                                                \
+    F(o, STR, reasoning, OPT, 0, "thoughts, if the model shows them")                                           \
+    F(o, ANY, tool_calls, OPT, 0, "as the model sent them")                                                     \
+    F(o, STR, finish_reason, REQ, 32, "stop, length, tool_calls or content_filter")                             \
+    F(o, UINT, prompt_tokens, OPT, 0, "")                                                                       \
+    F(o, UINT, completion_tokens, OPT, 0, "")                                                                   \
+    F(o, UINT, cached_tokens, OPT, 0, "a subset of the prompt's")                                               \
+    F(o, UINT, reasoning_tokens, OPT, 0, "a subset of the completion's")                                        \
+    F(o, BOOL, estimated, OPT, 0, "the endpoint reported no usage; these are estimates")                        \
+    F(o, BOOL, offline, OPT, 0, "made by the script provider, not by a model")                                  \
+    F(o, UINT, latency_ms, OPT, 0, "from sending the request to the end of the reply")                          \
+    F(o, UINT, tries, OPT, 0, "requests it took")                                                               \
+    F(o, STR, request_id, OPT, 256, "the endpoint's")                                                           \
+    F(o, UINT, at_ms, REQ, 0, "wall clock")
 
-#define AB_ATTEMPT_FAILED_FIELDS(F)                                                                          \
-    F(UINT, attempt, REQ, 0, "")                                                                             \
-    F(STR, code, REQ, 32, "see the error table")                                                             \
-    F(STR, text, REQ, AB_ERROR_TEXT_MAX, "")                                                                 \
-    F(UINT, retry_at_ms, OPT, 0, "wall clock of the next attempt")                                           \
-    F(UINT, at_ms, REQ, 0, "wall clock")
+#define AB_ATTEMPT_FAILED_FIELDS(F, o)                                                                          \
+    F(o, UINT, attempt, REQ, 0, "")                                                                             \
+    F(o, STR, code, REQ, 32, "see the error table")                                                             \
+    F(o, STR, text, REQ, AB_ERROR_TEXT_MAX, "")                                                                 \
+    F(o, UINT, retry_at_ms, OPT, 0, "wall clock of the next attempt")                                           \
+    F(o, UINT, at_ms, REQ, 0, "wall clock")
 
-#define AB_WAITING_FIELDS(F)                                                                                 \
-    F(STR, reason, REQ, 16, "person or timer")                                                               \
-    F(STR, ask, OPT, AB_NAME_MAX, "the question's id")                                                       \
-    F(STR, agent, OPT, AB_NAME_MAX, "who asks")                                                              \
-    F(STR, prompt, OPT, 0, "the question")                                                                   \
-    F(UINT, until_ms, OPT, 0, "wall clock")                                                                  \
-    F(UINT, at_ms, REQ, 0, "wall clock")
+#define AB_WAITING_FIELDS(F, o)                                                                                 \
+    F(o, STR, reason, REQ, 16, "person or timer")                                                               \
+    F(o, STR, ask, OPT, AB_NAME_MAX, "the question's id")                                                       \
+    F(o, STR, agent, OPT, AB_NAME_MAX, "who asks")                                                              \
+    F(o, STR, prompt, OPT, 0, "the question")                                                                   \
+    F(o, UINT, until_ms, OPT, 0, "wall clock")                                                                  \
+    F(o, UINT, at_ms, REQ, 0, "wall clock")
 
-#define AB_INPUT_EVENT_FIELDS(F)                                                                             \
-    F(UINT, k, REQ, 0, "the inbox row it consumes")                                                          \
-    F(STR, ask, OPT, AB_NAME_MAX, "the question it answers")                                                 \
-    F(STR, text, REQ, 1 << 20, "")                                                                           \
-    F(UINT, at_ms, REQ, 0, "wall clock")
+#define AB_INPUT_EVENT_FIELDS(F, o)                                                                             \
+    F(o, UINT, k, REQ, 0, "the inbox row it consumes")                                                          \
+    F(o, STR, ask, OPT, AB_NAME_MAX, "the question it answers")                                                 \
+    F(o, STR, text, REQ, 1 << 20, "")                                                                           \
+    F(o, UINT, at_ms, REQ, 0, "wall clock")
 
-#define AB_END_FIELDS(F)                                                                                     \
-    F(STR, state, REQ, 16, "succeeded, failed, cancelled, expired or dead")                                  \
-    F(STR, stop_reason, REQ, AB_NAME_MAX, "why the run ended")                                               \
-    F(STR, content, OPT, 0, "the answer: the assistant's message")                                           \
-    F(ANY, result, OPT, 0, "messages, usage, duration …: the assistant message's metadata")                  \
-    F(STR, code, OPT, 32, "error code, unless succeeded")                                                    \
-    F(STR, text, OPT, AB_ERROR_TEXT_MAX, "error text, unless succeeded")                                     \
-    F(STR, path, OPT, AB_ERROR_PATH_MAX, "its place")                                                        \
-    F(UINT, at_ms, REQ, 0, "wall clock")
+#define AB_END_FIELDS(F, o)                                                                                     \
+    F(o, STR, state, REQ, 16, "succeeded, failed, cancelled, expired or dead")                                  \
+    F(o, STR, stop_reason, REQ, AB_NAME_MAX, "why the run ended")                                               \
+    F(o, STR, content, OPT, 0, "the answer: the assistant's message")                                           \
+    F(o, ANY, result, OPT, 0, "messages, usage, duration …: the assistant message's metadata")                  \
+    F(o, STR, code, OPT, 32, "error code, unless succeeded")                                                    \
+    F(o, STR, text, OPT, AB_ERROR_TEXT_MAX, "error text, unless succeeded")                                     \
+    F(o, STR, path, OPT, AB_ERROR_PATH_MAX, "its place")                                                        \
+    F(o, UINT, at_ms, REQ, 0, "wall clock")
 
 /* event kind, schema, who writes it, meaning; all of them durable */
 #define AB_EVENT_KINDS(X)                                                                                    \

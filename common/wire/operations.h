@@ -11,279 +11,279 @@
 
 enum { AB_PAGE_DEFAULT = 100, AB_PAGE_MAX = 1000, AB_JOURNAL_PAGE_BYTES = 256 << 10 };
 
-#define AB_OP_EMPTY_FIELDS(F)
+#define AB_OP_EMPTY_FIELDS(F, o)
 
 /* ---- the broker's ---- */
-#define AB_OP_EPOCH_FIELDS(F) F(STR, build, OPT, AB_NAME_MAX, "")
-#define AB_OP_EPOCH_ANSWER_FIELDS(F) F(UINT, epoch, REQ, 0, "the new one, on disk")
+#define AB_OP_EPOCH_FIELDS(F, o) F(o, STR, build, OPT, AB_NAME_MAX, "")
+#define AB_OP_EPOCH_ANSWER_FIELDS(F, o) F(o, UINT, epoch, REQ, 0, "the new one, on disk")
 
-#define AB_OP_SUBMIT_FIELDS(F)                                                                               \
-    F(ID, job, REQ, 0, "")                                                                                   \
-    F(STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(STR, tenant, OPT, AB_USER_MAX, "absent: the user")                                                     \
-    F(STR, session, OPT, AB_NAME_MAX, "")                                                                    \
-    F(BOOL, no_session, OPT, 0, "")                                                                          \
-    F(INT, priority, OPT, 0, "")                                                                             \
-    F(UINT, not_before_ms, OPT, 0, "")                                                                       \
-    F(UINT, deadline_ms, OPT, 0, "")                                                                         \
-    F(STR, key, OPT, AB_NAME_MAX, "")                                                                        \
-    F(STR, pool, OPT, AB_NAME_MAX, "")                                                                       \
-    F(BIN, hash, REQ, AB_HASH_BYTES, "")                                                                     \
-    F(STR, workflow, OPT, AB_WORKFLOW_MAX, "")                                                               \
-    F(ANY, secrets, OPT, AB_SECRETS_MAX, "")                                                                 \
-    F(ANY, input, REQ, 0, "")
-#define AB_OP_SUBMIT_ANSWER_FIELDS(F)                                                                        \
-    F(UINT, n, REQ, 0, "")                                                                                   \
-    F(BOOL, created, OPT, 0, "")                                                                             \
-    F(STR, session, OPT, AB_NAME_MAX, "")                                                                    \
-    F(BOOL, history, OPT, 0, "the session had messages before")                                              \
-    F(STR, state, OPT, 16, "end state, if it had ended")
+#define AB_OP_SUBMIT_FIELDS(F, o)                                                                               \
+    F(o, ID, job, REQ, 0, "")                                                                                   \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
+    F(o, STR, tenant, OPT, AB_USER_MAX, "absent: the user")                                                     \
+    F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                    \
+    F(o, BOOL, no_session, OPT, 0, "")                                                                          \
+    F(o, INT, priority, OPT, 0, "")                                                                             \
+    F(o, UINT, not_before_ms, OPT, 0, "")                                                                       \
+    F(o, UINT, deadline_ms, OPT, 0, "")                                                                         \
+    F(o, STR, key, OPT, AB_NAME_MAX, "")                                                                        \
+    F(o, STR, pool, OPT, AB_NAME_MAX, "")                                                                       \
+    F(o, BIN, hash, REQ, AB_HASH_BYTES, "")                                                                     \
+    F(o, STR, workflow, OPT, AB_WORKFLOW_MAX, "")                                                               \
+    F(o, ANY, secrets, OPT, AB_SECRETS_MAX, "")                                                                 \
+    F(o, ANY, input, REQ, 0, "")
+#define AB_OP_SUBMIT_ANSWER_FIELDS(F, o)                                                                        \
+    F(o, UINT, n, REQ, 0, "")                                                                                   \
+    F(o, BOOL, created, OPT, 0, "")                                                                             \
+    F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                    \
+    F(o, BOOL, history, OPT, 0, "the session had messages before")                                              \
+    F(o, STR, state, OPT, 16, "end state, if it had ended")
 
-#define AB_OP_APPEND_FIELDS(F)                                                                               \
-    F(UINT, n, REQ, 0, "the job")                                                                            \
-    F(UINT, seq, REQ, 0, "of the first event")                                                               \
-    F(UINT, token, REQ, 0, "")                                                                               \
-    F(UINT, count, REQ, AB_EVENTS_MAX, "")                                                                   \
-    F(ANY, events, REQ, 0, "array of events")                                                                \
-    F(STR, end, OPT, 16, "end state")                                                                        \
-    F(STR, wait, OPT, 16, "")                                                                                \
-    F(UINT, wake_at_ms, OPT, 0, "")                                                                          \
-    F(UINT, inbox_seen, OPT, 0, "")                                                                          \
-    F(BOOL, retry, OPT, 0, "")
-#define AB_OP_APPEND_ANSWER_FIELDS(F) F(UINT, seq, REQ, 0, "of the last event")
+#define AB_OP_APPEND_FIELDS(F, o)                                                                               \
+    F(o, UINT, n, REQ, 0, "the job")                                                                            \
+    F(o, UINT, seq, REQ, 0, "of the first event")                                                               \
+    F(o, UINT, token, REQ, 0, "")                                                                               \
+    F(o, UINT, count, REQ, AB_EVENTS_MAX, "")                                                                   \
+    F(o, ANY, events, REQ, 0, "array of events")                                                                \
+    F(o, STR, end, OPT, 16, "end state")                                                                        \
+    F(o, STR, wait, OPT, 16, "")                                                                                \
+    F(o, UINT, wake_at_ms, OPT, 0, "")                                                                          \
+    F(o, UINT, inbox_seen, OPT, 0, "")                                                                          \
+    F(o, BOOL, retry, OPT, 0, "")
+#define AB_OP_APPEND_ANSWER_FIELDS(F, o) F(o, UINT, seq, REQ, 0, "of the last event")
 
-#define AB_OP_INBOX_FIELDS(F)                                                                                \
-    F(UINT, n, OPT, 0, "the job's commit number, or")                                                        \
-    F(ID, job, REQ, 0, "")                                                                                   \
-    F(STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(ID, id, REQ, 0, "")                                                                                    \
-    F(STR, kind, REQ, 16, "")                                                                                \
-    F(STR, ask, OPT, AB_NAME_MAX, "")                                                                        \
-    F(STR, text, OPT, 1 << 20, "")
-#define AB_OP_INBOX_ANSWER_FIELDS(F)                                                                         \
-    F(UINT, n, REQ, 0, "the job")                                                                            \
-    F(UINT, k, REQ, 0, "1, 2, … within the job")                                                             \
-    F(BOOL, created, OPT, 0, "false: this id was there before")
+#define AB_OP_INBOX_FIELDS(F, o)                                                                                \
+    F(o, UINT, n, OPT, 0, "the job's commit number, or")                                                        \
+    F(o, ID, job, REQ, 0, "")                                                                                   \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
+    F(o, ID, id, REQ, 0, "")                                                                                    \
+    F(o, STR, kind, REQ, 16, "")                                                                                \
+    F(o, STR, ask, OPT, AB_NAME_MAX, "")                                                                        \
+    F(o, STR, text, OPT, 1 << 20, "")
+#define AB_OP_INBOX_ANSWER_FIELDS(F, o)                                                                         \
+    F(o, UINT, n, REQ, 0, "the job")                                                                            \
+    F(o, UINT, k, REQ, 0, "1, 2, … within the job")                                                             \
+    F(o, BOOL, created, OPT, 0, "false: this id was there before")
 
-#define AB_OP_OPEN_JOBS_FIELDS(F)                                                                            \
-    F(UINT, after, OPT, 0, "commit number")                                                                  \
-    F(UINT, limit, OPT, AB_PAGE_MAX, "")
-#define AB_OP_OPEN_JOBS_ANSWER_FIELDS(F)                                                                     \
-    F(ANY, jobs, REQ, 0, "array of open_job maps, by commit number")                                         \
-    F(UINT, next, OPT, 0, "")
+#define AB_OP_OPEN_JOBS_FIELDS(F, o)                                                                            \
+    F(o, UINT, after, OPT, 0, "commit number")                                                                  \
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
+#define AB_OP_OPEN_JOBS_ANSWER_FIELDS(F, o)                                                                     \
+    F(o, ANY, jobs, REQ, 0, "array of open_job maps, by commit number")                                         \
+    F(o, UINT, next, OPT, 0, "")
 /* one of them; a body of its own, not an operation */
-#define AB_OPEN_JOB_FIELDS(F)                                                                                \
-    F(UINT, n, REQ, 0, "")                                                                                   \
-    F(ID, job, REQ, 0, "")                                                                                   \
-    F(STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(STR, tenant, OPT, AB_USER_MAX, "")                                                                     \
-    F(STR, session, OPT, AB_NAME_MAX, "")                                                                    \
-    F(INT, priority, OPT, 0, "")                                                                             \
-    F(UINT, not_before_ms, OPT, 0, "")                                                                       \
-    F(UINT, deadline_ms, OPT, 0, "")                                                                         \
-    F(STR, key, OPT, AB_NAME_MAX, "")                                                                        \
-    F(STR, pool, OPT, AB_NAME_MAX, "")                                                                       \
-    F(BIN, hash, REQ, AB_HASH_BYTES, "")                                                                     \
-    F(BOOL, history, OPT, 0, "")                                                                             \
-    F(UINT, body_bytes, OPT, 0, "of its input")                                                              \
-    F(STR, state, OPT, 16, "ready, waiting or retry")                                                        \
-    F(UINT, wake_at_ms, OPT, 0, "")                                                                          \
-    F(UINT, seq, OPT, 0, "last event")                                                                       \
-    F(UINT, token, OPT, 0, "of the last event")                                                              \
-    F(UINT, attempt, OPT, 0, "started events so far")                                                        \
-    F(BOOL, started, OPT, 0, "its last attempt is open: started and neither parked nor failed")              \
-    F(STR, worker, OPT, AB_NAME_MAX, "of that attempt")                                                      \
-    F(UINT, inbox_k, OPT, 0, "last inbox row")                                                               \
-    F(UINT, failures, OPT, 0, "attempt_failed events so far")                                                \
-    F(BOOL, cancel, OPT, 0, "its inbox holds a cancel")
+#define AB_OPEN_JOB_FIELDS(F, o)                                                                                \
+    F(o, UINT, n, REQ, 0, "")                                                                                   \
+    F(o, ID, job, REQ, 0, "")                                                                                   \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
+    F(o, STR, tenant, OPT, AB_USER_MAX, "")                                                                     \
+    F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                    \
+    F(o, INT, priority, OPT, 0, "")                                                                             \
+    F(o, UINT, not_before_ms, OPT, 0, "")                                                                       \
+    F(o, UINT, deadline_ms, OPT, 0, "")                                                                         \
+    F(o, STR, key, OPT, AB_NAME_MAX, "")                                                                        \
+    F(o, STR, pool, OPT, AB_NAME_MAX, "")                                                                       \
+    F(o, BIN, hash, REQ, AB_HASH_BYTES, "")                                                                     \
+    F(o, BOOL, history, OPT, 0, "")                                                                             \
+    F(o, UINT, body_bytes, OPT, 0, "of its input")                                                              \
+    F(o, STR, state, OPT, 16, "ready, waiting or retry")                                                        \
+    F(o, UINT, wake_at_ms, OPT, 0, "")                                                                          \
+    F(o, UINT, seq, OPT, 0, "last event")                                                                       \
+    F(o, UINT, token, OPT, 0, "of the last event")                                                              \
+    F(o, UINT, attempt, OPT, 0, "started events so far")                                                        \
+    F(o, BOOL, started, OPT, 0, "its last attempt is open: started and neither parked nor failed")              \
+    F(o, STR, worker, OPT, AB_NAME_MAX, "of that attempt")                                                      \
+    F(o, UINT, inbox_k, OPT, 0, "last inbox row")                                                               \
+    F(o, UINT, failures, OPT, 0, "attempt_failed events so far")                                                \
+    F(o, BOOL, cancel, OPT, 0, "its inbox holds a cancel")
 
-#define AB_OP_LOAD_FIELDS(F) F(UINT, n, REQ, 0, "the job")
-#define AB_OP_LOAD_ANSWER_FIELDS(F)                                                                          \
-    F(ANY, input, REQ, 0, "")                                                                                \
-    F(ANY, secrets, OPT, AB_SECRETS_MAX, "")                                                                 \
-    F(ANY, journal, OPT, 0, "array of events from seq 1, up to the page size")                               \
-    F(UINT, seq, OPT, 0, "the last seq of the whole journal")                                                \
-    F(BOOL, more, OPT, 0, "the journal goes on after this page")                                             \
-    F(ANY, inbox, OPT, 0, "array of {k, kind, ask, text}")
+#define AB_OP_LOAD_FIELDS(F, o) F(o, UINT, n, REQ, 0, "the job")
+#define AB_OP_LOAD_ANSWER_FIELDS(F, o)                                                                          \
+    F(o, ANY, input, REQ, 0, "")                                                                                \
+    F(o, ANY, secrets, OPT, AB_SECRETS_MAX, "")                                                                 \
+    F(o, ANY, journal, OPT, 0, "array of events from seq 1, up to the page size")                               \
+    F(o, UINT, seq, OPT, 0, "the last seq of the whole journal")                                                \
+    F(o, BOOL, more, OPT, 0, "the journal goes on after this page")                                             \
+    F(o, ANY, inbox, OPT, 0, "array of {k, kind, ask, text}")
 
-#define AB_OP_JOURNAL_FIELDS(F)                                                                              \
-    F(ID, job, REQ, 0, "")                                                                                   \
-    F(STR, user, OPT, AB_USER_MAX, "absent: the asker is the broker or a worker")                            \
-    F(UINT, after, OPT, 0, "seq")                                                                            \
-    F(UINT, limit, OPT, AB_PAGE_MAX, "")
-#define AB_OP_JOURNAL_ANSWER_FIELDS(F)                                                                       \
-    F(ANY, events, REQ, 0, "array of events, seq after+1 …")                                                 \
-    F(UINT, seq, OPT, 0, "of the last one here")                                                             \
-    F(STR, end, OPT, 16, "end state, if the last one here ends the job")                                     \
-    F(BOOL, more, OPT, 0, "")
+#define AB_OP_JOURNAL_FIELDS(F, o)                                                                              \
+    F(o, ID, job, REQ, 0, "")                                                                                   \
+    F(o, STR, user, OPT, AB_USER_MAX, "absent: the asker is the broker or a worker")                            \
+    F(o, UINT, after, OPT, 0, "seq")                                                                            \
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
+#define AB_OP_JOURNAL_ANSWER_FIELDS(F, o)                                                                       \
+    F(o, ANY, events, REQ, 0, "array of events, seq after+1 …")                                                 \
+    F(o, UINT, seq, OPT, 0, "of the last one here")                                                             \
+    F(o, STR, end, OPT, 16, "end state, if the last one here ends the job")                                     \
+    F(o, BOOL, more, OPT, 0, "")
 
 /* ---- the worker's ---- */
-#define AB_OP_WORKFLOW_FIELDS(F) F(BIN, hash, REQ, AB_HASH_BYTES, "")
-#define AB_OP_WORKFLOW_ANSWER_FIELDS(F) F(STR, workflow, REQ, AB_WORKFLOW_MAX, "its JSON text")
+#define AB_OP_WORKFLOW_FIELDS(F, o) F(o, BIN, hash, REQ, AB_HASH_BYTES, "")
+#define AB_OP_WORKFLOW_ANSWER_FIELDS(F, o) F(o, STR, workflow, REQ, AB_WORKFLOW_MAX, "its JSON text")
 
-#define AB_OP_HISTORY_FIELDS(F)                                                                              \
-    F(UINT, n, REQ, 0, "the job: messages of its session committed before it")                               \
-    F(UINT, limit, OPT, AB_PAGE_MAX, "the newest so many (default 200)")
-#define AB_OP_HISTORY_ANSWER_FIELDS(F) F(ANY, messages, REQ, 0, "array of {id, role, content}, oldest first")
+#define AB_OP_HISTORY_FIELDS(F, o)                                                                              \
+    F(o, UINT, n, REQ, 0, "the job: messages of its session committed before it")                               \
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "the newest so many (default 200)")
+#define AB_OP_HISTORY_ANSWER_FIELDS(F, o) F(o, ANY, messages, REQ, 0, "array of {id, role, content}, oldest first")
 
 /* ---- clients': jobs ---- */
-#define AB_OP_GET_JOB_FIELDS(F)                                                                              \
-    F(STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(STR, job, REQ, 64, "id, unique prefix of at least 4 characters, or last")
-#define AB_OP_GET_JOB_ANSWER_FIELDS(F) F(ANY, job, REQ, 0, "job record")
+#define AB_OP_GET_JOB_FIELDS(F, o)                                                                              \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
+    F(o, STR, job, REQ, 64, "id, unique prefix of at least 4 characters, or last")
+#define AB_OP_GET_JOB_ANSWER_FIELDS(F, o) F(o, ANY, job, REQ, 0, "job record")
 
-#define AB_OP_LIST_JOBS_FIELDS(F)                                                                            \
-    F(STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(STR, state, OPT, 16, "open, waiting, succeeded, failed, cancelled, expired or dead")                   \
-    F(STR, session, OPT, AB_NAME_MAX, "")                                                                    \
-    F(UINT, since_ms, OPT, 0, "accepted at or after")                                                        \
-    F(UINT, after, OPT, 0, "cursor")                                                                         \
-    F(UINT, limit, OPT, AB_PAGE_MAX, "")
-#define AB_OP_LIST_JOBS_ANSWER_FIELDS(F)                                                                     \
-    F(ANY, jobs, REQ, 0, "array of job records, newest first")                                               \
-    F(UINT, next, OPT, 0, "")
+#define AB_OP_LIST_JOBS_FIELDS(F, o)                                                                            \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
+    F(o, STR, state, OPT, 16, "open, waiting, succeeded, failed, cancelled, expired or dead")                   \
+    F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                    \
+    F(o, UINT, since_ms, OPT, 0, "accepted at or after")                                                        \
+    F(o, UINT, after, OPT, 0, "cursor")                                                                         \
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
+#define AB_OP_LIST_JOBS_ANSWER_FIELDS(F, o)                                                                     \
+    F(o, ANY, jobs, REQ, 0, "array of job records, newest first")                                               \
+    F(o, UINT, next, OPT, 0, "")
 /* what a client sees of a job */
-#define AB_JOB_RECORD_FIELDS(F)                                                                              \
-    F(ID, id, REQ, 0, "")                                                                                    \
-    F(UINT, n, REQ, 0, "")                                                                                   \
-    F(STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(STR, session, OPT, AB_NAME_MAX, "")                                                                    \
-    F(STR, state, REQ, 16, "end state, or scheduled, ready, running, waiting, retry as far as storage knows") \
-    F(UINT, attempt, OPT, 0, "")                                                                             \
-    F(UINT, seq, OPT, 0, "last event")                                                                       \
-    F(UINT, created_ms, REQ, 0, "wall clock of its commit")                                                  \
-    F(UINT, ended_ms, OPT, 0, "")                                                                            \
-    F(STR, workflow, OPT, AB_NAME_MAX, "name")                                                               \
-    F(ANY, content, OPT, 0, "the user's message")                                                            \
-    F(ANY, end, OPT, 0, "the end event, once there is one")
+#define AB_JOB_RECORD_FIELDS(F, o)                                                                              \
+    F(o, ID, id, REQ, 0, "")                                                                                    \
+    F(o, UINT, n, REQ, 0, "")                                                                                   \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
+    F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                    \
+    F(o, STR, state, REQ, 16, "end state, or scheduled, ready, running, waiting, retry as far as storage knows") \
+    F(o, UINT, attempt, OPT, 0, "")                                                                             \
+    F(o, UINT, seq, OPT, 0, "last event")                                                                       \
+    F(o, UINT, created_ms, REQ, 0, "wall clock of its commit")                                                  \
+    F(o, UINT, ended_ms, OPT, 0, "")                                                                            \
+    F(o, STR, workflow, OPT, AB_NAME_MAX, "name")                                                               \
+    F(o, ANY, content, OPT, 0, "the user's message")                                                            \
+    F(o, ANY, end, OPT, 0, "the end event, once there is one")
 
 /* ---- clients': the seed's eight ---- */
-#define AB_OP_LOAD_MESSAGES_FIELDS(F)                                                                        \
-    F(STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(STR, session, REQ, AB_NAME_MAX, "")                                                                    \
-    F(STR, after, OPT, AB_NAME_MAX, "cursor")                                                                \
-    F(UINT, limit, OPT, AB_PAGE_MAX, "")
-#define AB_OP_MESSAGES_ANSWER_FIELDS(F)                                                                      \
-    F(ANY, messages, REQ, 0, "array of message records, oldest first")                                       \
-    F(STR, next, OPT, AB_NAME_MAX, "")
-#define AB_MESSAGE_RECORD_FIELDS(F)                                                                          \
-    F(STR, user_id, REQ, AB_USER_MAX, "")                                                                    \
-    F(STR, session_id, OPT, AB_NAME_MAX, "")                                                                 \
-    F(STR, msg_id, OPT, AB_NAME_MAX, "made if absent")                                                       \
-    F(STR, root_msg_id, OPT, AB_NAME_MAX, "")                                                                \
-    F(STR, role, REQ, 16, "user or assistant")                                                               \
-    F(ANY, content, REQ, 0, "text, or an array of parts")                                                    \
-    F(STR, timestamp, OPT, 40, "ISO 8601")                                                                   \
-    F(BOOL, personalize, OPT, 0, "")                                                                         \
-    F(STR, ra, OPT, 1 << 20, "")                                                                             \
-    F(STR, code, OPT, 1 << 20, "")                                                                           \
-    F(ANY, metadata, OPT, 0, "")                                                                             \
-    F(ID, job, OPT, 0, "the job that made it")
-#define AB_OP_SAVE_MESSAGE_FIELDS(F) F(ANY, message, REQ, 0, "message record")
-#define AB_OP_SAVE_MESSAGE_ANSWER_FIELDS(F) F(ANY, message, REQ, 0, "as stored")
-#define AB_OP_DELETE_MESSAGE_FIELDS(F)                                                                       \
-    F(STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(STR, msg_id, OPT, AB_NAME_MAX, "absent with delete_all")                                               \
-    F(STR, session, OPT, AB_NAME_MAX, "required with delete_all")                                            \
-    F(BOOL, delete_all, OPT, 0, "all messages of the session")
-#define AB_OP_GET_SESSIONS_FIELDS(F)                                                                         \
-    F(STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(STR, session, OPT, AB_NAME_MAX, "only this one")                                                       \
-    F(STR, after, OPT, AB_NAME_MAX, "cursor")                                                                \
-    F(UINT, limit, OPT, AB_PAGE_MAX, "")
-#define AB_OP_SESSIONS_ANSWER_FIELDS(F)                                                                      \
-    F(ANY, sessions, REQ, 0, "array of session records, oldest first")                                       \
-    F(STR, next, OPT, AB_NAME_MAX, "")
-#define AB_SESSION_RECORD_FIELDS(F)                                                                          \
-    F(STR, user_id, REQ, AB_USER_MAX, "")                                                                    \
-    F(STR, session_id, OPT, AB_NAME_MAX, "made if absent")                                                   \
-    F(STR, timestamp, OPT, 40, "ISO 8601")                                                                   \
-    F(ANY, flow_config, OPT, AB_WORKFLOW_MAX, "the workflow")                                                \
-    F(STR, name, OPT, 256, "")                                                                               \
-    F(STR, description, OPT, 4096, "")
-#define AB_OP_CREATE_SESSION_FIELDS(F)                                                                       \
-    F(STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(ANY, session, REQ, 0, "session record")
-#define AB_OP_SESSION_FIELDS(F)                                                                              \
-    F(STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(STR, session, REQ, AB_NAME_MAX, "")
-#define AB_OP_RENAME_SESSION_FIELDS(F)                                                                       \
-    F(STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(STR, session, REQ, AB_NAME_MAX, "")                                                                    \
-    F(STR, name, OPT, 256, "")                                                                               \
-    F(STR, description, OPT, 4096, "")
-#define AB_OP_PUBLISH_FIELDS(F)                                                                              \
-    F(STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(STR, session, REQ, AB_NAME_MAX, "")                                                                    \
-    F(ANY, tags, OPT, 64 << 10, "array of str")                                                              \
-    F(STR, name, OPT, 256, "")                                                                               \
-    F(STR, description, OPT, 4096, "")
-#define AB_OP_GALLERY_ITEM_FIELDS(F) F(ANY, gallery, REQ, 0, "gallery record")
-#define AB_GALLERY_RECORD_FIELDS(F)                                                                          \
-    F(STR, id, REQ, AB_NAME_MAX, "")                                                                         \
-    F(STR, user_id, OPT, AB_USER_MAX, "who published it")                                                    \
-    F(STR, name, OPT, 256, "")                                                                               \
-    F(STR, description, OPT, 4096, "")                                                                       \
-    F(ANY, session, REQ, 0, "session record at the time")                                                    \
-    F(ANY, messages, REQ, 0, "array of message records at the time")                                         \
-    F(ANY, tags, REQ, 0, "array of str")                                                                     \
-    F(STR, timestamp, REQ, 40, "ISO 8601")
-#define AB_OP_GET_GALLERY_FIELDS(F)                                                                          \
-    F(STR, user, OPT, AB_USER_MAX, "only this user's items")                                                 \
-    F(STR, gallery, OPT, AB_NAME_MAX, "only this one")                                                       \
-    F(STR, tag, OPT, 256, "only items with this tag")                                                        \
-    F(STR, search, OPT, 256, "words in name, description, tags or messages")                                 \
-    F(STR, after, OPT, AB_NAME_MAX, "cursor")                                                                \
-    F(UINT, limit, OPT, AB_PAGE_MAX, "")
-#define AB_OP_GALLERY_ANSWER_FIELDS(F)                                                                       \
-    F(ANY, gallery, REQ, 0, "array of gallery records")                                                      \
-    F(STR, next, OPT, AB_NAME_MAX, "")
-#define AB_OP_RENAME_GALLERY_FIELDS(F)                                                                       \
-    F(STR, user, REQ, AB_USER_MAX, "its publisher")                                                          \
-    F(STR, gallery, REQ, AB_NAME_MAX, "")                                                                    \
-    F(STR, name, OPT, 256, "")                                                                               \
-    F(STR, description, OPT, 4096, "")
-#define AB_OP_DELETE_GALLERY_FIELDS(F)                                                                       \
-    F(STR, user, REQ, AB_USER_MAX, "its publisher")                                                          \
-    F(STR, gallery, REQ, AB_NAME_MAX, "")
-#define AB_OP_DELETED_ANSWER_FIELDS(F)                                                                       \
-    F(UINT, deleted, OPT, 0, "rows")                                                                         \
-    F(ANY, jobs, OPT, 0, "array of id: live jobs that must be cancelled")
-#define AB_OP_STORAGE_STATUS_ANSWER_FIELDS(F)                                                                \
-    F(UINT, schema, REQ, 0, "version of the database")                                                       \
-    F(UINT, jobs, OPT, 0, "ever accepted")                                                                   \
-    F(UINT, open, OPT, 0, "not ended")                                                                       \
-    F(UINT, commits, OPT, 0, "since start")                                                                  \
-    F(UINT, operations, OPT, 0, "written since start")                                                       \
-    F(UINT, wal_bytes, OPT, 0, "")                                                                           \
-    F(STR, writable, OPT, AB_ERROR_TEXT_MAX, "empty if so, else why not")                                    \
-    F(STR, build, OPT, AB_NAME_MAX, "")
+#define AB_OP_LOAD_MESSAGES_FIELDS(F, o)                                                                        \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
+    F(o, STR, session, REQ, AB_NAME_MAX, "")                                                                    \
+    F(o, STR, after, OPT, AB_NAME_MAX, "cursor")                                                                \
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
+#define AB_OP_MESSAGES_ANSWER_FIELDS(F, o)                                                                      \
+    F(o, ANY, messages, REQ, 0, "array of message records, oldest first")                                       \
+    F(o, STR, next, OPT, AB_NAME_MAX, "")
+#define AB_MESSAGE_RECORD_FIELDS(F, o)                                                                          \
+    F(o, STR, user_id, REQ, AB_USER_MAX, "")                                                                    \
+    F(o, STR, session_id, OPT, AB_NAME_MAX, "")                                                                 \
+    F(o, STR, msg_id, OPT, AB_NAME_MAX, "made if absent")                                                       \
+    F(o, STR, root_msg_id, OPT, AB_NAME_MAX, "")                                                                \
+    F(o, STR, role, REQ, 16, "user or assistant")                                                               \
+    F(o, ANY, content, REQ, 0, "text, or an array of parts")                                                    \
+    F(o, STR, timestamp, OPT, 40, "ISO 8601")                                                                   \
+    F(o, BOOL, personalize, OPT, 0, "")                                                                         \
+    F(o, STR, ra, OPT, 1 << 20, "")                                                                             \
+    F(o, STR, code, OPT, 1 << 20, "")                                                                           \
+    F(o, ANY, metadata, OPT, 0, "")                                                                             \
+    F(o, ID, job, OPT, 0, "the job that made it")
+#define AB_OP_SAVE_MESSAGE_FIELDS(F, o) F(o, ANY, message, REQ, 0, "message record")
+#define AB_OP_SAVE_MESSAGE_ANSWER_FIELDS(F, o) F(o, ANY, message, REQ, 0, "as stored")
+#define AB_OP_DELETE_MESSAGE_FIELDS(F, o)                                                                       \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
+    F(o, STR, msg_id, OPT, AB_NAME_MAX, "absent with delete_all")                                               \
+    F(o, STR, session, OPT, AB_NAME_MAX, "required with delete_all")                                            \
+    F(o, BOOL, delete_all, OPT, 0, "all messages of the session")
+#define AB_OP_GET_SESSIONS_FIELDS(F, o)                                                                         \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
+    F(o, STR, session, OPT, AB_NAME_MAX, "only this one")                                                       \
+    F(o, STR, after, OPT, AB_NAME_MAX, "cursor")                                                                \
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
+#define AB_OP_SESSIONS_ANSWER_FIELDS(F, o)                                                                      \
+    F(o, ANY, sessions, REQ, 0, "array of session records, oldest first")                                       \
+    F(o, STR, next, OPT, AB_NAME_MAX, "")
+#define AB_SESSION_RECORD_FIELDS(F, o)                                                                          \
+    F(o, STR, user_id, REQ, AB_USER_MAX, "")                                                                    \
+    F(o, STR, session_id, OPT, AB_NAME_MAX, "made if absent")                                                   \
+    F(o, STR, timestamp, OPT, 40, "ISO 8601")                                                                   \
+    F(o, ANY, flow_config, OPT, AB_WORKFLOW_MAX, "the workflow")                                                \
+    F(o, STR, name, OPT, 256, "")                                                                               \
+    F(o, STR, description, OPT, 4096, "")
+#define AB_OP_CREATE_SESSION_FIELDS(F, o)                                                                       \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
+    F(o, ANY, session, REQ, 0, "session record")
+#define AB_OP_SESSION_FIELDS(F, o)                                                                              \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
+    F(o, STR, session, REQ, AB_NAME_MAX, "")
+#define AB_OP_RENAME_SESSION_FIELDS(F, o)                                                                       \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
+    F(o, STR, session, REQ, AB_NAME_MAX, "")                                                                    \
+    F(o, STR, name, OPT, 256, "")                                                                               \
+    F(o, STR, description, OPT, 4096, "")
+#define AB_OP_PUBLISH_FIELDS(F, o)                                                                              \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
+    F(o, STR, session, REQ, AB_NAME_MAX, "")                                                                    \
+    F(o, ANY, tags, OPT, 64 << 10, "array of str")                                                              \
+    F(o, STR, name, OPT, 256, "")                                                                               \
+    F(o, STR, description, OPT, 4096, "")
+#define AB_OP_GALLERY_ITEM_FIELDS(F, o) F(o, ANY, gallery, REQ, 0, "gallery record")
+#define AB_GALLERY_RECORD_FIELDS(F, o)                                                                          \
+    F(o, STR, id, REQ, AB_NAME_MAX, "")                                                                         \
+    F(o, STR, user_id, OPT, AB_USER_MAX, "who published it")                                                    \
+    F(o, STR, name, OPT, 256, "")                                                                               \
+    F(o, STR, description, OPT, 4096, "")                                                                       \
+    F(o, ANY, session, REQ, 0, "session record at the time")                                                    \
+    F(o, ANY, messages, REQ, 0, "array of message records at the time")                                         \
+    F(o, ANY, tags, REQ, 0, "array of str")                                                                     \
+    F(o, STR, timestamp, REQ, 40, "ISO 8601")
+#define AB_OP_GET_GALLERY_FIELDS(F, o)                                                                          \
+    F(o, STR, user, OPT, AB_USER_MAX, "only this user's items")                                                 \
+    F(o, STR, gallery, OPT, AB_NAME_MAX, "only this one")                                                       \
+    F(o, STR, tag, OPT, 256, "only items with this tag")                                                        \
+    F(o, STR, search, OPT, 256, "words in name, description, tags or messages")                                 \
+    F(o, STR, after, OPT, AB_NAME_MAX, "cursor")                                                                \
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
+#define AB_OP_GALLERY_ANSWER_FIELDS(F, o)                                                                       \
+    F(o, ANY, gallery, REQ, 0, "array of gallery records")                                                      \
+    F(o, STR, next, OPT, AB_NAME_MAX, "")
+#define AB_OP_RENAME_GALLERY_FIELDS(F, o)                                                                       \
+    F(o, STR, user, REQ, AB_USER_MAX, "its publisher")                                                          \
+    F(o, STR, gallery, REQ, AB_NAME_MAX, "")                                                                    \
+    F(o, STR, name, OPT, 256, "")                                                                               \
+    F(o, STR, description, OPT, 4096, "")
+#define AB_OP_DELETE_GALLERY_FIELDS(F, o)                                                                       \
+    F(o, STR, user, REQ, AB_USER_MAX, "its publisher")                                                          \
+    F(o, STR, gallery, REQ, AB_NAME_MAX, "")
+#define AB_OP_DELETED_ANSWER_FIELDS(F, o)                                                                       \
+    F(o, UINT, deleted, OPT, 0, "rows")                                                                         \
+    F(o, ANY, jobs, OPT, 0, "array of id: live jobs that must be cancelled")
+#define AB_OP_STORAGE_STATUS_ANSWER_FIELDS(F, o)                                                                \
+    F(o, UINT, schema, REQ, 0, "version of the database")                                                       \
+    F(o, UINT, jobs, OPT, 0, "ever accepted")                                                                   \
+    F(o, UINT, open, OPT, 0, "not ended")                                                                       \
+    F(o, UINT, commits, OPT, 0, "since start")                                                                  \
+    F(o, UINT, operations, OPT, 0, "written since start")                                                       \
+    F(o, UINT, wal_bytes, OPT, 0, "")                                                                           \
+    F(o, STR, writable, OPT, AB_ERROR_TEXT_MAX, "empty if so, else why not")                                    \
+    F(o, STR, build, OPT, AB_NAME_MAX, "")
 
 /* ---- the broker's own, asked of it with QUERY ---- */
-#define AB_OP_JOB_STATUS_FIELDS(F)                                                                           \
-    F(STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(ID, job, REQ, 0, "")
-#define AB_OP_JOB_STATUS_ANSWER_FIELDS(F)                                                                    \
-    F(STR, state, REQ, 16, "scheduled, ready, running, waiting, retry, cancelling; not_found if it is not open") \
-    F(UINT, position, OPT, 0, "1 = next among the ready jobs of its pool, as far as fairness can be foretold") \
-    F(STR, why, OPT, 256, "why it does not run: limit, session, credit, schedule, person")                   \
-    F(UINT, attempt, OPT, 0, "")                                                                             \
-    F(STR, worker, OPT, AB_NAME_MAX, "")                                                                     \
-    F(UINT, wake_at_ms, OPT, 0, "")
-#define AB_OP_STATUS_ANSWER_FIELDS(F)                                                                        \
-    F(UINT, epoch, REQ, 0, "")                                                                               \
-    F(UINT, uptime_ms, OPT, 0, "")                                                                           \
-    F(BOOL, storage, OPT, 0, "connected to storage")                                                         \
-    F(UINT, ready, OPT, 0, "jobs that could run")                                                            \
-    F(UINT, scheduled, OPT, 0, "jobs that wait for a time")                                                  \
-    F(UINT, running, OPT, 0, "")                                                                             \
-    F(UINT, waiting, OPT, 0, "jobs that wait for a person")                                                  \
-    F(UINT, oldest_ready_ms, OPT, 0, "age of the oldest ready job")                                          \
-    F(UINT, accepted, OPT, 0, "since start")                                                                 \
-    F(UINT, ended, OPT, 0, "since start")                                                                    \
-    F(UINT, watchers, OPT, 0, "")                                                                            \
-    F(ANY, workers, OPT, 0, "array of {name, pool, slots, running, credit, build}")                          \
-    F(STR, build, OPT, AB_NAME_MAX, "")
+#define AB_OP_JOB_STATUS_FIELDS(F, o)                                                                           \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
+    F(o, ID, job, REQ, 0, "")
+#define AB_OP_JOB_STATUS_ANSWER_FIELDS(F, o)                                                                    \
+    F(o, STR, state, REQ, 16, "scheduled, ready, running, waiting, retry, cancelling; not_found if it is not open") \
+    F(o, UINT, position, OPT, 0, "1 = next among the ready jobs of its pool, as far as fairness can be foretold") \
+    F(o, STR, why, OPT, 256, "why it does not run: limit, session, credit, schedule, person")                   \
+    F(o, UINT, attempt, OPT, 0, "")                                                                             \
+    F(o, STR, worker, OPT, AB_NAME_MAX, "")                                                                     \
+    F(o, UINT, wake_at_ms, OPT, 0, "")
+#define AB_OP_STATUS_ANSWER_FIELDS(F, o)                                                                        \
+    F(o, UINT, epoch, REQ, 0, "")                                                                               \
+    F(o, UINT, uptime_ms, OPT, 0, "")                                                                           \
+    F(o, BOOL, storage, OPT, 0, "connected to storage")                                                         \
+    F(o, UINT, ready, OPT, 0, "jobs that could run")                                                            \
+    F(o, UINT, scheduled, OPT, 0, "jobs that wait for a time")                                                  \
+    F(o, UINT, running, OPT, 0, "")                                                                             \
+    F(o, UINT, waiting, OPT, 0, "jobs that wait for a person")                                                  \
+    F(o, UINT, oldest_ready_ms, OPT, 0, "age of the oldest ready job")                                          \
+    F(o, UINT, accepted, OPT, 0, "since start")                                                                 \
+    F(o, UINT, ended, OPT, 0, "since start")                                                                    \
+    F(o, UINT, watchers, OPT, 0, "")                                                                            \
+    F(o, ANY, workers, OPT, 0, "array of {name, pool, slots, running, credit, build}")                          \
+    F(o, STR, build, OPT, AB_NAME_MAX, "")
 
 /* name, number, kind, who may ask, request schema, answer schema, meaning.
  * kind: READ or WRITE of storage, BROKER = answered by the broker. who: bits of AB_BY_… */

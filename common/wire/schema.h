@@ -51,17 +51,16 @@ struct ab_field {
 
 struct ab_schema {
     const char *name;
-    const char *doc;
     const struct ab_field *fields;
     uint16_t n;
     size_t size; /* of the C struct */
 };
 
-/* struct ab_NAME from a list F(TYPE, name, REQ|OPT, max, doc). The member list is never empty: `pad_` is unused. */
-#define AB_STRUCT_MEMBER(type, name, required, max, doc) ab_c_##type name;
+/* struct ab_NAME from a list F(o, TYPE, name, REQ|OPT, max, doc); `o` carries the owner through, for offsets. */
+#define AB_STRUCT_MEMBER(o, type, name, required, max, doc) ab_c_##type name;
 #define AB_STRUCT(name, LIST)                                                                                \
     struct ab_##name {                                                                                       \
-        LIST(AB_STRUCT_MEMBER) bool pad_;                                                                    \
+        LIST(AB_STRUCT_MEMBER, ) bool pad_; /* no list is empty for the compiler */                          \
     };
 
 /* Appends the message as a msgpack map. */

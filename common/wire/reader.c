@@ -1,0 +1,326 @@
+/* Reading msgpack (the msgpack specification, "Formats") without building anything, and small packers. */
+#include <msgpack/pack.h>
+
+#include "common/wire/schema.h"
+
+static uint64_t big_endian(const uint8_t *p, int bytes)
+{
+    uint64_t value = 0;
+    for (int i = 0; i < bytes; i++)
+        value = value << 8 | p[i];
+    return value;
+}
+
+static bool have(const struct ab_reader *reader, uint64_t bytes)
+{
+    return (uint64_t)(reader->end - reader->at) >= bytes;
+}
+
+/* The length behind a format byte: `wide` bytes of it; advances past both. */
+static int take_length(struct ab_reader *reader, int wide, uint32_t *n)
+{
+    if (!have(reader, 1 + (uint64_t)wide))
+        return AB_EINVALID;
+    *n = (uint32_t)big_endian(reader->at + 1, wide);
+    reader->at += 1 + wide;
+    return 0;
+}
+
+static int take_bytes(struct ab_reader *reader, uint32_t n, struct ab_view *bytes)
+{
+    if (!have(reader, n))
+        return AB_EINVALID;
+    *bytes = ab_view(reader->at, n);
+    reader->at += n;
+    return 0;
+}
+
+/* Formats with 8, 16 and 32 bit lengths follow each other; `first` is the lowest, `least` its length's bytes. */
+static int read_head(struct ab_reader *reader, uint8_t fix, uint8_t fix_mask, uint8_t first, int least, uint32_t *n)
+{
+    if (!have(reader, 1))
+        return AB_EINVALID;
+    uint8_t format = *reader->at;
+    if (fix && (format & (uint8_t)~fix_mask) == fix) {
+        *n = format & fix_mask;
+        reader->at++;
+        return 0;
+    }
+    int formats = least == 1 ? 3 : 2;
+    if (format < first || format >= first + formats)
+        return AB_EINVALID;
+    return take_length(reader, least << (format - first), n);
+}
+
+int ab_read_array(struct ab_reader *reader, uint32_t *n)
+{
+    struct ab_reader start = *reader;
+    int rc = read_head(reader, 0x90, 0x0f, 0xdc, 2, n);
+    if (!rc && !have(reader, *n)) /* each item takes a byte at least */
+        rc = AB_EINVALID;
+    if (rc)
+        *reader = start;
+    return rc;
+}
+
+int ab_read_map(struct ab_reader *reader, uint32_t *n)
+{
+    struct ab_reader start = *reader;
+    int rc = read_head(reader, 0x80, 0x0f, 0xde, 2, n);
+    if (!rc && !have(reader, 2 * (uint64_t)*n))
+        rc = AB_EINVALID;
+    if (rc)
+        *reader = start;
+    return rc;
+}
+
+static int read_run(struct ab_reader *reader, uint8_t fix, uint8_t mask, uint8_t first, struct ab_view *run)
+{
+    struct ab_reader start = *reader;
+    uint32_t n;
+    int rc = read_head(reader, fix, mask, first, 1, &n);
+    if (!rc)
+        rc = take_bytes(reader, n, run);
+    if (rc)
+        *reader = start;
+    return rc;
+}
+
+int ab_read_str(struct ab_reader *reader, struct ab_view *text)
+{
+    return read_run(reader, 0xa0, 0x1f, 0xd9, text);
+}
+
+int ab_read_bin(struct ab_reader *reader, struct ab_view *bytes)
+{
+    return read_run(reader, 0, 0, 0xc4, bytes);
+}
+
+/* Any integer: its bits and whether it is negative. */
+static int read_integer(struct ab_reader *reader, uint64_t *bits, bool *negative)
+{
+    if (!have(reader, 1))
+        return AB_EINVALID;
+    uint8_t format = *reader->at;
+    if (format < 0x80 || format >= 0xe0) {
+        *negative = format >= 0xe0;
+        *bits = *negative ? (uint64_t)(int64_t)(int8_t)format : format;
+        reader->at++;
+        return 0;
+    }
+    if (format < 0xcc || format > 0xd3)
+        return AB_EINVALID;
+    bool is_signed = format >= 0xd0;
+    int bytes = 1 << ((format - 0xcc) & 3);
+    if (!have(reader, 1 + (uint64_t)bytes))
+        return AB_EINVALID;
+    uint64_t value = big_endian(reader->at + 1, bytes);
+    if (is_signed && bytes < 8) {
+        uint64_t sign = 1ull << (8 * bytes - 1);
+        value = (value ^ sign) - sign;
+    }
+    *negative = is_signed && value >> 63;
+    *bits = value;
+    reader->at += 1 + bytes;
+    return 0;
+}
+
+int ab_read_uint(struct ab_reader *reader, uint64_t *value)
+{
+    struct ab_reader start = *reader;
+    bool negative;
+    int rc = read_integer(reader, value, &negative);
+    if (!rc && negative)
+        rc = AB_EINVALID;
+    if (rc)
+        *reader = start;
+    return rc;
+}
+
+int ab_read_int(struct ab_reader *reader, int64_t *value)
+{
+    struct ab_reader start = *reader;
+    uint64_t bits = 0;
+    bool negative = false;
+    int rc = read_integer(reader, &bits, &negative);
+    if (!rc && !negative && bits > INT64_MAX)
+        rc = AB_EINVALID;
+    if (rc)
+        *reader = start;
+    else
+        *value = (int64_t)bits;
+    return rc;
+}
+
+int ab_read_bool(struct ab_reader *reader, bool *value)
+{
+    if (!have(reader, 1) || (*reader->at & 0xfe) != 0xc2)
+        return AB_EINVALID;
+    *value = *reader->at++ & 1;
+    return 0;
+}
+
+/* Bytes behind the format byte of values without length; -1 for formats that have one (or are reserved). */
+static int fixed_bytes(uint8_t format)
+{
+    if (format < 0x80 || format >= 0xe0 || format == 0xc0 || format == 0xc2 || format == 0xc3)
+        return 0;
+    static const int8_t after[] = {[0xca - 0xca] = 4, [0xcb - 0xca] = 8, [0xcc - 0xca] = 1, [0xcd - 0xca] = 2,
+                                   [0xce - 0xca] = 4, [0xcf - 0xca] = 8, [0xd0 - 0xca] = 1, [0xd1 - 0xca] = 2,
+                                   [0xd2 - 0xca] = 4, [0xd3 - 0xca] = 8};
+    return format >= 0xca && format <= 0xd3 ? after[format - 0xca] : -1;
+}
+
+/* Skips one scalar, or the head of an array or map (then *items is what follows). Extension types are refused:
+ * the protocol has none. */
+static int skip_one(struct ab_reader *reader, uint64_t *items)
+{
+    uint32_t n;
+    struct ab_view run;
+    *items = 0;
+    if (!have(reader, 1))
+        return AB_EINVALID;
+    int fixed = fixed_bytes(*reader->at);
+    if (fixed >= 0) {
+        if (!have(reader, 1 + (uint64_t)fixed))
+            return AB_EINVALID;
+        reader->at += 1 + fixed;
+        return 0;
+    }
+    if (!ab_read_str(reader, &run))
+        return ab_utf8_ok(run) ? 0 : AB_EINVALID;
+    if (!ab_read_bin(reader, &run))
+        return 0;
+    if (!ab_read_array(reader, &n)) {
+        *items = n;
+        return 0;
+    }
+    if (!ab_read_map(reader, &n)) {
+        *items = 2 * (uint64_t)n;
+        return 0;
+    }
+    return AB_EINVALID;
+}
+
+int ab_read_any(struct ab_reader *reader, struct ab_view *raw)
+{
+    struct ab_reader start = *reader;
+    uint64_t left[AB_DEPTH_MAX], total = 0;
+    int depth = 0;
+    left[0] = 1;
+    while (depth >= 0) {
+        if (!left[depth]) {
+            depth--;
+            continue;
+        }
+        left[depth]--;
+        uint64_t items;
+        if (skip_one(reader, &items) || (total += items) > AB_ITEMS_MAX || (items && depth + 1 == AB_DEPTH_MAX)) {
+            *reader = start;
+            return AB_EINVALID;
+        }
+        if (items)
+            left[++depth] = items;
+    }
+    *raw = ab_view(start.at, (size_t)(reader->at - start.at));
+    return 0;
+}
+
+struct ab_view ab_map_get(struct ab_view map, const char *key)
+{
+    struct ab_reader reader = ab_reader(map);
+    uint32_t n;
+    if (!map.p || ab_read_map(&reader, &n))
+        return (struct ab_view){0};
+    while (n--) {
+        struct ab_view name, value;
+        if (ab_read_str(&reader, &name) || ab_read_any(&reader, &value))
+            break;
+        if (ab_view_is(name, key))
+            return value;
+    }
+    return (struct ab_view){0};
+}
+
+struct ab_view ab_any_str(struct ab_view raw)
+{
+    struct ab_reader reader = ab_reader(raw);
+    struct ab_view text = {0};
+    return raw.p && !ab_read_str(&reader, &text) ? text : (struct ab_view){0};
+}
+
+/* RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
+bool ab_utf8_ok(struct ab_view text)
+{
+    const uint8_t *p = (const uint8_t *)text.p, *end = p + text.n;
+    while (p < end) {
+        if (*p < 0x80) {
+            p++;
+            continue;
+        }
+        int more = *p >= 0xf0 ? 3 : *p >= 0xe0 ? 2 : 1;
+        if (*p < 0xc2 || *p > 0xf4 || end - p <= more)
+            return false;
+        uint8_t low = *p == 0xe0 ? 0xa0 : *p == 0xf0 ? 0x90 : 0x80;
+        uint8_t high = *p == 0xed ? 0x9f : *p == 0xf4 ? 0x8f : 0xbf;
+        if (p[1] < low || p[1] > high)
+            return false;
+        for (int i = 2; i <= more; i++)
+            if ((p[i] & 0xc0) != 0x80)
+                return false;
+        p += 1 + more;
+    }
+    return true;
+}
+
+static int write_buf(void *out, const char *p, size_t n)
+{
+    ab_buf_add(out, p, n);
+    return 0;
+}
+
+#define PACKER(out) (&(msgpack_packer){.data = (out), .callback = write_buf})
+
+void ab_pack_array(struct ab_buf *out, uint32_t n)
+{
+    msgpack_pack_array(PACKER(out), n);
+}
+
+void ab_pack_map(struct ab_buf *out, uint32_t n)
+{
+    msgpack_pack_map(PACKER(out), n);
+}
+
+void ab_pack_str(struct ab_buf *out, struct ab_view text)
+{
+    ab_buf_reserve(out, text.n + 5);
+    msgpack_pack_str(PACKER(out), text.n);
+    ab_buf_add(out, text.p, text.n);
+}
+
+void ab_pack_bin(struct ab_buf *out, struct ab_view bytes)
+{
+    ab_buf_reserve(out, bytes.n + 5);
+    msgpack_pack_bin(PACKER(out), bytes.n);
+    ab_buf_add(out, bytes.p, bytes.n);
+}
+
+void ab_pack_uint(struct ab_buf *out, uint64_t value)
+{
+    msgpack_pack_uint64(PACKER(out), value);
+}
+
+void ab_pack_int(struct ab_buf *out, int64_t value)
+{
+    msgpack_pack_int64(PACKER(out), value);
+}
+
+void ab_pack_bool(struct ab_buf *out, bool value)
+{
+    ab_buf_char(out, (char)(value ? 0xc3 : 0xc2));
+}
+
+void ab_pack_nil(struct ab_buf *out)
+{
+    ab_buf_char(out, (char)0xc0);
+}
