@@ -49,7 +49,7 @@ int ab_message_header(const struct ab_message *m, void *header, struct ab_error 
 
 /* Sends [route] command header body. `message` is the struct of the command's schema. Returns 0;
  * AB_ENOTFOUND: that peer is gone; AB_EBUSY: its pipe is full (nothing was sent);
- * AB_EUNAVAILABLE: no connection (DEALER). route NULL on a DEALER. */
+ * AB_EUNAVAILABLE: no connection, or its pipe is full (DEALER). route NULL on a DEALER. */
 int ab_send(void *socket, const struct ab_route *route, enum ab_command command, const void *message,
             struct ab_view body);
 /* Sends an ERROR (or REJECT) made from err. */
