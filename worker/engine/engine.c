@@ -1,0 +1,271 @@
+/* The engine itself: decodes events, keeps time and usage, hands the rest to the tree of nodes, and lays the caps over
+ * what the nodes want. Pure; owns the nodes, the transcript and the history. */
+#include "worker/engine/node.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/wire/tree.h"
+
+const char *engine_stop_name(enum engine_stop stop)
+{
+    static const char *const names[] = {"",
+#define X(NAME, name, doc) name,
+                                        ENGINE_STOPS(X)
+#undef X
+    };
+    return names[stop];
+}
+
+void node_step(const struct node *node, char step[ENGINE_STEP_MAX])
+{
+    int bytes = snprintf(step, ENGINE_STEP_MAX, "%s:%" PRIu64, node->path, node->counter);
+    if (bytes < 0 || bytes >= ENGINE_STEP_MAX)
+        ab_out_of_memory(); /* path leaves room for any counter */
+}
+
+/* --- making --------------------------------------------------------------------------------------------------- */
+
+/* One receiver makes a two-agent chat of every type but groupchat. */
+static int check_workflow(const struct ab_workflow *workflow, struct ab_error *err)
+{
+    struct ab_faults faults = {0};
+    int code = 0;
+
+    if (ab_workflow_supported(workflow, &faults))
+        code = ab_fail_at(err, AB_EINVALID, faults.items[0].path, "%s%s%s", faults.items[0].what,
+                          *faults.items[0].hint ? ": " : "", faults.items[0].hint);
+    else if (workflow->n_receivers != 1 || workflow->receivers[0].type == AB_AGENT_GROUPCHAT)
+        code =
+            ab_fail_at(err, AB_EINVALID, "$.agents", "this release runs chats of one sender and one receiver");
+    ab_faults_finish(&faults);
+    return code;
+}
+
+int engine_create(const struct ab_workflow *workflow, json_t *content, const struct engine_limits *limits,
+                  struct engine **out, struct ab_error *err)
+{
+    *out = NULL;
+    int code = check_workflow(workflow, err);
+    if (code)
+        return code;
+    if (!json_is_string(content) && !json_is_array(content))
+        return ab_fail_at(err, AB_EINVALID, "content", "the message must be text or an array of parts");
+    struct engine *engine = ab_calloc(1, sizeof *engine);
+    engine->workflow = workflow;
+    engine->limits = *limits;
+    engine->content = json_incref(content);
+    *out = engine;
+    return 0;
+}
+
+void engine_destroy(struct engine *engine)
+{
+    if (!engine)
+        return;
+    if (engine->root)
+        engine->root->ops->destroy(engine->root);
+    transcript_finish(&engine->transcript);
+    free(engine->usage.rows);
+    json_decref(engine->content);
+    json_decref(engine->history);
+    free(engine);
+}
+
+/* --- events --------------------------------------------------------------------------------------------------- */
+
+static int take_begin(struct engine *engine, const struct journal_event *event, struct ab_error *err)
+{
+    const struct ab_begin *begin = &event->begin;
+
+    if (engine->begun)
+        return ab_fail(err, AB_ENONDETERMINISM, "the journal begins a second time");
+    if (!begin->engine || begin->engine > ENGINE_VERSION)
+        return ab_fail(err, AB_ENONDETERMINISM,
+                       "the journal was made by engine %" PRIu64 ", this worker has %d: update the worker",
+                       begin->engine, ENGINE_VERSION);
+    if (begin->history.p) {
+        engine->history = ab_tree_unpack(begin->history, err);
+        if (!engine->history)
+            return AB_EDAMAGED;
+        if (!json_is_array(engine->history))
+            return ab_fail_at(err, AB_EDAMAGED, "history", "the begin event's history is not an array");
+    }
+    engine->begun = true;
+    engine->seed = begin->seed;
+    engine->begin_ms = event->at_ms;
+    engine->root = chat_create(engine, "chat", &engine->workflow->sender, &engine->workflow->receivers[0]);
+    return 0;
+}
+
+/* Events of nodes: the step must be the one that is wanted, so that a journal of another workflow cannot slip in. */
+static int take_step(struct engine *engine, const struct journal_event *event, struct ab_error *err)
+{
+    char step[ENGINE_STEP_MAX];
+    struct node *node = engine->root;
+    const char *kind = ab_event_rows[event->kind].kind;
+
+    if (!engine->begun)
+        return ab_fail(err, AB_ENONDETERMINISM, "the journal has a %s before begin", kind);
+    if (node->stop)
+        return ab_fail(err, AB_ENONDETERMINISM, "the journal has a %s after the chat ended (%s)", kind,
+                       engine_stop_name(node->stop));
+    node_step(node, step);
+    bool anonymous = event->kind == AB_KIND_INPUT && !event->step.n; /* an answer to whatever is asked */
+    if (!anonymous && !ab_view_is(event->step, step))
+        return ab_fail_at(err, AB_ENONDETERMINISM, step, "the journal has a %s at step %.*s instead", kind,
+                          AB_VIEW_FMT(event->step));
+    return node->ops->apply(node, event, err);
+}
+
+static int take_model_reply(struct engine *engine, const struct journal_event *event, struct ab_error *err)
+{
+    const struct ab_model_reply *reply = &event->model_reply;
+    struct engine_effect wanted;
+
+    if (!engine->root || engine->root->stop || !engine->root->ops->next(engine->root, &wanted, 1))
+        return take_step(engine, event, err);
+    int code = take_step(engine, event, err);
+    if (code)
+        return code;
+    struct usage *usage = usage_of(&engine->usage, wanted.agent);
+    usage->calls++;
+    usage->prompt += reply->prompt_tokens;
+    usage->completion += reply->completion_tokens;
+    usage->cached += reply->cached_tokens;
+    usage->reasoning += reply->reasoning_tokens;
+    usage->estimated |= reply->estimated;
+    engine->offline |= reply->offline;
+    return 0;
+}
+
+static int take_waiting(struct engine *engine, const struct journal_event *event, struct ab_error *err)
+{
+    int code = take_step(engine, event, err);
+    if (!code && !engine->asked_ms)
+        engine->asked_ms = event->at_ms;
+    return code;
+}
+
+static int take_input(struct engine *engine, const struct journal_event *event, struct ab_error *err)
+{
+    int code = take_step(engine, event, err);
+    if (!code && engine->asked_ms && event->at_ms > engine->asked_ms)
+        engine->waited_ms += event->at_ms - engine->asked_ms;
+    engine->asked_ms = 0;
+    return code;
+}
+
+static int take_end(struct engine *engine, const struct journal_event *event, struct ab_error *err)
+{
+    (void)event;
+    (void)err;
+    engine->ended = true;
+    return 0;
+}
+
+static int take_nothing(struct engine *engine, const struct journal_event *event, struct ab_error *err)
+{
+    (void)engine;
+    (void)event;
+    (void)err;
+    return 0;
+}
+
+/* By kind: who takes it, and where its time and step stand in its struct. */
+#define AT(member) offsetof(struct journal_event, member)
+static const struct {
+    int (*take)(struct engine *engine, const struct journal_event *event, struct ab_error *err);
+    size_t at_ms, step;
+} kinds[AB_KINDS] = {
+    [AB_KIND_STARTED] = {take_nothing, AT(started.at_ms), 0},
+    [AB_KIND_BEGIN] = {take_begin, AT(begin.at_ms), 0},
+    [AB_KIND_TURN] = {take_step, AT(turn.at_ms), AT(turn.step)},
+    [AB_KIND_MODEL_REPLY] = {take_model_reply, AT(model_reply.at_ms), AT(model_reply.step)},
+    [AB_KIND_ATTEMPT_FAILED] = {take_nothing, AT(attempt_failed.at_ms), 0},
+    [AB_KIND_WAITING] = {take_waiting, AT(waiting.at_ms), AT(waiting.ask)},
+    [AB_KIND_INPUT] = {take_input, AT(input.at_ms), AT(input.ask)},
+    [AB_KIND_END] = {take_end, AT(end.at_ms), 0},
+};
+#undef AT
+
+static int decode(struct ab_view raw, struct journal_event *event, struct ab_error *err)
+{
+    event->kind = ab_event_kind(raw);
+    if (event->kind == AB_KIND_UNKNOWN || !kinds[event->kind].take)
+        return ab_fail(err, AB_ENONDETERMINISM,
+                       "the journal has an event of a kind this worker does not know: update the worker");
+    int code = ab_decode(ab_event_rows[event->kind].schema, raw, &event->started, err);
+    if (code)
+        return code;
+    uint64_t at_ms;
+    memcpy(&at_ms, (const char *)event + kinds[event->kind].at_ms, sizeof at_ms);
+    event->at_ms = at_ms > INT64_MAX ? INT64_MAX : (int64_t)at_ms;
+    event->step = (struct ab_view){0};
+    if (kinds[event->kind].step)
+        memcpy(&event->step, (const char *)event + kinds[event->kind].step, sizeof event->step);
+    return 0;
+}
+
+int engine_apply(struct engine *engine, struct ab_view raw, struct ab_error *err)
+{
+    struct journal_event event;
+    int code = decode(raw, &event, err);
+    if (code)
+        return code;
+    if (engine->ended)
+        return ab_fail(err, AB_ENONDETERMINISM, "the journal goes on after its end");
+    code = kinds[event.kind].take(engine, &event, err);
+    if (!code && event.at_ms > engine->last_ms)
+        engine->last_ms = event.at_ms;
+    return code;
+}
+
+/* --- effects -------------------------------------------------------------------------------------------------- */
+
+static bool reached(uint64_t value, uint64_t cap)
+{
+    return cap && value >= cap;
+}
+
+static enum engine_stop over_limit(const struct engine *engine)
+{
+    struct usage total = usage_total(&engine->usage);
+    int64_t spent_ms = engine->last_ms - engine->begin_ms - engine->waited_ms;
+
+    if (reached(total.calls, engine->limits.calls_max))
+        return ENGINE_STOP_CALLS;
+    if (reached(total.prompt + total.completion, engine->limits.tokens_max))
+        return ENGINE_STOP_TOKENS;
+    if (spent_ms > 0 && reached((uint64_t)spent_ms / 1000, engine->limits.seconds_max))
+        return ENGINE_STOP_SECONDS;
+    return ENGINE_RUNNING;
+}
+
+static size_t one(struct engine_effect *effects, enum engine_want want, enum engine_stop stop)
+{
+    effects[0] = (struct engine_effect){.want = want, .stop = stop};
+    return 1;
+}
+
+size_t engine_next(const struct engine *engine, struct engine_effect *effects, size_t max)
+{
+    if (engine->ended || !max)
+        return 0;
+    if (!engine->begun)
+        return one(effects, ENGINE_BEGIN, ENGINE_RUNNING);
+    if (engine->root->stop)
+        return one(effects, ENGINE_FINISH, engine->root->stop);
+    size_t n = engine->root->ops->next(engine->root, effects, max);
+    enum engine_stop stop = over_limit(engine);
+    for (size_t i = 0; stop && i < n; i++)
+        if (effects[i].want == ENGINE_MODEL)
+            return one(effects, ENGINE_FINISH, stop);
+    return n;
+}
+
+json_t *engine_messages(const struct engine *engine, const struct engine_effect *effect, bool history)
+{
+    return engine->root->ops->messages(engine->root, effect, history);
+}

@@ -1,0 +1,113 @@
+/* The engine: what a job wants next, as a pure function of its workflow, its input and its journal.
+ *
+ *   engine_apply(engine, event)        state ← state + event
+ *   engine_next(engine, effects, max)  which effects are wanted now
+ *
+ * The shell performs an effect, journals what came of it as an event, and applies that event; the engine itself does no
+ * I/O, reads no clock and makes no random choice that is not pinned in the `begin` event. So resuming a job is applying
+ * its journal, and every cut of a journal leads to the same effects as the run that wrote it.
+ *
+ * effect          the event that satisfies it
+ * BEGIN           begin        (history within engine_history()'s bound, seed, ENGINE_VERSION)
+ * MODEL           model_reply  with the effect's step and agent
+ * HUMAN           input        with the effect's step as `ask` (or none); a `waiting` may come before it
+ * SAY             turn         with the effect's step, agent and text: nothing needs to be done for it
+ * FINISH          end
+ *
+ * `started`, `attempt_failed` and `end` are accepted whatever is wanted; any other event that satisfies no wanted effect
+ * is AB_ENONDETERMINISM, and the engine must not be used further.
+ *
+ * A step is "node path:counter": the counter belongs to its node, so that it does not depend on the order in which
+ * siblings happen to answer.
+ */
+#ifndef AB_WORKER_ENGINE_ENGINE_H
+#define AB_WORKER_ENGINE_ENGINE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/bytes.h"
+#include "common/error.h"
+#include "common/workflow/workflow.h"
+
+enum {
+    ENGINE_VERSION =
+        1, /* of the rules that turn a journal into effects; a journal names the one that made it */
+    ENGINE_EFFECTS_MAX = 64, /* wanted at the same time */
+    ENGINE_STEP_MAX = 128,
+    ENGINE_HISTORY_MESSAGES_MAX = 200,
+    ENGINE_HISTORY_BYTES_MAX = 128 << 10, /* about 32,000 tokens */
+};
+
+/* Why a run ended. name, meaning (the stop_reason of the `end` event) */
+#define ENGINE_STOPS(X)                                                                                        \
+    X(TERMINATION, "termination_message", "a message ended with the word that ends the chat")                  \
+    X(AUTO_REPLIES, "max_consecutive_auto_reply", "an agent had answered by itself as often as it may")        \
+    X(HUMAN_EXIT, "human_exit", "a person answered `exit`")                                                    \
+    X(CALLS, "job_calls_max", "the cap on model calls per job was reached")                                    \
+    X(TOKENS, "job_tokens_max", "the cap on tokens per job was reached")                                       \
+    X(SECONDS, "job_seconds_max", "the cap on a job's time was reached; waiting for people does not count")
+
+enum engine_stop {
+    ENGINE_RUNNING,
+#define X(NAME, name, doc) ENGINE_STOP_##NAME,
+    ENGINE_STOPS(X)
+#undef X
+};
+const char *engine_stop_name(enum engine_stop stop); /* "" for ENGINE_RUNNING */
+
+/* Caps of one job, so that a loop cannot spend without end; 0 = none. They only ever end a run at its next model call:
+ * a journal made under other caps still folds. */
+struct engine_limits {
+    uint64_t calls_max;
+    uint64_t tokens_max; /* prompt + completion */
+    uint64_t seconds_max;
+};
+
+enum engine_want { ENGINE_BEGIN, ENGINE_MODEL, ENGINE_HUMAN, ENGINE_SAY, ENGINE_FINISH };
+
+/* One wanted effect. All pointers are borrowed and valid until the next engine_apply. */
+struct engine_effect {
+    enum engine_want want;
+    char step[ENGINE_STEP_MAX]; /* MODEL, HUMAN, SAY */
+    const char *agent, *to;     /* MODEL, HUMAN, SAY: who speaks to whom */
+    const struct ab_llm *llm;   /* MODEL */
+    uint64_t call_index;        /* MODEL: which of this agent's calls it is, from 0 */
+    bool history;               /* MODEL: its messages hold earlier messages of the session */
+    char prompt[512];           /* HUMAN */
+    bool asked;                 /* HUMAN: a `waiting` for it is in the journal */
+    const char *text;           /* SAY */
+    enum engine_stop stop;      /* FINISH */
+};
+
+struct engine;
+
+/* workflow is borrowed and must outlive the engine. `content` is the user's message (text or an array of parts), of which
+ * the engine takes a reference. AB_EINVALID with the path of what this engine cannot run. */
+int engine_create(const struct ab_workflow *workflow, json_t *content, const struct engine_limits *limits,
+                  struct engine **out, struct ab_error *err);
+void engine_destroy(struct engine *engine); /* NULL is allowed */
+
+/* One raw journal event. AB_ENONDETERMINISM if nothing wanted fits it, AB_EINVALID or AB_EDAMAGED if it is no event. */
+int engine_apply(struct engine *engine, struct ab_view event, struct ab_error *err);
+
+/* Returns how many effects are wanted now, at most `max`; 0 once the `end` event was applied. Changes nothing. */
+size_t engine_next(const struct engine *engine, struct engine_effect *effects, size_t max);
+
+/* What to send for a MODEL effect, in OpenAI's shape; a new reference. Without history if the model's context was too
+ * small for it. */
+json_t *engine_messages(const struct engine *engine, const struct engine_effect *effect, bool history);
+
+/* The answer of the run so far, by the workflow's summary_method; the caller frees it. */
+char *engine_summary(const struct engine *engine);
+/* The result of the run so far, which becomes the assistant message's metadata (worker/engine/README.md has its fields);
+ * a new reference. */
+json_t *engine_result(const struct engine *engine, const char *stop_reason);
+
+/* Appends the newest of `messages` (a raw array of {id, role, content}, oldest first) that stay within both bounds, as a
+ * raw array, oldest first: the `history` of a begin event. AB_EINVALID if it is no such array. */
+int engine_history(struct ab_view messages, size_t messages_max, size_t bytes_max, struct ab_buf *out,
+                   struct ab_error *err);
+
+#endif

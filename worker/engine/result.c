@@ -1,0 +1,91 @@
+/* What comes of a run: its answer, its result tree, and the history that a later run is given. */
+#include "worker/engine/node.h"
+
+#include <stdlib.h>
+
+#include "common/clock.h"
+
+static const char *const summary_names[] = {
+    [AB_SUMMARY_LAST] = "last", [AB_SUMMARY_LLM] = "llm", [AB_SUMMARY_NONE] = "none"};
+
+/* The last message that says something: not the user's own, not a default reply, and not only the word that ends the
+ * chat. That word is taken off its end. */
+char *engine_summary(const struct engine *engine)
+{
+    const struct transcript *transcript = &engine->transcript;
+    char *answer = NULL;
+
+    if (engine->workflow->summary == AB_SUMMARY_NONE)
+        return ab_strdup("");
+    for (size_t i = transcript->n; !answer && i-- > 1;) {
+        const struct line *line = &transcript->lines[i];
+        struct ab_buf text = {0};
+        content_text(line->content, &text);
+        struct ab_view words = text_without(ab_buf_view(&text), line->to->termination_word);
+        words = text_without(words, "TERMINATE");
+        if (words.n && !line->filler)
+            answer = ab_view_dup(words);
+        ab_buf_finish(&text);
+    }
+    return answer ? answer : ab_strdup("");
+}
+
+static json_t *time_tree(int64_t at_ms)
+{
+    char text[AB_ISO8601_MAX];
+    return json_string(ab_iso8601(at_ms, text));
+}
+
+static json_t *messages_tree(const struct transcript *transcript)
+{
+    json_t *messages = json_array();
+    for (size_t i = 0; i < transcript->n; i++) {
+        const struct line *line = &transcript->lines[i];
+        json_array_append_new(messages,
+                              json_pack("{ss ss sO so}", "agent", line->from->name, "to", line->to->name,
+                                        "content", line->content, "at", time_tree(line->at_ms)));
+    }
+    return messages;
+}
+
+json_t *engine_result(const struct engine *engine, const char *stop_reason)
+{
+    int64_t begin_ms = engine->begun ? engine->begin_ms : engine->last_ms;
+    json_t *result = json_pack("{so ss s[] so so sf ss so}", "messages", messages_tree(&engine->transcript),
+                               "summary_method", summary_names[engine->workflow->summary], "files",
+                               "start_time", time_tree(begin_ms), "end_time", time_tree(engine->last_ms),
+                               "duration_s", (double)(engine->last_ms - begin_ms) / 1000, "stop_reason",
+                               stop_reason, "usage", usage_tree(&engine->usage));
+    if (engine->offline)
+        json_object_set_new(result, "offline", json_true());
+    return result;
+}
+
+int engine_history(struct ab_view messages, size_t messages_max, size_t bytes_max, struct ab_buf *out,
+                   struct ab_error *err)
+{
+    struct ab_reader reader = ab_reader(messages);
+    uint32_t n, first;
+    if (ab_read_array(&reader, &n))
+        return ab_fail_at(err, AB_EINVALID, "messages", "the session's history is not an array");
+    struct ab_view *all = ab_calloc(n ? n : 1, sizeof *all); /* n <= messages.n: each has a byte at least */
+    int code = 0;
+
+    for (uint32_t i = 0; !code && i < n; i++)
+        code = ab_read_any(&reader, &all[i]);
+    size_t bytes = 0;
+    for (first = n; !code && first > 0 && n - first < messages_max; first--) {
+        bytes += all[first - 1].n;
+        if (bytes > bytes_max)
+            break;
+    }
+    if (!code) {
+        ab_pack_array(out, n - first);
+        for (uint32_t i = first; i < n; i++)
+            ab_buf_add(out, all[i].p, all[i].n);
+    } else {
+        ab_fail_at(err, code, "messages", "the session's history is damaged");
+    }
+    free(all);
+    return code;
+}

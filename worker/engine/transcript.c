@@ -1,0 +1,124 @@
+/* What was said and what it cost: plain lists that nodes add to. Owns the content trees of its lines, nothing else. */
+#include "worker/engine/node.h"
+
+#include <stdlib.h>
+
+void transcript_add(struct transcript *transcript, const struct ab_agent *from, const struct ab_agent *to,
+                    json_t *content, int64_t at_ms, bool filler)
+{
+    if (transcript->n == transcript->cap) {
+        transcript->cap = transcript->cap ? transcript->cap * 2 : 4;
+        transcript->lines = ab_realloc(transcript->lines, transcript->cap * sizeof *transcript->lines);
+    }
+    transcript->lines[transcript->n++] = (struct line){from, to, json_incref(content), at_ms, filler};
+}
+
+void transcript_finish(struct transcript *transcript)
+{
+    for (size_t i = 0; i < transcript->n; i++)
+        json_decref(transcript->lines[i].content);
+    free(transcript->lines);
+    *transcript = (struct transcript){0};
+}
+
+void content_text(const json_t *content, struct ab_buf *out)
+{
+    size_t i;
+    json_t *part;
+    if (json_is_string(content))
+        ab_buf_add(out, json_string_value(content), json_string_length(content));
+    json_array_foreach(content, i, part)
+    {
+        struct ab_view text = ab_tree_view(part, "text");
+        if (!text.n)
+            continue;
+        if (out->n)
+            ab_buf_char(out, '\n');
+        ab_buf_add(out, text.p, text.n);
+    }
+}
+
+static bool is_space(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static struct ab_view trim_end(struct ab_view text)
+{
+    while (text.n && is_space(text.p[text.n - 1]))
+        text.n--;
+    return text;
+}
+
+bool text_ends_with(struct ab_view text, const char *word)
+{
+    struct ab_view end = ab_view_of(word);
+    text = trim_end(text);
+    return end.n && text.n >= end.n && !memcmp(text.p + text.n - end.n, end.p, end.n);
+}
+
+struct ab_view text_without(struct ab_view text, const char *word)
+{
+    text = trim_end(text);
+    if (text_ends_with(text, word))
+        text = trim_end(ab_view(text.p, text.n - strlen(word)));
+    while (text.n && is_space(*text.p)) {
+        text.p++;
+        text.n--;
+    }
+    return text;
+}
+
+struct usage *usage_of(struct usage_table *table, const char *agent)
+{
+    for (size_t i = 0; i < table->n; i++)
+        if (!strcmp(table->rows[i].agent, agent))
+            return &table->rows[i];
+    if (table->n == table->cap) {
+        table->cap = table->cap ? table->cap * 2 : 2;
+        table->rows = ab_realloc(table->rows, table->cap * sizeof *table->rows);
+    }
+    table->rows[table->n] = (struct usage){.agent = agent};
+    return &table->rows[table->n++];
+}
+
+uint64_t usage_calls(const struct usage_table *table, const char *agent)
+{
+    for (size_t i = 0; i < table->n; i++)
+        if (!strcmp(table->rows[i].agent, agent))
+            return table->rows[i].calls;
+    return 0;
+}
+
+struct usage usage_total(const struct usage_table *table)
+{
+    struct usage total = {0};
+    for (size_t i = 0; i < table->n; i++) {
+        const struct usage *row = &table->rows[i];
+        total.calls += row->calls;
+        total.prompt += row->prompt;
+        total.completion += row->completion;
+        total.cached += row->cached;
+        total.reasoning += row->reasoning;
+        total.estimated |= row->estimated;
+    }
+    return total;
+}
+
+/* The cost is null, "unpriced", as long as nobody knows a price: never 0. */
+static json_t *row_tree(const struct usage *row)
+{
+    return json_pack("{sI sI sI sI sI sb sn}", "prompt_tokens", (json_int_t)row->prompt, "completion_tokens",
+                     (json_int_t)row->completion, "cached_tokens", (json_int_t)row->cached, "reasoning_tokens",
+                     (json_int_t)row->reasoning, "calls", (json_int_t)row->calls, "estimated", row->estimated,
+                     "cost");
+}
+
+json_t *usage_tree(const struct usage_table *table)
+{
+    json_t *agents = json_object();
+    for (size_t i = 0; i < table->n; i++)
+        json_object_set_new(agents, table->rows[i].agent, row_tree(&table->rows[i]));
+    struct usage total = usage_total(table);
+    return json_pack("{so so}", "total", row_tree(&total), "agents", agents);
+}
