@@ -132,7 +132,8 @@ static int refuse_argument(enum ab_program program, const char *argument, struct
     if (near)
         ab_fail_at(err, AB_EUSAGE, argument, "there is no such flag; did you mean %s?", near);
     else
-        ab_fail_at(err, AB_EUSAGE, argument, "unexpected argument; --help lists the flags");
+        ab_fail_at(err, AB_EUSAGE, argument, "%s; --help lists the flags",
+                   *argument == '-' ? "this program has no such flag" : "unexpected argument");
     free(near);
     return AB_EUSAGE;
 }
@@ -423,10 +424,9 @@ static int fill(struct ab_config *config, int argc, char **argv, struct ab_error
         code = apply_environment_and_flags(config, err);
     if (!code)
         code = find_folder(config, err);
-    if (!code)
-        code = find_endpoint(config, AB_CONF_ENDPOINT, err);
-    if (!code)
-        code = find_endpoint(config, AB_CONF_STORAGE_ENDPOINT, err);
+    for (int i = 0; i < AB_CONF_N && !code; i++)
+        if (rows[i].type == CONFIG_ENDPOINT)
+            code = find_endpoint(config, i, err);
     return code ? code : check_lease(config, err);
 }
 

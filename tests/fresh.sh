@@ -63,7 +63,7 @@ done
 cat >"$machine/prove" <<'PROVE'
 #!/bin/bash
 set -u
-cd "$HOME" && git clone -q /source.bundle autobots && cd autobots || exit 1
+cd "$HOME" && git -c advice.detachedHead=false clone -q /source.bundle autobots && cd autobots || exit 1
 status=0 times=
 step() { # NAME COMMAND…
     local name=$1 began=$SECONDS code=0

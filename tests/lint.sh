@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.." || exit 1
 B=${B:-build}
 MAKE=${MAKE:-make}
 
-lints=(top_level layering relative_includes banned_functions clocks machine_paths format cppcheck
+lints=(top_level layering relative_includes banned_functions clocks machine_paths config_keys format cppcheck
     werror_gcc werror_clang linked_libraries)
 
 top_level='.ci .clang-format .gitignore LICENSE Makefile README.md broker client common deploy storage tests worker'
@@ -80,6 +80,17 @@ lint_clocks() {
 
 lint_machine_paths() { # in brackets, so that this line does not find itself
     repo_files | xargs -r grep -nIE '(^|[^A-Za-z0-9_.-])/(wor[k]|roo[t]|hom[e]/[a-z]+)/' | nothing
+}
+
+# A key of the configuration that no program asks for is a promise nobody keeps. The seed's keys are taken so that its
+# files still work.
+lint_config_keys() {
+    local key
+    sed -n 's/^ *X(\([A-Z_]*\), [a-z_]*, [A-Z]*, .*/\1/p' common/config.h | grep -vE '^(DEFAULT_[A-Z_]*|ALLOW_ORIGINS)$' |
+        while read -r key; do
+            # the reader itself uses AB_CONF_CONFIG
+            c_files | grep -vE '^(common/config\.h|tests/)' | xargs grep -qw "AB_CONF_$key" || echo "nobody uses AB_CONF_$key"
+        done | nothing
 }
 
 lint_format() {
