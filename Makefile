@@ -41,11 +41,12 @@ CLIENT  := $(call sources,client/lib)
 CLI     := $(call sources,client/cli)
 UNIT    := $(sort $(wildcard tests/unit/test_*.c))
 TESTLIB := $(filter-out $(UNIT),$(sort $(wildcard tests/unit/*.c)))
-BENCH   := $(sort $(wildcard tests/bench/*.c))
+BENCH   := $(sort $(wildcard tests/bench/bench_*.c))
+BENCHLIB := $(filter-out $(BENCH),$(sort $(wildcard tests/bench/*.c)))
 FUZZ    := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 MAINS   := $(wildcard broker/main.c storage/main.c worker/main.c client/cli/main.c)
 PRODUCT := $(COMMON) $(BROKER) $(STORAGE) $(WORKER) $(CLIENT) $(CLI)
-EVERY   := $(PRODUCT) $(UNIT) $(TESTLIB) $(BENCH) $(FUZZ)
+EVERY   := $(PRODUCT) $(UNIT) $(TESTLIB) $(BENCH) $(BENCHLIB) $(FUZZ)
 SCRIPTS := $(wildcard .ci/run deploy/*.sh tests/*.sh)
 
 # ---- flags -------------------------------------------------------------------------------------------------
@@ -150,7 +151,7 @@ $(O)/tests/unit/%: $(O)/obj/tests/unit/%.o $(LIBTEST) $(LIBS_UNIT)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(LIBTEST) $(LIBS_UNIT) -Wl,--end-group $(CMOCKA_LIBS) $(PKG_LIBS) -lm
 
 $(O)/bench/bench_redis: BENCH_LIBS = $(HIREDIS_LIBS)
-$(O)/bench/%: $(O)/obj/tests/bench/%.o $(LIBCLIENT)
+$(O)/bench/%: $(O)/obj/tests/bench/%.o $(call objects,$(BENCHLIB)) $(LIBCLIENT)
 	$(call say,LINK,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(BENCH_LIBS) $(PKG_LIBS) -lm

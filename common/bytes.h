@@ -10,8 +10,8 @@
 #include <stdint.h>
 #include <string.h>
 
-void *ab_alloc(size_t bytes);                 /* uninitialised */
-void *ab_calloc(size_t count, size_t bytes);  /* zeroed */
+void *ab_alloc(size_t bytes);                /* uninitialised */
+void *ab_calloc(size_t count, size_t bytes); /* zeroed */
 void *ab_realloc(void *p, size_t bytes);
 char *ab_strdup(const char *text);
 char *ab_strndup(const char *text, size_t bytes); /* bytes exactly, plus a NUL */
@@ -39,7 +39,7 @@ static inline bool ab_view_is(struct ab_view a, const char *text)
 {
     return ab_view_eq(a, ab_view_of(text));
 }
-char *ab_view_dup(struct ab_view view); /* NUL-terminated copy; NULL if view.p is NULL */
+char *ab_view_dup(struct ab_view view);  /* NUL-terminated copy; NULL if view.p is NULL */
 #define AB_VIEW_FMT(v) (int)(v).n, (v).p /* for "%.*s" */
 
 /* A growable buffer; zero-initialised is empty. */
@@ -65,9 +65,9 @@ static inline struct ab_view ab_buf_view(const struct ab_buf *buf)
 
 /* An immutable, reference-counted run of bytes, for bodies kept in memory by several owners. One thread only. */
 struct ab_blob;
-struct ab_blob *ab_blob_create(struct ab_view bytes); /* copies */
-struct ab_blob *ab_blob_ref(struct ab_blob *blob);    /* NULL is allowed */
-void ab_blob_unref(struct ab_blob *blob);             /* NULL is allowed */
+struct ab_blob *ab_blob_create(struct ab_view bytes);    /* copies */
+struct ab_blob *ab_blob_ref(struct ab_blob *blob);       /* NULL is allowed */
+void ab_blob_unref(struct ab_blob *blob);                /* NULL is allowed */
 struct ab_view ab_blob_view(const struct ab_blob *blob); /* {NULL,0} for NULL */
 
 #endif

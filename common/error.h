@@ -13,27 +13,27 @@
 #include <stdint.h>
 
 /* code, name on the wire, whether the same request may succeed later, meaning */
-#define AB_ERROR_CODES(X)                                                                                    \
-    X(AB_EINVALID, "invalid", false, "the request or file is malformed; `path` says where")                  \
-    X(AB_EUSAGE, "usage", false, "the command line or configuration is wrong")                               \
-    X(AB_EVERSION, "version", false, "no protocol version in common")                                        \
-    X(AB_EDENIED, "denied", false, "this peer may not do that")                                              \
-    X(AB_ENOTFOUND, "not_found", false, "no such job, session, message, item or operation")                  \
-    X(AB_ECONFLICT, "conflict", false, "the id is taken by other content")                                   \
-    X(AB_EEXPIRED, "expired", false, "older than the retention, or past its deadline")                       \
-    X(AB_ESTALE, "stale", false, "a newer lease holder exists: drop the job")                                \
-    X(AB_EENDED, "already_ended", false, "the job has ended; an end is final")                               \
-    X(AB_EUNKNOWN_WORKFLOW, "unknown_workflow", true, "send the workflow's text with the hash")              \
-    X(AB_EBUSY, "busy", true, "over a limit; nothing was stored; retry after `retry_after_ms`")              \
-    X(AB_EUNAVAILABLE, "unavailable", true, "a part of the service is down or its disk is full")             \
-    X(AB_ETOOLARGE, "too_large", false, "over a size limit, which the text names")                           \
-    X(AB_ETIMEOUT, "timeout", true, "no answer in time")                                                     \
-    X(AB_ECANCELLED, "cancelled", false, "cancelled on request")                                             \
-    X(AB_EMODEL, "model", false, "the model's endpoint refused or misbehaved")                               \
-    X(AB_ENOMODEL, "no_model", false, "no model is configured for this agent")                               \
-    X(AB_ENONDETERMINISM, "nondeterminism", false, "the journal does not fit the workflow")                  \
-    X(AB_EDAMAGED, "damaged", false, "stored data failed its checksum or schema check")                      \
-    X(AB_ESYSTEM, "system", false, "the operating system refused; the text has its words")                   \
+#define AB_ERROR_CODES(X)                                                                                      \
+    X(AB_EINVALID, "invalid", false, "the request or file is malformed; `path` says where")                    \
+    X(AB_EUSAGE, "usage", false, "the command line or configuration is wrong")                                 \
+    X(AB_EVERSION, "version", false, "no protocol version in common")                                          \
+    X(AB_EDENIED, "denied", false, "this peer may not do that")                                                \
+    X(AB_ENOTFOUND, "not_found", false, "no such job, session, message, item or operation")                    \
+    X(AB_ECONFLICT, "conflict", false, "the id is taken by other content")                                     \
+    X(AB_EEXPIRED, "expired", false, "older than the retention, or past its deadline")                         \
+    X(AB_ESTALE, "stale", false, "a newer lease holder exists: drop the job")                                  \
+    X(AB_EENDED, "already_ended", false, "the job has ended; an end is final")                                 \
+    X(AB_EUNKNOWN_WORKFLOW, "unknown_workflow", true, "send the workflow's text with the hash")                \
+    X(AB_EBUSY, "busy", true, "over a limit; nothing was stored; retry after `retry_after_ms`")                \
+    X(AB_EUNAVAILABLE, "unavailable", true, "a part of the service is down or its disk is full")               \
+    X(AB_ETOOLARGE, "too_large", false, "over a size limit, which the text names")                             \
+    X(AB_ETIMEOUT, "timeout", true, "no answer in time")                                                       \
+    X(AB_ECANCELLED, "cancelled", false, "cancelled on request")                                               \
+    X(AB_EMODEL, "model", false, "the model's endpoint refused or misbehaved")                                 \
+    X(AB_ENOMODEL, "no_model", false, "no model is configured for this agent")                                 \
+    X(AB_ENONDETERMINISM, "nondeterminism", false, "the journal does not fit the workflow")                    \
+    X(AB_EDAMAGED, "damaged", false, "stored data failed its checksum or schema check")                        \
+    X(AB_ESYSTEM, "system", false, "the operating system refused; the text has its words")                     \
     X(AB_EINTERNAL, "internal", false, "a fault of this program")
 
 enum ab_code {

@@ -21,7 +21,10 @@ static struct {
 static const struct {
     const char *name;
     int priority; /* sd-daemon(3) */
-} levels[] = {[AB_DEBUG] = {"debug", 7}, [AB_INFO] = {"info", 6}, [AB_WARN] = {"warn", 4}, [AB_ERROR_LEVEL] = {"error", 3}};
+} levels[] = {[AB_DEBUG] = {"debug", 7},
+              [AB_INFO] = {"info", 6},
+              [AB_WARN] = {"warn", 4},
+              [AB_ERROR_LEVEL] = {"error", 3}};
 
 /* JOURNAL_STREAM holds "device:inode" of the journal's socket (systemd.exec(5)). */
 static bool stderr_is_journal(void)
@@ -29,8 +32,8 @@ static bool stderr_is_journal(void)
     const char *stream = getenv("JOURNAL_STREAM");
     unsigned long long device, inode;
     struct stat st;
-    return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && !fstat(2, &st) && st.st_dev == device &&
-           st.st_ino == inode;
+    return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && !fstat(2, &st) &&
+           st.st_dev == device && st.st_ino == inode;
 }
 
 void ab_log_init(const char *program, enum ab_log_level least, bool json)

@@ -5,13 +5,14 @@
 
 #include "common/wire/operations.h"
 
-#define FIELD_ROW(owner, type_, name_, required_, max_, doc_)                                                \
+#define FIELD_ROW(owner, type_, name_, required_, max_, doc_)                                                  \
     {#name_, sizeof #name_ - 1, AB_##type_, required_, offsetof(struct ab_##owner, name_), (max_), (doc_)},
 /* The last row is empty and not counted: op_empty would have none. */
-#define S(name_, LIST)                                                                                       \
-    static const struct ab_field name_##_fields[] = {LIST(FIELD_ROW, name_){NULL, 0, 0, 0, 0, 0, NULL}};     \
-    const struct ab_schema ab_##name_##_schema = {                                                           \
-        #name_, name_##_fields, sizeof name_##_fields / sizeof *name_##_fields - 1, sizeof(struct ab_##name_)};
+#define S(name_, LIST)                                                                                         \
+    static const struct ab_field name_##_fields[] = {LIST(FIELD_ROW, name_){NULL, 0, 0, 0, 0, 0, NULL}};       \
+    const struct ab_schema ab_##name_##_schema = {#name_, name_##_fields,                                      \
+                                                  sizeof name_##_fields / sizeof *name_##_fields - 1,          \
+                                                  sizeof(struct ab_##name_)};
 AB_SCHEMAS(S)
 AB_OP_SCHEMAS(S)
 #undef S
@@ -57,7 +58,7 @@ void ab_event_encode(struct ab_buf *out, enum ab_event_kind kind, const void *ev
 }
 
 const struct ab_op_row ab_ops[] = {
-#define X(name, number, kind, by, request, answer, doc)                                                      \
+#define X(name, number, kind, by, request, answer, doc)                                                        \
     {number, AB_OP_##kind, by, #name, &ab_##request##_schema, &ab_##answer##_schema, doc},
     AB_OPERATIONS(X)
 #undef X

@@ -14,275 +14,279 @@ enum { AB_PAGE_DEFAULT = 100, AB_PAGE_MAX = 1000, AB_JOURNAL_PAGE_BYTES = 256 <<
 #define AB_OP_EMPTY_FIELDS(F, o)
 
 /* ---- the broker's ---- */
-#define AB_OP_EPOCH_FIELDS(F, o) F(o, STR, build, OPT, AB_NAME_MAX, "")
+#define AB_OP_EPOCH_FIELDS(F, o)        F(o, STR, build, OPT, AB_NAME_MAX, "")
 #define AB_OP_EPOCH_ANSWER_FIELDS(F, o) F(o, UINT, epoch, REQ, 0, "the new one, on disk")
 
-#define AB_OP_SUBMIT_FIELDS(F, o)                                                                               \
-    F(o, ID, job, REQ, 0, "")                                                                                   \
-    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(o, STR, tenant, OPT, AB_USER_MAX, "absent: the user")                                                     \
-    F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                    \
-    F(o, BOOL, no_session, OPT, 0, "")                                                                          \
-    F(o, INT, priority, OPT, 0, "")                                                                             \
-    F(o, UINT, not_before_ms, OPT, 0, "")                                                                       \
-    F(o, UINT, deadline_ms, OPT, 0, "")                                                                         \
-    F(o, STR, key, OPT, AB_NAME_MAX, "")                                                                        \
-    F(o, STR, pool, OPT, AB_NAME_MAX, "")                                                                       \
-    F(o, BIN, hash, REQ, AB_HASH_BYTES, "")                                                                     \
-    F(o, STR, workflow, OPT, AB_WORKFLOW_MAX, "")                                                               \
-    F(o, ANY, secrets, OPT, AB_SECRETS_MAX, "")                                                                 \
+#define AB_OP_SUBMIT_FIELDS(F, o)                                                                              \
+    F(o, ID, job, REQ, 0, "")                                                                                  \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, tenant, OPT, AB_USER_MAX, "absent: the user")                                                    \
+    F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                   \
+    F(o, BOOL, no_session, OPT, 0, "")                                                                         \
+    F(o, INT, priority, OPT, 0, "")                                                                            \
+    F(o, UINT, not_before_ms, OPT, 0, "")                                                                      \
+    F(o, UINT, deadline_ms, OPT, 0, "")                                                                        \
+    F(o, STR, key, OPT, AB_NAME_MAX, "")                                                                       \
+    F(o, STR, pool, OPT, AB_NAME_MAX, "")                                                                      \
+    F(o, BIN, hash, REQ, AB_HASH_BYTES, "")                                                                    \
+    F(o, STR, workflow, OPT, AB_WORKFLOW_MAX, "")                                                              \
+    F(o, ANY, secrets, OPT, AB_SECRETS_MAX, "")                                                                \
     F(o, ANY, input, REQ, 0, "")
-#define AB_OP_SUBMIT_ANSWER_FIELDS(F, o)                                                                        \
-    F(o, UINT, n, REQ, 0, "")                                                                                   \
-    F(o, BOOL, created, OPT, 0, "")                                                                             \
-    F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                    \
-    F(o, BOOL, history, OPT, 0, "the session had messages before")                                              \
+#define AB_OP_SUBMIT_ANSWER_FIELDS(F, o)                                                                       \
+    F(o, UINT, n, REQ, 0, "")                                                                                  \
+    F(o, BOOL, created, OPT, 0, "")                                                                            \
+    F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                   \
+    F(o, BOOL, history, OPT, 0, "the session had messages before")                                             \
     F(o, STR, state, OPT, 16, "end state, if it had ended")
 
-#define AB_OP_APPEND_FIELDS(F, o)                                                                               \
-    F(o, UINT, n, REQ, 0, "the job")                                                                            \
-    F(o, UINT, seq, REQ, 0, "of the first event")                                                               \
-    F(o, UINT, token, REQ, 0, "")                                                                               \
-    F(o, UINT, count, REQ, AB_EVENTS_MAX, "")                                                                   \
-    F(o, ANY, events, REQ, 0, "array of events")                                                                \
-    F(o, STR, end, OPT, 16, "end state")                                                                        \
-    F(o, STR, wait, OPT, 16, "")                                                                                \
-    F(o, UINT, wake_at_ms, OPT, 0, "")                                                                          \
-    F(o, UINT, inbox_seen, OPT, 0, "")                                                                          \
+#define AB_OP_APPEND_FIELDS(F, o)                                                                              \
+    F(o, UINT, n, REQ, 0, "the job")                                                                           \
+    F(o, UINT, seq, REQ, 0, "of the first event")                                                              \
+    F(o, UINT, token, REQ, 0, "")                                                                              \
+    F(o, UINT, count, REQ, AB_EVENTS_MAX, "")                                                                  \
+    F(o, ANY, events, REQ, 0, "array of events")                                                               \
+    F(o, STR, end, OPT, 16, "end state")                                                                       \
+    F(o, STR, wait, OPT, 16, "")                                                                               \
+    F(o, UINT, wake_at_ms, OPT, 0, "")                                                                         \
+    F(o, UINT, inbox_seen, OPT, 0, "")                                                                         \
     F(o, BOOL, retry, OPT, 0, "")
 #define AB_OP_APPEND_ANSWER_FIELDS(F, o) F(o, UINT, seq, REQ, 0, "of the last event")
 
-#define AB_OP_INBOX_FIELDS(F, o)                                                                                \
-    F(o, UINT, n, OPT, 0, "the job's commit number, or")                                                        \
-    F(o, ID, job, REQ, 0, "")                                                                                   \
-    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(o, ID, id, REQ, 0, "")                                                                                    \
-    F(o, STR, kind, REQ, 16, "")                                                                                \
-    F(o, STR, ask, OPT, AB_NAME_MAX, "")                                                                        \
+#define AB_OP_INBOX_FIELDS(F, o)                                                                               \
+    F(o, UINT, n, OPT, 0, "the job's commit number, or")                                                       \
+    F(o, ID, job, REQ, 0, "")                                                                                  \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, ID, id, REQ, 0, "")                                                                                   \
+    F(o, STR, kind, REQ, 16, "")                                                                               \
+    F(o, STR, ask, OPT, AB_NAME_MAX, "")                                                                       \
     F(o, STR, text, OPT, 1 << 20, "")
-#define AB_OP_INBOX_ANSWER_FIELDS(F, o)                                                                         \
-    F(o, UINT, n, REQ, 0, "the job")                                                                            \
-    F(o, UINT, k, REQ, 0, "1, 2, … within the job")                                                             \
+#define AB_OP_INBOX_ANSWER_FIELDS(F, o)                                                                        \
+    F(o, UINT, n, REQ, 0, "the job")                                                                           \
+    F(o, UINT, k, REQ, 0, "1, 2, … within the job")                                                            \
     F(o, BOOL, created, OPT, 0, "false: this id was there before")
 
-#define AB_OP_OPEN_JOBS_FIELDS(F, o)                                                                            \
-    F(o, UINT, after, OPT, 0, "commit number")                                                                  \
+#define AB_OP_OPEN_JOBS_FIELDS(F, o)                                                                           \
+    F(o, UINT, after, OPT, 0, "commit number")                                                                 \
     F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
-#define AB_OP_OPEN_JOBS_ANSWER_FIELDS(F, o)                                                                     \
-    F(o, ANY, jobs, REQ, 0, "array of open_job maps, by commit number")                                         \
+#define AB_OP_OPEN_JOBS_ANSWER_FIELDS(F, o)                                                                    \
+    F(o, ANY, jobs, REQ, 0, "array of open_job maps, by commit number")                                        \
     F(o, UINT, next, OPT, 0, "")
 /* one of them; a body of its own, not an operation */
-#define AB_OPEN_JOB_FIELDS(F, o)                                                                                \
-    F(o, UINT, n, REQ, 0, "")                                                                                   \
-    F(o, ID, job, REQ, 0, "")                                                                                   \
-    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(o, STR, tenant, OPT, AB_USER_MAX, "")                                                                     \
-    F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                    \
-    F(o, INT, priority, OPT, 0, "")                                                                             \
-    F(o, UINT, not_before_ms, OPT, 0, "")                                                                       \
-    F(o, UINT, deadline_ms, OPT, 0, "")                                                                         \
-    F(o, STR, key, OPT, AB_NAME_MAX, "")                                                                        \
-    F(o, STR, pool, OPT, AB_NAME_MAX, "")                                                                       \
-    F(o, BIN, hash, REQ, AB_HASH_BYTES, "")                                                                     \
-    F(o, BOOL, history, OPT, 0, "")                                                                             \
-    F(o, UINT, body_bytes, OPT, 0, "of its input")                                                              \
-    F(o, STR, state, OPT, 16, "ready, waiting or retry")                                                        \
-    F(o, UINT, wake_at_ms, OPT, 0, "")                                                                          \
-    F(o, UINT, seq, OPT, 0, "last event")                                                                       \
-    F(o, UINT, token, OPT, 0, "of the last event")                                                              \
-    F(o, UINT, attempt, OPT, 0, "started events so far")                                                        \
-    F(o, BOOL, started, OPT, 0, "its last attempt is open: started and neither parked nor failed")              \
-    F(o, STR, worker, OPT, AB_NAME_MAX, "of that attempt")                                                      \
-    F(o, UINT, inbox_k, OPT, 0, "last inbox row")                                                               \
-    F(o, UINT, failures, OPT, 0, "attempt_failed events so far")                                                \
+#define AB_OPEN_JOB_FIELDS(F, o)                                                                               \
+    F(o, UINT, n, REQ, 0, "")                                                                                  \
+    F(o, ID, job, REQ, 0, "")                                                                                  \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, tenant, OPT, AB_USER_MAX, "")                                                                    \
+    F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                   \
+    F(o, INT, priority, OPT, 0, "")                                                                            \
+    F(o, UINT, not_before_ms, OPT, 0, "")                                                                      \
+    F(o, UINT, deadline_ms, OPT, 0, "")                                                                        \
+    F(o, STR, key, OPT, AB_NAME_MAX, "")                                                                       \
+    F(o, STR, pool, OPT, AB_NAME_MAX, "")                                                                      \
+    F(o, BIN, hash, REQ, AB_HASH_BYTES, "")                                                                    \
+    F(o, BOOL, history, OPT, 0, "")                                                                            \
+    F(o, UINT, body_bytes, OPT, 0, "of its input")                                                             \
+    F(o, STR, state, OPT, 16, "ready, waiting or retry")                                                       \
+    F(o, UINT, wake_at_ms, OPT, 0, "")                                                                         \
+    F(o, UINT, seq, OPT, 0, "last event")                                                                      \
+    F(o, UINT, token, OPT, 0, "of the last event")                                                             \
+    F(o, UINT, attempt, OPT, 0, "started events so far")                                                       \
+    F(o, BOOL, started, OPT, 0, "its last attempt is open: started and neither parked nor failed")             \
+    F(o, STR, worker, OPT, AB_NAME_MAX, "of that attempt")                                                     \
+    F(o, UINT, inbox_k, OPT, 0, "last inbox row")                                                              \
+    F(o, UINT, failures, OPT, 0, "attempt_failed events so far")                                               \
     F(o, BOOL, cancel, OPT, 0, "its inbox holds a cancel")
 
 #define AB_OP_LOAD_FIELDS(F, o) F(o, UINT, n, REQ, 0, "the job")
-#define AB_OP_LOAD_ANSWER_FIELDS(F, o)                                                                          \
-    F(o, ANY, input, REQ, 0, "")                                                                                \
-    F(o, ANY, secrets, OPT, AB_SECRETS_MAX, "")                                                                 \
-    F(o, ANY, journal, OPT, 0, "array of events from seq 1, up to the page size")                               \
-    F(o, UINT, seq, OPT, 0, "the last seq of the whole journal")                                                \
-    F(o, BOOL, more, OPT, 0, "the journal goes on after this page")                                             \
+#define AB_OP_LOAD_ANSWER_FIELDS(F, o)                                                                         \
+    F(o, ANY, input, REQ, 0, "")                                                                               \
+    F(o, ANY, secrets, OPT, AB_SECRETS_MAX, "")                                                                \
+    F(o, ANY, journal, OPT, 0, "array of events from seq 1, up to the page size")                              \
+    F(o, UINT, seq, OPT, 0, "the last seq of the whole journal")                                               \
+    F(o, BOOL, more, OPT, 0, "the journal goes on after this page")                                            \
     F(o, ANY, inbox, OPT, 0, "array of {k, kind, ask, text}")
 
-#define AB_OP_JOURNAL_FIELDS(F, o)                                                                              \
-    F(o, ID, job, REQ, 0, "")                                                                                   \
-    F(o, STR, user, OPT, AB_USER_MAX, "absent: the asker is the broker or a worker")                            \
-    F(o, UINT, after, OPT, 0, "seq")                                                                            \
+#define AB_OP_JOURNAL_FIELDS(F, o)                                                                             \
+    F(o, ID, job, REQ, 0, "")                                                                                  \
+    F(o, STR, user, OPT, AB_USER_MAX, "absent: the asker is the broker or a worker")                           \
+    F(o, UINT, after, OPT, 0, "seq")                                                                           \
     F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
-#define AB_OP_JOURNAL_ANSWER_FIELDS(F, o)                                                                       \
-    F(o, ANY, events, REQ, 0, "array of events, seq after+1 …")                                                 \
-    F(o, UINT, seq, OPT, 0, "of the last one here")                                                             \
-    F(o, STR, end, OPT, 16, "end state, if the last one here ends the job")                                     \
+#define AB_OP_JOURNAL_ANSWER_FIELDS(F, o)                                                                      \
+    F(o, ANY, events, REQ, 0, "array of events, seq after+1 …")                                                \
+    F(o, UINT, seq, OPT, 0, "of the last one here")                                                            \
+    F(o, STR, end, OPT, 16, "end state, if the last one here ends the job")                                    \
     F(o, BOOL, more, OPT, 0, "")
 
 /* ---- the worker's ---- */
-#define AB_OP_WORKFLOW_FIELDS(F, o) F(o, BIN, hash, REQ, AB_HASH_BYTES, "")
+#define AB_OP_WORKFLOW_FIELDS(F, o)        F(o, BIN, hash, REQ, AB_HASH_BYTES, "")
 #define AB_OP_WORKFLOW_ANSWER_FIELDS(F, o) F(o, STR, workflow, REQ, AB_WORKFLOW_MAX, "its JSON text")
 
-#define AB_OP_HISTORY_FIELDS(F, o)                                                                              \
-    F(o, UINT, n, REQ, 0, "the job: messages of its session committed before it")                               \
+#define AB_OP_HISTORY_FIELDS(F, o)                                                                             \
+    F(o, UINT, n, REQ, 0, "the job: messages of its session committed before it")                              \
     F(o, UINT, limit, OPT, AB_PAGE_MAX, "the newest so many (default 200)")
-#define AB_OP_HISTORY_ANSWER_FIELDS(F, o) F(o, ANY, messages, REQ, 0, "array of {id, role, content}, oldest first")
+#define AB_OP_HISTORY_ANSWER_FIELDS(F, o)                                                                      \
+    F(o, ANY, messages, REQ, 0, "array of {id, role, content}, oldest first")
 
 /* ---- clients': jobs ---- */
-#define AB_OP_GET_JOB_FIELDS(F, o)                                                                              \
-    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
+#define AB_OP_GET_JOB_FIELDS(F, o)                                                                             \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
     F(o, STR, job, REQ, 64, "id, unique prefix of at least 4 characters, or last")
 #define AB_OP_GET_JOB_ANSWER_FIELDS(F, o) F(o, ANY, job, REQ, 0, "job record")
 
-#define AB_OP_LIST_JOBS_FIELDS(F, o)                                                                            \
-    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(o, STR, state, OPT, 16, "open, waiting, succeeded, failed, cancelled, expired or dead")                   \
-    F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                    \
-    F(o, UINT, since_ms, OPT, 0, "accepted at or after")                                                        \
-    F(o, UINT, after, OPT, 0, "cursor")                                                                         \
+#define AB_OP_LIST_JOBS_FIELDS(F, o)                                                                           \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, state, OPT, 16, "open, waiting, succeeded, failed, cancelled, expired or dead")                  \
+    F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                   \
+    F(o, UINT, since_ms, OPT, 0, "accepted at or after")                                                       \
+    F(o, UINT, after, OPT, 0, "cursor")                                                                        \
     F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
-#define AB_OP_LIST_JOBS_ANSWER_FIELDS(F, o)                                                                     \
-    F(o, ANY, jobs, REQ, 0, "array of job records, newest first")                                               \
+#define AB_OP_LIST_JOBS_ANSWER_FIELDS(F, o)                                                                    \
+    F(o, ANY, jobs, REQ, 0, "array of job records, newest first")                                              \
     F(o, UINT, next, OPT, 0, "")
 /* what a client sees of a job */
-#define AB_JOB_RECORD_FIELDS(F, o)                                                                              \
-    F(o, ID, id, REQ, 0, "")                                                                                    \
-    F(o, UINT, n, REQ, 0, "")                                                                                   \
-    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                    \
-    F(o, STR, state, REQ, 16, "end state, or scheduled, ready, running, waiting, retry as far as storage knows") \
-    F(o, UINT, attempt, OPT, 0, "")                                                                             \
-    F(o, UINT, seq, OPT, 0, "last event")                                                                       \
-    F(o, UINT, created_ms, REQ, 0, "wall clock of its commit")                                                  \
-    F(o, UINT, ended_ms, OPT, 0, "")                                                                            \
-    F(o, STR, workflow, OPT, AB_NAME_MAX, "name")                                                               \
-    F(o, ANY, content, OPT, 0, "the user's message")                                                            \
+#define AB_JOB_RECORD_FIELDS(F, o)                                                                             \
+    F(o, ID, id, REQ, 0, "")                                                                                   \
+    F(o, UINT, n, REQ, 0, "")                                                                                  \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                   \
+    F(o, STR, state, REQ, 16,                                                                                  \
+      "end state, or scheduled, ready, running, waiting, retry as far as storage knows")                       \
+    F(o, UINT, attempt, OPT, 0, "")                                                                            \
+    F(o, UINT, seq, OPT, 0, "last event")                                                                      \
+    F(o, UINT, created_ms, REQ, 0, "wall clock of its commit")                                                 \
+    F(o, UINT, ended_ms, OPT, 0, "")                                                                           \
+    F(o, STR, workflow, OPT, AB_NAME_MAX, "name")                                                              \
+    F(o, ANY, content, OPT, 0, "the user's message")                                                           \
     F(o, ANY, end, OPT, 0, "the end event, once there is one")
 
 /* ---- clients': the seed's eight ---- */
-#define AB_OP_LOAD_MESSAGES_FIELDS(F, o)                                                                        \
-    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(o, STR, session, REQ, AB_NAME_MAX, "")                                                                    \
-    F(o, STR, after, OPT, AB_NAME_MAX, "cursor")                                                                \
+#define AB_OP_LOAD_MESSAGES_FIELDS(F, o)                                                                       \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, session, REQ, AB_NAME_MAX, "")                                                                   \
+    F(o, STR, after, OPT, AB_NAME_MAX, "cursor")                                                               \
     F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
-#define AB_OP_MESSAGES_ANSWER_FIELDS(F, o)                                                                      \
-    F(o, ANY, messages, REQ, 0, "array of message records, oldest first")                                       \
+#define AB_OP_MESSAGES_ANSWER_FIELDS(F, o)                                                                     \
+    F(o, ANY, messages, REQ, 0, "array of message records, oldest first")                                      \
     F(o, STR, next, OPT, AB_NAME_MAX, "")
-#define AB_MESSAGE_RECORD_FIELDS(F, o)                                                                          \
-    F(o, STR, user_id, REQ, AB_USER_MAX, "")                                                                    \
-    F(o, STR, session_id, OPT, AB_NAME_MAX, "")                                                                 \
-    F(o, STR, msg_id, OPT, AB_NAME_MAX, "made if absent")                                                       \
-    F(o, STR, root_msg_id, OPT, AB_NAME_MAX, "")                                                                \
-    F(o, STR, role, REQ, 16, "user or assistant")                                                               \
-    F(o, ANY, content, REQ, 0, "text, or an array of parts")                                                    \
-    F(o, STR, timestamp, OPT, 40, "ISO 8601")                                                                   \
-    F(o, BOOL, personalize, OPT, 0, "")                                                                         \
-    F(o, STR, ra, OPT, 1 << 20, "")                                                                             \
-    F(o, STR, code, OPT, 1 << 20, "")                                                                           \
-    F(o, ANY, metadata, OPT, 0, "")                                                                             \
+#define AB_MESSAGE_RECORD_FIELDS(F, o)                                                                         \
+    F(o, STR, user_id, REQ, AB_USER_MAX, "")                                                                   \
+    F(o, STR, session_id, OPT, AB_NAME_MAX, "")                                                                \
+    F(o, STR, msg_id, OPT, AB_NAME_MAX, "made if absent")                                                      \
+    F(o, STR, root_msg_id, OPT, AB_NAME_MAX, "")                                                               \
+    F(o, STR, role, REQ, 16, "user or assistant")                                                              \
+    F(o, ANY, content, REQ, 0, "text, or an array of parts")                                                   \
+    F(o, STR, timestamp, OPT, 40, "ISO 8601")                                                                  \
+    F(o, BOOL, personalize, OPT, 0, "")                                                                        \
+    F(o, STR, ra, OPT, 1 << 20, "")                                                                            \
+    F(o, STR, code, OPT, 1 << 20, "")                                                                          \
+    F(o, ANY, metadata, OPT, 0, "")                                                                            \
     F(o, ID, job, OPT, 0, "the job that made it")
-#define AB_OP_SAVE_MESSAGE_FIELDS(F, o) F(o, ANY, message, REQ, 0, "message record")
+#define AB_OP_SAVE_MESSAGE_FIELDS(F, o)        F(o, ANY, message, REQ, 0, "message record")
 #define AB_OP_SAVE_MESSAGE_ANSWER_FIELDS(F, o) F(o, ANY, message, REQ, 0, "as stored")
-#define AB_OP_DELETE_MESSAGE_FIELDS(F, o)                                                                       \
-    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(o, STR, msg_id, OPT, AB_NAME_MAX, "absent with delete_all")                                               \
-    F(o, STR, session, OPT, AB_NAME_MAX, "required with delete_all")                                            \
+#define AB_OP_DELETE_MESSAGE_FIELDS(F, o)                                                                      \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, msg_id, OPT, AB_NAME_MAX, "absent with delete_all")                                              \
+    F(o, STR, session, OPT, AB_NAME_MAX, "required with delete_all")                                           \
     F(o, BOOL, delete_all, OPT, 0, "all messages of the session")
-#define AB_OP_GET_SESSIONS_FIELDS(F, o)                                                                         \
-    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(o, STR, session, OPT, AB_NAME_MAX, "only this one")                                                       \
-    F(o, STR, after, OPT, AB_NAME_MAX, "cursor")                                                                \
+#define AB_OP_GET_SESSIONS_FIELDS(F, o)                                                                        \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, session, OPT, AB_NAME_MAX, "only this one")                                                      \
+    F(o, STR, after, OPT, AB_NAME_MAX, "cursor")                                                               \
     F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
-#define AB_OP_SESSIONS_ANSWER_FIELDS(F, o)                                                                      \
-    F(o, ANY, sessions, REQ, 0, "array of session records, oldest first")                                       \
+#define AB_OP_SESSIONS_ANSWER_FIELDS(F, o)                                                                     \
+    F(o, ANY, sessions, REQ, 0, "array of session records, oldest first")                                      \
     F(o, STR, next, OPT, AB_NAME_MAX, "")
-#define AB_SESSION_RECORD_FIELDS(F, o)                                                                          \
-    F(o, STR, user_id, REQ, AB_USER_MAX, "")                                                                    \
-    F(o, STR, session_id, OPT, AB_NAME_MAX, "made if absent")                                                   \
-    F(o, STR, timestamp, OPT, 40, "ISO 8601")                                                                   \
-    F(o, ANY, flow_config, OPT, AB_WORKFLOW_MAX, "the workflow")                                                \
-    F(o, STR, name, OPT, 256, "")                                                                               \
+#define AB_SESSION_RECORD_FIELDS(F, o)                                                                         \
+    F(o, STR, user_id, REQ, AB_USER_MAX, "")                                                                   \
+    F(o, STR, session_id, OPT, AB_NAME_MAX, "made if absent")                                                  \
+    F(o, STR, timestamp, OPT, 40, "ISO 8601")                                                                  \
+    F(o, ANY, flow_config, OPT, AB_WORKFLOW_MAX, "the workflow")                                               \
+    F(o, STR, name, OPT, 256, "")                                                                              \
     F(o, STR, description, OPT, 4096, "")
-#define AB_OP_CREATE_SESSION_FIELDS(F, o)                                                                       \
-    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
+#define AB_OP_CREATE_SESSION_FIELDS(F, o)                                                                      \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
     F(o, ANY, session, REQ, 0, "session record")
-#define AB_OP_SESSION_FIELDS(F, o)                                                                              \
-    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
+#define AB_OP_SESSION_FIELDS(F, o)                                                                             \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
     F(o, STR, session, REQ, AB_NAME_MAX, "")
-#define AB_OP_RENAME_SESSION_FIELDS(F, o)                                                                       \
-    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(o, STR, session, REQ, AB_NAME_MAX, "")                                                                    \
-    F(o, STR, name, OPT, 256, "")                                                                               \
+#define AB_OP_RENAME_SESSION_FIELDS(F, o)                                                                      \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, session, REQ, AB_NAME_MAX, "")                                                                   \
+    F(o, STR, name, OPT, 256, "")                                                                              \
     F(o, STR, description, OPT, 4096, "")
-#define AB_OP_PUBLISH_FIELDS(F, o)                                                                              \
-    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
-    F(o, STR, session, REQ, AB_NAME_MAX, "")                                                                    \
-    F(o, ANY, tags, OPT, 64 << 10, "array of str")                                                              \
-    F(o, STR, name, OPT, 256, "")                                                                               \
+#define AB_OP_PUBLISH_FIELDS(F, o)                                                                             \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, session, REQ, AB_NAME_MAX, "")                                                                   \
+    F(o, ANY, tags, OPT, 64 << 10, "array of str")                                                             \
+    F(o, STR, name, OPT, 256, "")                                                                              \
     F(o, STR, description, OPT, 4096, "")
 #define AB_OP_GALLERY_ITEM_FIELDS(F, o) F(o, ANY, gallery, REQ, 0, "gallery record")
-#define AB_GALLERY_RECORD_FIELDS(F, o)                                                                          \
-    F(o, STR, id, REQ, AB_NAME_MAX, "")                                                                         \
-    F(o, STR, user_id, OPT, AB_USER_MAX, "who published it")                                                    \
-    F(o, STR, name, OPT, 256, "")                                                                               \
-    F(o, STR, description, OPT, 4096, "")                                                                       \
-    F(o, ANY, session, REQ, 0, "session record at the time")                                                    \
-    F(o, ANY, messages, REQ, 0, "array of message records at the time")                                         \
-    F(o, ANY, tags, REQ, 0, "array of str")                                                                     \
+#define AB_GALLERY_RECORD_FIELDS(F, o)                                                                         \
+    F(o, STR, id, REQ, AB_NAME_MAX, "")                                                                        \
+    F(o, STR, user_id, OPT, AB_USER_MAX, "who published it")                                                   \
+    F(o, STR, name, OPT, 256, "")                                                                              \
+    F(o, STR, description, OPT, 4096, "")                                                                      \
+    F(o, ANY, session, REQ, 0, "session record at the time")                                                   \
+    F(o, ANY, messages, REQ, 0, "array of message records at the time")                                        \
+    F(o, ANY, tags, REQ, 0, "array of str")                                                                    \
     F(o, STR, timestamp, REQ, 40, "ISO 8601")
-#define AB_OP_GET_GALLERY_FIELDS(F, o)                                                                          \
-    F(o, STR, user, OPT, AB_USER_MAX, "only this user's items")                                                 \
-    F(o, STR, gallery, OPT, AB_NAME_MAX, "only this one")                                                       \
-    F(o, STR, tag, OPT, 256, "only items with this tag")                                                        \
-    F(o, STR, search, OPT, 256, "words in name, description, tags or messages")                                 \
-    F(o, STR, after, OPT, AB_NAME_MAX, "cursor")                                                                \
+#define AB_OP_GET_GALLERY_FIELDS(F, o)                                                                         \
+    F(o, STR, user, OPT, AB_USER_MAX, "only this user's items")                                                \
+    F(o, STR, gallery, OPT, AB_NAME_MAX, "only this one")                                                      \
+    F(o, STR, tag, OPT, 256, "only items with this tag")                                                       \
+    F(o, STR, search, OPT, 256, "words in name, description, tags or messages")                                \
+    F(o, STR, after, OPT, AB_NAME_MAX, "cursor")                                                               \
     F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
-#define AB_OP_GALLERY_ANSWER_FIELDS(F, o)                                                                       \
-    F(o, ANY, gallery, REQ, 0, "array of gallery records")                                                      \
+#define AB_OP_GALLERY_ANSWER_FIELDS(F, o)                                                                      \
+    F(o, ANY, gallery, REQ, 0, "array of gallery records")                                                     \
     F(o, STR, next, OPT, AB_NAME_MAX, "")
-#define AB_OP_RENAME_GALLERY_FIELDS(F, o)                                                                       \
-    F(o, STR, user, REQ, AB_USER_MAX, "its publisher")                                                          \
-    F(o, STR, gallery, REQ, AB_NAME_MAX, "")                                                                    \
-    F(o, STR, name, OPT, 256, "")                                                                               \
+#define AB_OP_RENAME_GALLERY_FIELDS(F, o)                                                                      \
+    F(o, STR, user, REQ, AB_USER_MAX, "its publisher")                                                         \
+    F(o, STR, gallery, REQ, AB_NAME_MAX, "")                                                                   \
+    F(o, STR, name, OPT, 256, "")                                                                              \
     F(o, STR, description, OPT, 4096, "")
-#define AB_OP_DELETE_GALLERY_FIELDS(F, o)                                                                       \
-    F(o, STR, user, REQ, AB_USER_MAX, "its publisher")                                                          \
+#define AB_OP_DELETE_GALLERY_FIELDS(F, o)                                                                      \
+    F(o, STR, user, REQ, AB_USER_MAX, "its publisher")                                                         \
     F(o, STR, gallery, REQ, AB_NAME_MAX, "")
-#define AB_OP_DELETED_ANSWER_FIELDS(F, o)                                                                       \
-    F(o, UINT, deleted, OPT, 0, "rows")                                                                         \
+#define AB_OP_DELETED_ANSWER_FIELDS(F, o)                                                                      \
+    F(o, UINT, deleted, OPT, 0, "rows")                                                                        \
     F(o, ANY, jobs, OPT, 0, "array of id: live jobs that must be cancelled")
-#define AB_OP_STORAGE_STATUS_ANSWER_FIELDS(F, o)                                                                \
-    F(o, UINT, schema, REQ, 0, "version of the database")                                                       \
-    F(o, UINT, jobs, OPT, 0, "ever accepted")                                                                   \
-    F(o, UINT, open, OPT, 0, "not ended")                                                                       \
-    F(o, UINT, commits, OPT, 0, "since start")                                                                  \
-    F(o, UINT, operations, OPT, 0, "written since start")                                                       \
-    F(o, UINT, wal_bytes, OPT, 0, "")                                                                           \
-    F(o, STR, writable, OPT, AB_ERROR_TEXT_MAX, "empty if so, else why not")                                    \
+#define AB_OP_STORAGE_STATUS_ANSWER_FIELDS(F, o)                                                               \
+    F(o, UINT, schema, REQ, 0, "version of the database")                                                      \
+    F(o, UINT, jobs, OPT, 0, "ever accepted")                                                                  \
+    F(o, UINT, open, OPT, 0, "not ended")                                                                      \
+    F(o, UINT, commits, OPT, 0, "since start")                                                                 \
+    F(o, UINT, operations, OPT, 0, "written since start")                                                      \
+    F(o, UINT, wal_bytes, OPT, 0, "")                                                                          \
+    F(o, STR, writable, OPT, AB_ERROR_TEXT_MAX, "empty if so, else why not")                                   \
     F(o, STR, build, OPT, AB_NAME_MAX, "")
 
 /* ---- the broker's own, asked of it with QUERY ---- */
-#define AB_OP_JOB_STATUS_FIELDS(F, o)                                                                           \
-    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                       \
+#define AB_OP_JOB_STATUS_FIELDS(F, o)                                                                          \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
     F(o, ID, job, REQ, 0, "")
-#define AB_OP_JOB_STATUS_ANSWER_FIELDS(F, o)                                                                    \
-    F(o, STR, state, REQ, 16, "scheduled, ready, running, waiting, retry, cancelling; not_found if it is not open") \
-    F(o, UINT, position, OPT, 0, "1 = next among the ready jobs of its pool, as far as fairness can be foretold") \
-    F(o, STR, why, OPT, 256, "why it does not run: limit, session, credit, schedule, person")                   \
-    F(o, UINT, attempt, OPT, 0, "")                                                                             \
-    F(o, STR, worker, OPT, AB_NAME_MAX, "")                                                                     \
+#define AB_OP_JOB_STATUS_ANSWER_FIELDS(F, o)                                                                   \
+    F(o, STR, state, REQ, 16,                                                                                  \
+      "scheduled, ready, running, waiting, retry, cancelling; not_found if it is not open")                    \
+    F(o, UINT, position, OPT, 0,                                                                               \
+      "1 = next among the ready jobs of its pool, as far as fairness can be foretold")                         \
+    F(o, STR, why, OPT, 256, "why it does not run: limit, session, credit, schedule, person")                  \
+    F(o, UINT, attempt, OPT, 0, "")                                                                            \
+    F(o, STR, worker, OPT, AB_NAME_MAX, "")                                                                    \
     F(o, UINT, wake_at_ms, OPT, 0, "")
-#define AB_OP_STATUS_ANSWER_FIELDS(F, o)                                                                        \
-    F(o, UINT, epoch, REQ, 0, "")                                                                               \
-    F(o, UINT, uptime_ms, OPT, 0, "")                                                                           \
-    F(o, BOOL, storage, OPT, 0, "connected to storage")                                                         \
-    F(o, UINT, ready, OPT, 0, "jobs that could run")                                                            \
-    F(o, UINT, scheduled, OPT, 0, "jobs that wait for a time")                                                  \
-    F(o, UINT, running, OPT, 0, "")                                                                             \
-    F(o, UINT, waiting, OPT, 0, "jobs that wait for a person")                                                  \
-    F(o, UINT, oldest_ready_ms, OPT, 0, "age of the oldest ready job")                                          \
-    F(o, UINT, accepted, OPT, 0, "since start")                                                                 \
-    F(o, UINT, ended, OPT, 0, "since start")                                                                    \
-    F(o, UINT, watchers, OPT, 0, "")                                                                            \
-    F(o, ANY, workers, OPT, 0, "array of {name, pool, slots, running, credit, build}")                          \
+#define AB_OP_STATUS_ANSWER_FIELDS(F, o)                                                                       \
+    F(o, UINT, epoch, REQ, 0, "")                                                                              \
+    F(o, UINT, uptime_ms, OPT, 0, "")                                                                          \
+    F(o, BOOL, storage, OPT, 0, "connected to storage")                                                        \
+    F(o, UINT, ready, OPT, 0, "jobs that could run")                                                           \
+    F(o, UINT, scheduled, OPT, 0, "jobs that wait for a time")                                                 \
+    F(o, UINT, running, OPT, 0, "")                                                                            \
+    F(o, UINT, waiting, OPT, 0, "jobs that wait for a person")                                                 \
+    F(o, UINT, oldest_ready_ms, OPT, 0, "age of the oldest ready job")                                         \
+    F(o, UINT, accepted, OPT, 0, "since start")                                                                \
+    F(o, UINT, ended, OPT, 0, "since start")                                                                   \
+    F(o, UINT, watchers, OPT, 0, "")                                                                           \
+    F(o, ANY, workers, OPT, 0, "array of {name, pool, slots, running, credit, build}")                         \
     F(o, STR, build, OPT, AB_NAME_MAX, "")
 
 /* name, number, kind, who may ask, request schema, answer schema, meaning.
@@ -290,83 +294,100 @@ enum { AB_PAGE_DEFAULT = 100, AB_PAGE_MAX = 1000, AB_JOURNAL_PAGE_BYTES = 256 <<
 enum ab_op_kind { AB_OP_READ, AB_OP_WRITE, AB_OP_BROKER };
 enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
 
-#define AB_OPERATIONS(X)                                                                                     \
-    X(epoch, 1, WRITE, AB_BY_BROKER, op_epoch, op_epoch_answer, "a broker takes over")                       \
-    X(submit, 2, WRITE, AB_BY_BROKER, op_submit, op_submit_answer, "job, session and user message at once")  \
-    X(append, 3, WRITE, AB_BY_BROKER, op_append, op_append_answer, "events; an end also ends the job and writes its message") \
-    X(inbox, 4, WRITE, AB_BY_BROKER, op_inbox, op_inbox_answer, "a row for a job's inbox; wakes a waiting job") \
-    X(open_jobs, 5, READ, AB_BY_BROKER, op_open_jobs, op_open_jobs_answer, "all that has not ended")         \
-    X(load, 6, READ, AB_BY_BROKER | AB_BY_WORKER, op_load, op_load_answer, "input, secrets, journal, inbox of a job") \
-    X(journal, 7, READ, AB_BY_BROKER | AB_BY_WORKER | AB_BY_CLIENT, op_journal, op_journal_answer, "a page of a job's events") \
-    X(workflow, 10, READ, AB_BY_WORKER | AB_BY_CLIENT, op_workflow, op_workflow_answer, "a workflow's text by its hash") \
-    X(history, 11, READ, AB_BY_WORKER, op_history, op_history_answer, "what the session held before the job") \
-    X(get_job, 20, READ, AB_BY_CLIENT, op_get_job, op_get_job_answer, "one job")                             \
-    X(list_jobs, 21, READ, AB_BY_CLIENT, op_list_jobs, op_list_jobs_answer, "jobs, newest first")            \
-    X(load_messages, 30, READ, AB_BY_CLIENT, op_load_messages, op_messages_answer, "messages of a session")  \
-    X(save_message, 31, WRITE, AB_BY_CLIENT, op_save_message, op_save_message_answer, "one message; its session is made if it does not exist") \
-    X(delete_message, 32, WRITE, AB_BY_CLIENT, op_delete_message, op_messages_answer, "one message or all of a session; answers what remains") \
-    X(get_sessions, 33, READ, AB_BY_CLIENT, op_get_sessions, op_sessions_answer, "the user's sessions")      \
-    X(create_session, 34, WRITE, AB_BY_CLIENT, op_create_session, op_sessions_answer, "answers all the user's sessions") \
-    X(delete_user_sessions, 35, WRITE, AB_BY_CLIENT, op_session, op_sessions_answer, "a session with its messages, events and files; its live jobs are cancelled; answers the remaining sessions") \
-    X(publish_session, 36, WRITE, AB_BY_CLIENT, op_publish, op_gallery_item, "a snapshot of a session into the gallery") \
-    X(get_gallery, 37, READ, AB_BY_CLIENT, op_get_gallery, op_gallery_answer, "gallery items")               \
-    X(rename_session, 40, WRITE, AB_BY_CLIENT, op_rename_session, op_sessions_answer, "name and description; answers that session") \
-    X(clear_session, 41, WRITE, AB_BY_CLIENT, op_session, op_deleted_answer, "removes a session's messages and ended jobs' events, keeps the session") \
-    X(rename_gallery, 42, WRITE, AB_BY_CLIENT, op_rename_gallery, op_gallery_item, "name and description of an item") \
-    X(delete_gallery, 43, WRITE, AB_BY_CLIENT, op_delete_gallery, op_deleted_answer, "an item")              \
-    X(storage_status, 50, READ, AB_BY_CLIENT | AB_BY_BROKER, op_empty, op_storage_status_answer, "health and counters of storage") \
-    X(status, 60, BROKER, AB_BY_CLIENT, op_empty, op_status_answer, "health and counters of the broker, its workers") \
-    X(job_status, 61, BROKER, AB_BY_CLIENT, op_job_status, op_job_status_answer, "where a job stands and why it does not run")
+#define AB_OPERATIONS(X)                                                                                       \
+    X(epoch, 1, WRITE, AB_BY_BROKER, op_epoch, op_epoch_answer, "a broker takes over")                         \
+    X(submit, 2, WRITE, AB_BY_BROKER, op_submit, op_submit_answer, "job, session and user message at once")    \
+    X(append, 3, WRITE, AB_BY_BROKER, op_append, op_append_answer,                                             \
+      "events; an end also ends the job and writes its message")                                               \
+    X(inbox, 4, WRITE, AB_BY_BROKER, op_inbox, op_inbox_answer,                                                \
+      "a row for a job's inbox; wakes a waiting job")                                                          \
+    X(open_jobs, 5, READ, AB_BY_BROKER, op_open_jobs, op_open_jobs_answer, "all that has not ended")           \
+    X(load, 6, READ, AB_BY_BROKER | AB_BY_WORKER, op_load, op_load_answer,                                     \
+      "input, secrets, journal, inbox of a job")                                                               \
+    X(journal, 7, READ, AB_BY_BROKER | AB_BY_WORKER | AB_BY_CLIENT, op_journal, op_journal_answer,             \
+      "a page of a job's events")                                                                              \
+    X(workflow, 10, READ, AB_BY_WORKER | AB_BY_CLIENT, op_workflow, op_workflow_answer,                        \
+      "a workflow's text by its hash")                                                                         \
+    X(history, 11, READ, AB_BY_WORKER, op_history, op_history_answer, "what the session held before the job")  \
+    X(get_job, 20, READ, AB_BY_CLIENT, op_get_job, op_get_job_answer, "one job")                               \
+    X(list_jobs, 21, READ, AB_BY_CLIENT, op_list_jobs, op_list_jobs_answer, "jobs, newest first")              \
+    X(load_messages, 30, READ, AB_BY_CLIENT, op_load_messages, op_messages_answer, "messages of a session")    \
+    X(save_message, 31, WRITE, AB_BY_CLIENT, op_save_message, op_save_message_answer,                          \
+      "one message; its session is made if it does not exist")                                                 \
+    X(delete_message, 32, WRITE, AB_BY_CLIENT, op_delete_message, op_messages_answer,                          \
+      "one message or all of a session; answers what remains")                                                 \
+    X(get_sessions, 33, READ, AB_BY_CLIENT, op_get_sessions, op_sessions_answer, "the user's sessions")        \
+    X(create_session, 34, WRITE, AB_BY_CLIENT, op_create_session, op_sessions_answer,                          \
+      "answers all the user's sessions")                                                                       \
+    X(delete_user_sessions, 35, WRITE, AB_BY_CLIENT, op_session, op_sessions_answer,                           \
+      "a session with its messages, events and files; its live jobs are cancelled; answers the remaining "     \
+      "sessions")                                                                                              \
+    X(publish_session, 36, WRITE, AB_BY_CLIENT, op_publish, op_gallery_item,                                   \
+      "a snapshot of a session into the gallery")                                                              \
+    X(get_gallery, 37, READ, AB_BY_CLIENT, op_get_gallery, op_gallery_answer, "gallery items")                 \
+    X(rename_session, 40, WRITE, AB_BY_CLIENT, op_rename_session, op_sessions_answer,                          \
+      "name and description; answers that session")                                                            \
+    X(clear_session, 41, WRITE, AB_BY_CLIENT, op_session, op_deleted_answer,                                   \
+      "removes a session's messages and ended jobs' events, keeps the session")                                \
+    X(rename_gallery, 42, WRITE, AB_BY_CLIENT, op_rename_gallery, op_gallery_item,                             \
+      "name and description of an item")                                                                       \
+    X(delete_gallery, 43, WRITE, AB_BY_CLIENT, op_delete_gallery, op_deleted_answer, "an item")                \
+    X(storage_status, 50, READ, AB_BY_CLIENT | AB_BY_BROKER, op_empty, op_storage_status_answer,               \
+      "health and counters of storage")                                                                        \
+    X(status, 60, BROKER, AB_BY_CLIENT, op_empty, op_status_answer,                                            \
+      "health and counters of the broker, its workers")                                                        \
+    X(job_status, 61, BROKER, AB_BY_CLIENT, op_job_status, op_job_status_answer,                               \
+      "where a job stands and why it does not run")
 
-#define AB_OP_SCHEMAS(S)                                                                                     \
-    S(op_empty, AB_OP_EMPTY_FIELDS)                                                                          \
-    S(op_epoch, AB_OP_EPOCH_FIELDS)                                                                          \
-    S(op_epoch_answer, AB_OP_EPOCH_ANSWER_FIELDS)                                                            \
-    S(op_submit, AB_OP_SUBMIT_FIELDS)                                                                        \
-    S(op_submit_answer, AB_OP_SUBMIT_ANSWER_FIELDS)                                                          \
-    S(op_append, AB_OP_APPEND_FIELDS)                                                                        \
-    S(op_append_answer, AB_OP_APPEND_ANSWER_FIELDS)                                                          \
-    S(op_inbox, AB_OP_INBOX_FIELDS)                                                                          \
-    S(op_inbox_answer, AB_OP_INBOX_ANSWER_FIELDS)                                                            \
-    S(op_open_jobs, AB_OP_OPEN_JOBS_FIELDS)                                                                  \
-    S(op_open_jobs_answer, AB_OP_OPEN_JOBS_ANSWER_FIELDS)                                                    \
-    S(open_job, AB_OPEN_JOB_FIELDS)                                                                          \
-    S(op_load, AB_OP_LOAD_FIELDS)                                                                            \
-    S(op_load_answer, AB_OP_LOAD_ANSWER_FIELDS)                                                              \
-    S(op_journal, AB_OP_JOURNAL_FIELDS)                                                                      \
-    S(op_journal_answer, AB_OP_JOURNAL_ANSWER_FIELDS)                                                        \
-    S(op_workflow, AB_OP_WORKFLOW_FIELDS)                                                                    \
-    S(op_workflow_answer, AB_OP_WORKFLOW_ANSWER_FIELDS)                                                      \
-    S(op_history, AB_OP_HISTORY_FIELDS)                                                                      \
-    S(op_history_answer, AB_OP_HISTORY_ANSWER_FIELDS)                                                        \
-    S(op_get_job, AB_OP_GET_JOB_FIELDS)                                                                      \
-    S(op_get_job_answer, AB_OP_GET_JOB_ANSWER_FIELDS)                                                        \
-    S(op_list_jobs, AB_OP_LIST_JOBS_FIELDS)                                                                  \
-    S(op_list_jobs_answer, AB_OP_LIST_JOBS_ANSWER_FIELDS)                                                    \
-    S(job_record, AB_JOB_RECORD_FIELDS)                                                                      \
-    S(op_load_messages, AB_OP_LOAD_MESSAGES_FIELDS)                                                          \
-    S(op_messages_answer, AB_OP_MESSAGES_ANSWER_FIELDS)                                                      \
-    S(message_record, AB_MESSAGE_RECORD_FIELDS)                                                              \
-    S(op_save_message, AB_OP_SAVE_MESSAGE_FIELDS)                                                            \
-    S(op_save_message_answer, AB_OP_SAVE_MESSAGE_ANSWER_FIELDS)                                              \
-    S(op_delete_message, AB_OP_DELETE_MESSAGE_FIELDS)                                                        \
-    S(op_get_sessions, AB_OP_GET_SESSIONS_FIELDS)                                                            \
-    S(op_sessions_answer, AB_OP_SESSIONS_ANSWER_FIELDS)                                                      \
-    S(session_record, AB_SESSION_RECORD_FIELDS)                                                              \
-    S(op_create_session, AB_OP_CREATE_SESSION_FIELDS)                                                        \
-    S(op_session, AB_OP_SESSION_FIELDS)                                                                      \
-    S(op_rename_session, AB_OP_RENAME_SESSION_FIELDS)                                                        \
-    S(op_publish, AB_OP_PUBLISH_FIELDS)                                                                      \
-    S(op_gallery_item, AB_OP_GALLERY_ITEM_FIELDS)                                                            \
-    S(gallery_record, AB_GALLERY_RECORD_FIELDS)                                                              \
-    S(op_get_gallery, AB_OP_GET_GALLERY_FIELDS)                                                              \
-    S(op_gallery_answer, AB_OP_GALLERY_ANSWER_FIELDS)                                                        \
-    S(op_rename_gallery, AB_OP_RENAME_GALLERY_FIELDS)                                                        \
-    S(op_delete_gallery, AB_OP_DELETE_GALLERY_FIELDS)                                                        \
-    S(op_deleted_answer, AB_OP_DELETED_ANSWER_FIELDS)                                                        \
-    S(op_storage_status_answer, AB_OP_STORAGE_STATUS_ANSWER_FIELDS)                                          \
-    S(op_job_status, AB_OP_JOB_STATUS_FIELDS)                                                                \
-    S(op_job_status_answer, AB_OP_JOB_STATUS_ANSWER_FIELDS)                                                  \
+#define AB_OP_SCHEMAS(S)                                                                                       \
+    S(op_empty, AB_OP_EMPTY_FIELDS)                                                                            \
+    S(op_epoch, AB_OP_EPOCH_FIELDS)                                                                            \
+    S(op_epoch_answer, AB_OP_EPOCH_ANSWER_FIELDS)                                                              \
+    S(op_submit, AB_OP_SUBMIT_FIELDS)                                                                          \
+    S(op_submit_answer, AB_OP_SUBMIT_ANSWER_FIELDS)                                                            \
+    S(op_append, AB_OP_APPEND_FIELDS)                                                                          \
+    S(op_append_answer, AB_OP_APPEND_ANSWER_FIELDS)                                                            \
+    S(op_inbox, AB_OP_INBOX_FIELDS)                                                                            \
+    S(op_inbox_answer, AB_OP_INBOX_ANSWER_FIELDS)                                                              \
+    S(op_open_jobs, AB_OP_OPEN_JOBS_FIELDS)                                                                    \
+    S(op_open_jobs_answer, AB_OP_OPEN_JOBS_ANSWER_FIELDS)                                                      \
+    S(open_job, AB_OPEN_JOB_FIELDS)                                                                            \
+    S(op_load, AB_OP_LOAD_FIELDS)                                                                              \
+    S(op_load_answer, AB_OP_LOAD_ANSWER_FIELDS)                                                                \
+    S(op_journal, AB_OP_JOURNAL_FIELDS)                                                                        \
+    S(op_journal_answer, AB_OP_JOURNAL_ANSWER_FIELDS)                                                          \
+    S(op_workflow, AB_OP_WORKFLOW_FIELDS)                                                                      \
+    S(op_workflow_answer, AB_OP_WORKFLOW_ANSWER_FIELDS)                                                        \
+    S(op_history, AB_OP_HISTORY_FIELDS)                                                                        \
+    S(op_history_answer, AB_OP_HISTORY_ANSWER_FIELDS)                                                          \
+    S(op_get_job, AB_OP_GET_JOB_FIELDS)                                                                        \
+    S(op_get_job_answer, AB_OP_GET_JOB_ANSWER_FIELDS)                                                          \
+    S(op_list_jobs, AB_OP_LIST_JOBS_FIELDS)                                                                    \
+    S(op_list_jobs_answer, AB_OP_LIST_JOBS_ANSWER_FIELDS)                                                      \
+    S(job_record, AB_JOB_RECORD_FIELDS)                                                                        \
+    S(op_load_messages, AB_OP_LOAD_MESSAGES_FIELDS)                                                            \
+    S(op_messages_answer, AB_OP_MESSAGES_ANSWER_FIELDS)                                                        \
+    S(message_record, AB_MESSAGE_RECORD_FIELDS)                                                                \
+    S(op_save_message, AB_OP_SAVE_MESSAGE_FIELDS)                                                              \
+    S(op_save_message_answer, AB_OP_SAVE_MESSAGE_ANSWER_FIELDS)                                                \
+    S(op_delete_message, AB_OP_DELETE_MESSAGE_FIELDS)                                                          \
+    S(op_get_sessions, AB_OP_GET_SESSIONS_FIELDS)                                                              \
+    S(op_sessions_answer, AB_OP_SESSIONS_ANSWER_FIELDS)                                                        \
+    S(session_record, AB_SESSION_RECORD_FIELDS)                                                                \
+    S(op_create_session, AB_OP_CREATE_SESSION_FIELDS)                                                          \
+    S(op_session, AB_OP_SESSION_FIELDS)                                                                        \
+    S(op_rename_session, AB_OP_RENAME_SESSION_FIELDS)                                                          \
+    S(op_publish, AB_OP_PUBLISH_FIELDS)                                                                        \
+    S(op_gallery_item, AB_OP_GALLERY_ITEM_FIELDS)                                                              \
+    S(gallery_record, AB_GALLERY_RECORD_FIELDS)                                                                \
+    S(op_get_gallery, AB_OP_GET_GALLERY_FIELDS)                                                                \
+    S(op_gallery_answer, AB_OP_GALLERY_ANSWER_FIELDS)                                                          \
+    S(op_rename_gallery, AB_OP_RENAME_GALLERY_FIELDS)                                                          \
+    S(op_delete_gallery, AB_OP_DELETE_GALLERY_FIELDS)                                                          \
+    S(op_deleted_answer, AB_OP_DELETED_ANSWER_FIELDS)                                                          \
+    S(op_storage_status_answer, AB_OP_STORAGE_STATUS_ANSWER_FIELDS)                                            \
+    S(op_job_status, AB_OP_JOB_STATUS_FIELDS)                                                                  \
+    S(op_job_status_answer, AB_OP_JOB_STATUS_ANSWER_FIELDS)                                                    \
     S(op_status_answer, AB_OP_STATUS_ANSWER_FIELDS)
 
 #define S(name, LIST) AB_STRUCT(name, LIST)

@@ -30,15 +30,16 @@ static void print_fields(FILE *out, const struct ab_schema *schema)
 
 static void print_commands(FILE *out)
 {
-    fprintf(out, "## Commands\n\n| number | command | who | header | body | meaning |\n|---|---|---|---|---|---|\n");
+    fprintf(out,
+            "## Commands\n\n| number | command | who | header | body | meaning |\n|---|---|---|---|---|---|\n");
     for (size_t i = 0; i < ab_commands_n; i++) {
         const struct ab_command_row *row = &ab_commands[i];
-        fprintf(out, "| %u | %s | %s | [%s](#%s) | %s | %s |\n", row->command, row->name, row->who, row->schema->name,
-                row->schema->name, *row->body ? row->body : "empty", row->doc);
+        fprintf(out, "| %u | %s | %s | [%s](#%s) | %s | %s |\n", row->command, row->name, row->who,
+                row->schema->name, row->schema->name, *row->body ? row->body : "empty", row->doc);
     }
     fprintf(out, "\n## Headers and bodies\n\n");
-#define S(name, LIST)                                                                                        \
-    fprintf(out, "### %s\n\n", #name);                                                                       \
+#define S(name, LIST)                                                                                          \
+    fprintf(out, "### %s\n\n", #name);                                                                         \
     print_fields(out, &ab_##name##_schema);
     AB_SCHEMAS(S)
 #undef S
@@ -74,12 +75,12 @@ static void print_operations(FILE *out)
         const struct ab_op_row *row = &ab_ops[i];
         fprintf(out, "| %u | `%s` | %s | ", row->number, row->name, kinds[row->kind]);
         print_askers(out, row->by);
-        fprintf(out, "| [%s](#%s) | [%s](#%s) | %s |\n", row->request->name, row->request->name, row->answer->name,
-                row->answer->name, row->doc);
+        fprintf(out, "| [%s](#%s) | [%s](#%s) | %s |\n", row->request->name, row->request->name,
+                row->answer->name, row->answer->name, row->doc);
     }
     fprintf(out, "\n### Requests, answers, records\n\n");
-#define S(name, LIST)                                                                                        \
-    fprintf(out, "### %s\n\n", #name);                                                                       \
+#define S(name, LIST)                                                                                          \
+    fprintf(out, "### %s\n\n", #name);                                                                         \
     print_fields(out, &ab_##name##_schema);
     AB_OP_SCHEMAS(S)
 #undef S

@@ -36,7 +36,8 @@ static int take_bytes(struct ab_reader *reader, uint32_t n, struct ab_view *byte
 }
 
 /* Formats with 8, 16 and 32 bit lengths follow each other; `first` is the lowest, `least` its length's bytes. */
-static int read_head(struct ab_reader *reader, uint8_t fix, uint8_t fix_mask, uint8_t first, int least, uint32_t *n)
+static int read_head(struct ab_reader *reader, uint8_t fix, uint8_t fix_mask, uint8_t first, int least,
+                     uint32_t *n)
 {
     if (!have(reader, 1))
         return AB_EINVALID;
@@ -215,7 +216,8 @@ int ab_read_any(struct ab_reader *reader, struct ab_view *raw)
         }
         left[depth]--;
         uint64_t items;
-        if (skip_one(reader, &items) || (total += items) > AB_ITEMS_MAX || (items && depth + 1 == AB_DEPTH_MAX)) {
+        if (skip_one(reader, &items) || (total += items) > AB_ITEMS_MAX ||
+            (items && depth + 1 == AB_DEPTH_MAX)) {
             *reader = start;
             return AB_EINVALID;
         }

@@ -123,7 +123,8 @@ static int check_size(const struct ab_field *field, const struct ab_view *view, 
     return 0;
 }
 
-static int decode_id(struct ab_reader *reader, const struct ab_field *field, struct ab_id *id, struct ab_error *err)
+static int decode_id(struct ab_reader *reader, const struct ab_field *field, struct ab_id *id,
+                     struct ab_error *err)
 {
     struct ab_view bytes;
     if (ab_read_bin(reader, &bytes))
@@ -141,8 +142,8 @@ static int decode_uint(struct ab_reader *reader, const struct ab_field *field, u
     if (ab_read_uint(reader, value))
         return wrong_type(field, err);
     if (field->max && *value > field->max)
-        return ab_fail_at(err, AB_EINVALID, field->key, "field '%s' is %llu; at most %llu is allowed", field->key,
-                          (unsigned long long)*value, (unsigned long long)field->max);
+        return ab_fail_at(err, AB_EINVALID, field->key, "field '%s' is %llu; at most %llu is allowed",
+                          field->key, (unsigned long long)*value, (unsigned long long)field->max);
     return 0;
 }
 

@@ -18,13 +18,13 @@
 #include "common/id.h"
 
 /* type, C type, name on the protocol page */
-#define AB_FIELD_TYPES(X)                                                                                    \
-    X(BOOL, bool, "bool")                                                                                    \
-    X(UINT, uint64_t, "uint")                                                                                \
-    X(INT, int64_t, "int")                                                                                   \
-    X(STR, struct ab_view, "str")                                                                            \
-    X(BIN, struct ab_view, "bin")                                                                            \
-    X(ID, struct ab_id, "id")                                                                                \
+#define AB_FIELD_TYPES(X)                                                                                      \
+    X(BOOL, bool, "bool")                                                                                      \
+    X(UINT, uint64_t, "uint")                                                                                  \
+    X(INT, int64_t, "int")                                                                                     \
+    X(STR, struct ab_view, "str")                                                                              \
+    X(BIN, struct ab_view, "bin")                                                                              \
+    X(ID, struct ab_id, "id")                                                                                  \
     X(ANY, struct ab_view, "any")
 
 enum ab_field_type {
@@ -58,9 +58,9 @@ struct ab_schema {
 
 /* struct ab_NAME from a list F(o, TYPE, name, REQ|OPT, max, doc); `o` carries the owner through, for offsets. */
 #define AB_STRUCT_MEMBER(o, type, name, required, max, doc) ab_c_##type name;
-#define AB_STRUCT(name, LIST)                                                                                \
-    struct ab_##name {                                                                                       \
-        LIST(AB_STRUCT_MEMBER, ) bool pad_; /* no list is empty for the compiler */                          \
+#define AB_STRUCT(name, LIST)                                                                                  \
+    struct ab_##name {                                                                                         \
+        LIST(AB_STRUCT_MEMBER, ) bool pad_; /* no list is empty for the compiler */                            \
     };
 
 /* Appends the message as a msgpack map. */

@@ -51,8 +51,9 @@ static int ipc_path(const char *endpoint, struct sockaddr_un *address, struct ab
 {
     const char *path = endpoint + strlen("ipc://");
     if (strlen(path) >= sizeof address->sun_path)
-        return ab_fail(err, AB_EUSAGE, "socket path %s is longer than %zu bytes, the system's limit; use a shorter --dir",
-                       path, sizeof address->sun_path - 1);
+        return ab_fail(err, AB_EUSAGE,
+                       "socket path %s is longer than %zu bytes, the system's limit; use a shorter --dir", path,
+                       sizeof address->sun_path - 1);
     *address = (struct sockaddr_un){.sun_family = AF_UNIX};
     memcpy(address->sun_path, path, strlen(path));
     return 0;
@@ -107,7 +108,8 @@ static int check_bind(const char *endpoint, struct ab_error *err)
     if (is_loopback(endpoint))
         return 0;
     return ab_fail(err, AB_EUSAGE,
-                   "%s is neither ipc:// nor a loopback tcp:// address; unauthenticated sockets are not opened to a network",
+                   "%s is neither ipc:// nor a loopback tcp:// address; unauthenticated sockets are not opened "
+                   "to a network",
                    endpoint);
 }
 
@@ -192,7 +194,8 @@ static struct ab_view part_view(zmq_msg_t *part)
 static int parse_parts(struct ab_message *m, int taken, int first, struct ab_error *err)
 {
     if (taken != first + MESSAGE_PARTS)
-        return ab_fail(err, AB_EINVALID, "a message has 3 frames (command, header, body), not %d", taken - first);
+        return ab_fail(err, AB_EINVALID, "a message has 3 frames (command, header, body), not %d",
+                       taken - first);
     struct ab_view command = part_view(&m->parts[first]);
     if (command.n != COMMAND_BYTES || command.p[0] != 'A' || command.p[1] != 'B')
         return ab_fail(err, AB_EINVALID, "the first frame must be the 4 bytes 'A' 'B' version command");

@@ -27,7 +27,7 @@ void *ab_router_create(const char *endpoint, uint64_t body_bytes_max, struct ab_
 /* A connecting DEALER that does not queue to a peer that is not there. */
 void *ab_dealer_create(const char *endpoint, uint64_t body_bytes_max, struct ab_error *err);
 void ab_socket_destroy(void *socket); /* NULL is allowed; sends what is queued for at most 1 s */
-int ab_socket_fd(void *socket); /* the edge-triggered ZMQ_FD, for foreign event loops */
+int ab_socket_fd(void *socket);       /* the edge-triggered ZMQ_FD, for foreign event loops */
 /* The endpoint really bound (tcp with port 0 …). */
 char *ab_socket_endpoint(void *socket); /* caller frees */
 

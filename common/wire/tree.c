@@ -39,8 +39,7 @@ void ab_tree_pack(struct ab_buf *out, const json_t *tree)
         break;
     case JSON_ARRAY:
         ab_pack_array(out, (uint32_t)json_array_size(tree));
-        json_array_foreach(tree, i, item)
-            ab_tree_pack(out, item);
+        json_array_foreach(tree, i, item) ab_tree_pack(out, item);
         break;
     case JSON_STRING:
         ab_pack_str(out, ab_view(json_string_value(tree), json_string_length(tree)));
@@ -101,7 +100,8 @@ static json_t *from_map(const msgpack_object_map *map, struct ab_error *err)
         bool fits = name && strlen(name) == key->via.str.size && !json_object_get(tree, name);
         json_t *item = fits ? from_object(&map->ptr[i].val, err) : NULL;
         if (!fits)
-            ab_fail_at(err, AB_EINVALID, name ? name : "", "a map's keys must be strings without NUL, each once");
+            ab_fail_at(err, AB_EINVALID, name ? name : "",
+                       "a map's keys must be strings without NUL, each once");
         if (item)
             json_object_set_new_nocheck(tree, name, item);
         free(name);
@@ -121,7 +121,8 @@ static json_t *from_object(const msgpack_object *value, struct ab_error *err)
     case MSGPACK_OBJECT_BOOLEAN:
         return json_boolean(value->via.boolean);
     case MSGPACK_OBJECT_POSITIVE_INTEGER:
-        return value->via.u64 <= INT64_MAX ? json_integer((json_int_t)value->via.u64) : json_real((double)value->via.u64);
+        return value->via.u64 <= INT64_MAX ? json_integer((json_int_t)value->via.u64)
+                                           : json_real((double)value->via.u64);
     case MSGPACK_OBJECT_NEGATIVE_INTEGER:
         return json_integer(value->via.i64);
     case MSGPACK_OBJECT_FLOAT32:

@@ -1,0 +1,273 @@
+/* Load on a running service: `bench_load DIR noop|chat JOBS WINDOW "SERVER PIDS"`.
+ *
+ * noop: durable jobs without a session, 1 KiB in, 1 KiB out; a worker of our own in a child process ends each at
+ * once. chat: a two-agent chat in a new session, run by the service's real workers with the offline model.
+ * WINDOW jobs are in flight; a job counts as done when its end has reached the client.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/wire/socket.h"
+#include "common/workflow/workflow.h"
+#include "tests/bench/bench.h"
+
+enum { WORKER_SLOTS = 4096, BODY_MAX = 8 << 20, TIMEOUT_MS = 60000 };
+
+static const char noop_workflow[] =
+    "{\"agents\":[{\"model\":\"script\",\"name\":\"a\",\"script\":{\"echo\":true}}],\"name\":\"noop\"}";
+
+static void *dial(const char *dir, const char *name)
+{
+    struct ab_error err;
+    char *endpoint = ab_format("ipc://%s/%s", dir, name);
+    void *socket = ab_dealer_create(endpoint, BODY_MAX, &err);
+    if (!socket)
+        bench_die("%s: %s", endpoint, err.text);
+    free(endpoint);
+    return socket;
+}
+
+static bool wait_in(void *socket, int timeout_ms)
+{
+    zmq_pollitem_t item = {.socket = socket, .events = ZMQ_POLLIN};
+    return zmq_poll(&item, 1, timeout_ms) > 0;
+}
+
+/* A full pipe empties: the peer is alive and the window bounds what is under way. */
+static void must_send(void *socket, enum ab_command command, const void *message, struct ab_view body)
+{
+    while (ab_send(socket, NULL, command, message, body)) {
+        zmq_pollitem_t item = {.socket = socket, .events = ZMQ_POLLOUT};
+        if (zmq_poll(&item, 1, TIMEOUT_MS) <= 0)
+            bench_die("cannot send %s", ab_command_row((uint8_t)command)->name);
+    }
+}
+
+static bool must_receive(void *socket, struct ab_message *m, int timeout_ms)
+{
+    struct ab_error err;
+    int rc = ab_message_receive(socket, m, &err);
+    if (!rc && wait_in(socket, timeout_ms))
+        rc = ab_message_receive(socket, m, &err);
+    if (rc < 0)
+        bench_die("receive: %s", err.text);
+    return rc > 0;
+}
+
+static void greet(void *socket, const char *role, uint64_t slots)
+{
+    struct ab_hello hello = {.role = ab_view_of(role),
+                             .vmin = 1,
+                             .vmax = 1,
+                             .slots = slots,
+                             .name = ab_view_of("bench"),
+                             .build = ab_view_of("bench")};
+    must_send(socket, AB_HELLO, &hello, (struct ab_view){0});
+    struct ab_message m;
+    if (!must_receive(socket, &m, TIMEOUT_MS) || m.command != AB_WELCOME)
+        bench_die("no WELCOME");
+    ab_message_close(&m);
+}
+
+/* ---- the worker ---- */
+
+static void end_job(void *socket, const struct ab_message *m, struct ab_view content)
+{
+    static struct ab_buf body;
+    struct ab_job job;
+    struct ab_error err;
+    if (ab_message_header(m, &job, &err))
+        bench_die("JOB: %s", err.text);
+    struct ab_end end = {.state = ab_view_of("succeeded"),
+                         .stop_reason = ab_view_of("done"),
+                         .content = content,
+                         .at_ms = (uint64_t)ab_wall_ms()};
+    ab_buf_clear(&body);
+    ab_pack_array(&body, 1);
+    ab_event_encode(&body, AB_KIND_END, &end);
+    struct ab_events events = {
+        .job = job.job, .token = job.token, .seq = job.seq + 1, .count = 1, .end = end.state};
+    must_send(socket, AB_EVENTS, &events, ab_buf_view(&body));
+}
+
+static void worker(const char *dir)
+{
+    char content[BENCH_PAYLOAD];
+    bench_fill(content, sizeof content);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    void *socket = dial(dir, "worker.sock");
+    greet(socket, "worker", WORKER_SLOTS);
+    struct ab_credit credit = {.credit = WORKER_SLOTS};
+    must_send(socket, AB_CREDIT, &credit, (struct ab_view){0});
+    for (uint64_t open = 0;;) {
+        struct ab_message m;
+        if (!must_receive(socket, &m, 500)) {
+            must_send(socket, AB_HEARTBEAT, &(struct ab_heartbeat){0}, (struct ab_view){0});
+            continue;
+        }
+        if (m.command == AB_JOB) {
+            end_job(socket, &m, ab_view(content, sizeof content));
+            open++;
+        }
+        ab_message_close(&m);
+        if (open >= WORKER_SLOTS / 4) { /* credit is absolute: what was ended is free again */
+            must_send(socket, AB_CREDIT, &credit, (struct ab_view){0});
+            open = 0;
+        }
+    }
+}
+
+/* ---- the client ---- */
+
+struct flight {
+    struct ab_id id;
+    int64_t sent_ns;
+    bool acked;
+};
+
+struct load {
+    void *socket;
+    bool chat;
+    size_t jobs, window, sent, done;
+    struct flight *flights; /* by rid */
+    int64_t *ack, *cycle;
+    struct ab_buf body;
+    struct ab_view workflow;
+    uint8_t hash[AB_HASH_BYTES];
+};
+
+static void submit(struct load *load)
+{
+    struct flight *flight = &load->flights[load->sent];
+    flight->id = ab_id_make(ab_wall_ms());
+    flight->sent_ns = bench_now_ns();
+    struct ab_submit submit = {
+        .rid = ++load->sent,
+        .job = flight->id,
+        .user = ab_view_of("bench"),
+        .hash = ab_view(load->hash, sizeof load->hash),
+        .workflow = load->sent == 1 ? load->workflow : (struct ab_view){0},
+        .no_session = !load->chat,
+        .watch = ab_view_of("end"),
+    };
+    must_send(load->socket, AB_SUBMIT, &submit, ab_buf_view(&load->body));
+}
+
+/* Ends come mostly in the order of submission, so the search is short. */
+static size_t find(const struct load *load, struct ab_id id, size_t from)
+{
+    for (size_t i = from; i < load->sent; i++)
+        if (ab_id_eq(load->flights[i].id, id))
+            return i;
+    bench_die("an event of a job that was not submitted");
+}
+
+static void on_accepted(struct load *load, const struct ab_message *m)
+{
+    struct ab_accepted accepted;
+    if (ab_message_header(m, &accepted, NULL) || !accepted.rid || accepted.rid > load->sent)
+        bench_die("bad ACCEPTED");
+    struct flight *flight = &load->flights[accepted.rid - 1];
+    load->ack[accepted.rid - 1] = bench_now_ns() - flight->sent_ns;
+    flight->acked = true;
+}
+
+static void on_event(struct load *load, const struct ab_message *m, size_t *oldest)
+{
+    struct ab_event event;
+    if (ab_message_header(m, &event, NULL))
+        bench_die("bad EVENT");
+    if (!event.end.p)
+        return;
+    if (!ab_view_is(event.end, "succeeded"))
+        bench_die("a job ended as %.*s", AB_VIEW_FMT(event.end));
+    size_t i = find(load, event.job, *oldest);
+    if (!load->flights[i].acked)
+        bench_die("an end before its ACCEPTED");
+    load->cycle[i] = bench_now_ns() - load->flights[i].sent_ns;
+    load->done++;
+    while (*oldest < load->sent && load->cycle[*oldest])
+        (*oldest)++;
+}
+
+static void on_message(struct load *load, const struct ab_message *m, size_t *oldest)
+{
+    struct ab_failure failure;
+    switch (m->command) {
+    case AB_ACCEPTED:
+        on_accepted(load, m);
+        break;
+    case AB_EVENT:
+        on_event(load, m, oldest);
+        break;
+    case AB_ERROR:
+        if (!ab_message_header(m, &failure, NULL))
+            bench_die("ERROR %.*s: %.*s", AB_VIEW_FMT(failure.code), AB_VIEW_FMT(failure.text));
+        bench_die("ERROR");
+    }
+}
+
+static void run(struct load *load)
+{
+    size_t oldest = 0;
+    submit(load); /* with the workflow's text; the others name its hash */
+    while (load->done < load->jobs) {
+        struct ab_message m;
+        bool first = load->done == 0;
+        while (load->sent < load->jobs && !first && load->sent - load->done < load->window)
+            submit(load);
+        if (!must_receive(load->socket, &m, TIMEOUT_MS))
+            bench_die("nothing for 60 s: %zu sent, %zu done", load->sent, load->done);
+        do {
+            on_message(load, &m, &oldest);
+            ab_message_close(&m);
+        } while (ab_message_receive(load->socket, &m, NULL) > 0);
+    }
+}
+
+static void prepare(struct load *load, const char *dir)
+{
+    char payload[BENCH_PAYLOAD];
+    bench_fill(payload, sizeof payload);
+    struct ab_buf content = {0};
+    ab_pack_str(&content, ab_view(payload, sizeof payload));
+    struct ab_input input = {.content = ab_buf_view(&content)};
+    ab_encode(&load->body, &ab_input_schema, &input);
+    ab_buf_finish(&content);
+    load->workflow = ab_view_of(noop_workflow);
+    ab_workflow_hash(load->workflow, load->hash);
+    load->flights = ab_calloc(load->jobs, sizeof *load->flights);
+    load->ack = ab_calloc(load->jobs, sizeof *load->ack);
+    load->cycle = ab_calloc(load->jobs, sizeof *load->cycle);
+    load->socket = dial(dir, "client.sock");
+    greet(load->socket, "client", 0);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 6)
+        bench_die("usage: bench_load DIR noop|chat JOBS WINDOW \"SERVER PIDS\"");
+    struct load load = {.chat = !strcmp(argv[2], "chat"),
+                        .jobs = strtoul(argv[3], NULL, 10),
+                        .window = strtoul(argv[4], NULL, 10)};
+    pid_t child = 0;
+    if (!load.chat && !(child = fork())) /* before any ZeroMQ context exists */
+        worker(argv[1]);
+    prepare(&load, argv[1]);
+    double cpu = bench_cpu_list(argv[5]);
+    int64_t start = bench_now_ns();
+    run(&load);
+    double seconds = (double)(bench_now_ns() - start) / 1e9;
+    char *name = ab_format("autobots %s window=%zu", argv[2], load.window);
+    bench_print(name, load.jobs, seconds, bench_cpu_list(argv[5]) - cpu, load.ack, load.cycle);
+    if (child) {
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+    }
+    return 0;
+}

@@ -1,0 +1,134 @@
+#!/usr/bin/python3
+"""The benchmarks: our service and its peers do the same work on the same disk in one run, in interleaved rounds.
+
+Prints every line as measured, then medians and the ratios. A machine under other load changes the figures, much less
+the ratios. Nothing here asserts a time.
+"""
+import argparse
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROUNDS = 3
+WINDOWS = {1: 1500, 100: 40000, 1000: 60000}  # window: jobs
+CHAT_JOBS = {1: 500, 100: 10000, 1000: 10000}
+
+
+def wait_for(condition, what, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            sys.exit(f"bench: {what} did not come up")
+        time.sleep(0.02)
+
+
+class Service:
+    """Storage, broker and (for chats) workers in a private folder."""
+
+    def __init__(self, build, folder, workers):
+        self.dir = folder
+        self.processes = []
+        os.makedirs(folder, mode=0o700)
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "AUTOBOTS_"))}
+        log = open(os.path.join(folder, "log"), "w")
+        for name in ["storage", "broker"] + ["worker"] * workers:
+            command = [f"{build}/bin/autobots-{name}", "--dir", folder, "--log-level", "warn"]
+            self.processes.append(subprocess.Popen(command, env=env, stderr=log))
+        wait_for(lambda: os.path.exists(f"{folder}/client.sock") and os.path.exists(f"{folder}/worker.sock"), "the service")
+
+    def pids(self):
+        return " ".join(str(p.pid) for p in self.processes)
+
+    def stop(self):
+        for process in reversed(self.processes):
+            process.terminate()
+        for process in self.processes:
+            process.wait(20)
+
+
+class Redis:
+    def __init__(self, folder):
+        os.makedirs(folder, mode=0o700)
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.port = s.getsockname()[1]
+        self.process = subprocess.Popen(
+            ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--dir", folder, "--appendonly", "yes",
+             "--appendfsync", "always", "--save", "", "--loglevel", "warning"], stdout=subprocess.DEVNULL)
+        wait_for(self.answers, "redis-server")
+
+    def answers(self):
+        with socket.socket() as s:
+            return s.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(20)
+
+
+def measure(results, command):
+    os.sync()
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=300)
+    if done.returncode:
+        sys.exit(f"bench: {' '.join(command[:4])} failed")
+    line = done.stdout.strip()
+    print(line, flush=True)
+    name = line.split(" jobs=")[0]
+    for key, value in re.findall(r"(\S+)=([\d.]+)", line.split(name, 1)[1]):
+        results.setdefault(name, {}).setdefault(key, []).append(float(value))
+
+
+def round_of(results, build, folder):
+    service = Service(build, f"{folder}/a", 0)
+    for window, jobs in WINDOWS.items():
+        measure(results, [f"{build}/bench/bench_load", service.dir, "noop", str(jobs), str(window), service.pids()])
+    service.stop()
+    redis = Redis(f"{folder}/r")
+    for window, jobs in WINDOWS.items():
+        measure(results, [f"{build}/bench/bench_redis", str(redis.port), str(jobs), str(window), str(redis.process.pid)])
+    redis.stop()
+    service = Service(build, f"{folder}/c", 2)
+    for window, jobs in CHAT_JOBS.items():
+        measure(results, [f"{build}/bench/bench_load", service.dir, "chat", str(jobs), str(window), service.pids()])
+    service.stop()
+
+
+def summary(results):
+    medians = {name: {key: statistics.median(v) for key, v in row.items()} for name, row in results.items()}
+    print("\n| load | jobs/s | server µs/job | ack p50 µs | ack p99 µs | cycle p50 µs | cycle p99 µs |")
+    print("|---|---|---|---|---|---|---|")
+    for name, m in sorted(medians.items()):
+        print(f"| {name} | {m['jobs/s']:,.0f} | {m['server_us/job']:.1f} | {m['ack_p50_us']:.0f} | {m['ack_p99_us']:.0f} "
+              f"| {m['cycle_p50_us']:.0f} | {m['cycle_p99_us']:.0f} |")
+    print()
+    for window in WINDOWS:
+        ours, theirs = medians[f"autobots noop window={window}"], medians[f"redis noop window={window}"]
+        print(f"ratio noop window={window}: autobots / redis = {ours['jobs/s'] / theirs['jobs/s']:.2f} × jobs/s, "
+              f"{ours['ack_p50_us'] / theirs['ack_p50_us']:.2f} × ack p50")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", default="build/release")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--dir", help="where the databases lie (default: a temporary folder)")
+    options = parser.parse_args()
+    build = os.path.abspath(options.build)
+    results = {}
+    for number in range(options.rounds):
+        folder = tempfile.mkdtemp(prefix="ab-bench-", dir=options.dir)
+        print(f"round {number + 1} of {options.rounds}", flush=True)
+        try:
+            round_of(results, build, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    summary(results)
+
+
+main()
