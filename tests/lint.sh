@@ -86,10 +86,9 @@ lint_machine_paths() { # in brackets, so that this line does not find itself
 # files still work.
 lint_config_keys() {
     local key
-    sed -n 's/^ *X(\([A-Z_]*\), [a-z_]*, [A-Z]*, .*/\1/p' common/config.h | grep -vE '^(DEFAULT_[A-Z_]*|ALLOW_ORIGINS)$' |
+    sed -n 's/^ *X(\([A-Z_]*\), [a-z_]*, [A-Z]*, .*/\1/p' common/config.h | grep -vE '^(CONFIG|DEFAULT_[A-Z_]*|ALLOW_ORIGINS)$' |
         while read -r key; do
-            # the reader itself uses AB_CONF_CONFIG
-            c_files | grep -vE '^(common/config\.h|tests/)' | xargs grep -qw "AB_CONF_$key" || echo "nobody uses AB_CONF_$key"
+            c_files | grep -vE '^(common/config[a-z_]*\.[ch]|tests/)' | xargs grep -qw "AB_CONF_$key" || echo "nobody uses AB_CONF_$key"
         done | nothing
 }
 
