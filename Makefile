@@ -220,7 +220,7 @@ fuzz: ## every fuzz harness for FUZZ_SECONDS=60
 
 bench: ## the benchmarks, beside redis on the same machine
 	$(Q)deploy/deps.sh build test bench
-	$(Q)$(if $(BENCH),,echo 'bench: there is no tests/bench/*.c' >&2; exit 1)
+	$(Q)$(if $(BENCH),,echo 'bench: there is no tests/bench/bench_*.c' >&2; exit 1)
 	$(Q)$(SUB) MODE=release build benches
 	$(Q)if [ -f tests/bench/run.py ]; then $(PYTHON) tests/bench/run.py --build $(B)/release; \
 	    else for b in $(BENCH_BINS); do $$b; done; fi
