@@ -146,17 +146,35 @@ int ab_tree_parse(struct ab_view text, const char *file, json_t **out, struct ab
 
 /* --- writing ------------------------------------------------------------------------------------------------- */
 
-static int append(const char *p, size_t n, void *buf)
+struct output {
+    struct ab_buf *buf;
+    size_t bytes_max;
+};
+
+static int append(const char *p, size_t n, void *context)
 {
-    ab_buf_add(buf, p, n);
+    struct output *out = context;
+    if (n > out->bytes_max - out->buf->n)
+        return -1;
+    ab_buf_add(out->buf, p, n);
     return 0;
+}
+
+int ab_json_text_max(const json_t *tree, struct ab_buf *out, size_t bytes_max)
+{
+    size_t mark = out->n;
+    struct output output = {out, mark + bytes_max};
+    size_t flags = JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17);
+    if (!json_dump_callback(tree, append, &output, flags))
+        return 0;
+    out->n = mark;
+    return AB_ETOOLARGE;
 }
 
 void ab_json_text(const json_t *tree, struct ab_buf *out)
 {
-    /* It fails only on a cycle or on memory, and both are bugs here: trees come from the parsers. */
-    if (json_dump_callback(tree, append, out,
-                           JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17)))
+    /* Otherwise it fails only on a cycle or on memory, and trees come from the parsers. */
+    if (ab_json_text_max(tree, out, SIZE_MAX / 2))
         ab_out_of_memory();
 }
 

@@ -44,6 +44,9 @@ int ab_tree_parse(struct ab_view text, const char *file, json_t **out, struct ab
 /* Appends compact JSON with sorted keys: the canonical text, equal for equal trees. Content hashes are made of it.
  * Reals have 17 significant digits: reading them back gives the same value. */
 void ab_json_text(const json_t *tree, struct ab_buf *out);
+/* The same, but AB_ETOOLARGE (and *out as before) if it is longer than `bytes_max`: a tree may hold one value many times,
+ * so that its text is far longer than its memory. */
+int ab_json_text_max(const json_t *tree, struct ab_buf *out, size_t bytes_max);
 
 /* Borrowed value of a member; NULL (or the default) if obj is no object, the key is absent or of another type. */
 const char *ab_tree_str(const json_t *obj, const char *key);

@@ -48,7 +48,7 @@ enum {
     AB_WORKFLOW_AGENTS_MAX = 256,    /* members of groupchats included */
     AB_WORKFLOW_DEPTH_MAX = 16,      /* groupchats within groupchats */
     AB_WORKFLOW_NAME_MAX = 64,       /* letters, digits, "_", ".", "-" and space */
-    AB_WORKFLOW_SECRETS_MAX = 64,
+    AB_WORKFLOW_SECRETS_MAX = 256,
     AB_WORKFLOW_CONFIGS_MAX = 16,   /* entries of a config_list */
     AB_WORKFLOW_REPLIES_MAX = 4096, /* of one script */
     AB_WORKFLOW_HASH_BYTES = 32     /* BLAKE2b-256 */
@@ -124,7 +124,7 @@ struct ab_agent {
     struct ab_agent *members;      /* of a groupchat */
     size_t n_members;
     json_t *skills, *tools; /* non-empty arrays, or NULL */
-    const char *path;       /* in the canonical tree: "$.agents[1].agent" */
+    char *path;             /* in the canonical tree: "$.agents[1].agent"; owned */
 };
 
 struct ab_workflow {
@@ -157,6 +157,12 @@ enum {
 int ab_workflow_parse(const json_t *flow_config, unsigned flags, struct ab_workflow **out,
                       struct ab_faults *faults, struct ab_faults *warnings, struct ab_error *err);
 void ab_workflow_destroy(struct ab_workflow *workflow); /* NULL is allowed */
+
+/* The same from text, JSON or YAML (as ab_tree_parse decides; file may be NULL): what storage, worker and `validate` call.
+ * A syntax error is in err alone, with "line L column C" as its path. places may be NULL. */
+int ab_workflow_read(struct ab_view text, const char *file, unsigned flags, struct ab_workflow **out,
+                     struct ab_places *places, struct ab_faults *faults, struct ab_faults *warnings,
+                     struct ab_error *err);
 
 /* What this release's engine cannot run yet, as faults with the canonical path. Returns how many were added. A worker or
  * storage refuses such a workflow with the first of them; nothing is silently ignored. */

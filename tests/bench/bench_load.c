@@ -104,21 +104,15 @@ static void worker(const char *dir)
     greet(socket, "worker", WORKER_SLOTS);
     struct ab_credit credit = {.credit = WORKER_SLOTS};
     must_send(socket, AB_CREDIT, &credit, (struct ab_view){0});
-    for (uint64_t open = 0;;) {
+    for (;;) {
         struct ab_message m;
         if (!must_receive(socket, &m, 500)) {
             must_send(socket, AB_HEARTBEAT, &(struct ab_heartbeat){0}, (struct ab_view){0});
             continue;
         }
-        if (m.command == AB_JOB) {
+        if (m.command == AB_JOB)
             end_job(socket, &m, ab_view(content, sizeof content));
-            open++;
-        }
         ab_message_close(&m);
-        if (open >= WORKER_SLOTS / 4) { /* credit is absolute: what was ended is free again */
-            must_send(socket, AB_CREDIT, &credit, (struct ab_view){0});
-            open = 0;
-        }
     }
 }
 

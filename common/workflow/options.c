@@ -1,0 +1,92 @@
+/* Reads the settings of agents and groupchats that have more than one shape: termination, code execution, speakers. */
+#include "common/workflow/reading.h"
+
+json_t *ab_read_termination(struct ab_reading *r, json_t *value)
+{
+    if (json_is_boolean(value) || (json_is_string(value) && json_string_length(value)))
+        return json_incref(value);
+    ab_reading_fault(r,
+                     json_is_string(value)
+                         ? ab_format("is empty: every message would end the chat")
+                         : ab_format("must be true, false or text, not %s", ab_kind_name(value)),
+                     ab_format("the word at the end of the last message, such as TERMINATE; false for none"));
+    return NULL;
+}
+
+/* --- code execution ------------------------------------------------------------------------------------------ */
+
+static json_t *code_mode(struct ab_reading *r, const char *written)
+{
+    static const struct ab_choice modes[] = {{"false", "none"}, {"none", 0}, {"local", 0}, {"docker", 0}, {0}};
+    const char *mode = ab_read_choice(r, modes, written);
+    if (!mode)
+        return NULL;
+    if (!strcmp(mode, "none"))
+        return json_false();
+    json_t *object = json_pack("{s:b}", "use_docker", !strcmp(mode, "docker"));
+    json_t *out = ab_read_table(r, &ab_code_table, object);
+    json_decref(object);
+    return out;
+}
+
+json_t *ab_read_code_config(struct ab_reading *r, json_t *value)
+{
+    if (json_is_false(value))
+        return json_false();
+    if (json_is_string(value))
+        return code_mode(r, json_string_value(value));
+    if (json_is_object(value))
+        return ab_read_table(r, &ab_code_table, value);
+    ab_reading_fault(r,
+                     ab_format("must be false, none, local, docker or an object, not %s", ab_kind_name(value)),
+                     ab_format("false switches code execution off"));
+    return NULL;
+}
+
+json_t *ab_read_work_dir(struct ab_reading *r, json_t *value)
+{
+    const char *dir = json_string_value(value);
+    if (!dir || json_string_length(value) > 255) {
+        ab_reading_fault(r, ab_format("must be the name of a folder"), ab_format("such as coding"));
+        return NULL;
+    }
+    bool outside = *dir == '/' || *dir == '~' || strchr(dir, '\\');
+    for (const char *p = dir; p && *p; p = strchr(p, '/'), p = p ? p + 1 : NULL)
+        outside = outside || (!strncmp(p, "..", 2) && (!p[2] || p[2] == '/'));
+    if (!outside)
+        return *dir ? json_incref(value) : NULL;
+    ab_reading_fault(r, ab_format("is outside of the job's own directory"),
+                     ab_format("a folder inside of it, such as coding"));
+    return NULL;
+}
+
+/* --- speakers ------------------------------------------------------------------------------------------------ */
+
+json_t *ab_read_repeat_speaker(struct ab_reading *r, json_t *value)
+{
+    if (json_is_boolean(value))
+        return json_incref(value);
+    if (json_is_array(value))
+        return ab_read_names(r, value);
+    ab_reading_fault(r, ab_format("must be true, false or a list of names, not %s", ab_kind_name(value)),
+                     ab_format("the names of those who may speak twice in a row"));
+    return NULL;
+}
+
+json_t *ab_read_transitions(struct ab_reading *r, json_t *value)
+{
+    if (!json_is_object(value)) {
+        ab_reading_fault(r, ab_format("must be an object, not %s", ab_kind_name(value)),
+                         ab_format("such as {writer: [critic], critic: [writer]}"));
+        return NULL;
+    }
+    json_t *out = json_object(), *names;
+    const char *key;
+    json_object_foreach(value, key, names)
+    {
+        json_t *list = ab_read_member(r, value, key, ab_read_names);
+        if (list)
+            json_object_set_new(out, key, list);
+    }
+    return out;
+}
