@@ -73,8 +73,8 @@ static int read_key(int fd, const char *path, char **out, struct ab_error *err)
     struct stat st;
     if (fstat(fd, &st))
         return ab_fail_at(err, AB_ESYSTEM, path, "cannot look at the key file: %s", strerror(errno));
-    if (st.st_mode & 077)
-        return ab_fail_at(err, AB_EUSAGE, path, "others may read this key file; chmod 600 it");
+    if (st.st_mode & 022) /* who may read it is the operator's choice: mounted secrets are often 0444 */
+        return ab_fail_at(err, AB_EUSAGE, path, "others may write this key file; chmod go-w it");
     ssize_t n = read(fd, text, sizeof text - 1);
     if (n < 0)
         return ab_fail_at(err, AB_ESYSTEM, path, "cannot read the key file: %s", strerror(errno));
@@ -166,6 +166,19 @@ struct secrets_found secrets_find(const struct secrets *secrets, const char *bas
     return (struct secrets_found){.listed = true, .key = ab_view_of(best->key), .variable = best->variable};
 }
 
+/* A text that was cut may end in the beginning of the key. */
+static void scrub_tail(struct ab_view key, char *text)
+{
+    enum { TAIL_BYTES_MIN = 4 };
+    size_t bytes = strlen(text), n = key.n - 1 < bytes ? key.n - 1 : bytes;
+    for (; n >= TAIL_BYTES_MIN; n--) {
+        if (memcmp(text + bytes - n, key.p, n))
+            continue;
+        memcpy(text + bytes - n, "***", 4);
+        return;
+    }
+}
+
 static void scrub_one(struct ab_view key, char *text)
 {
     if (key.n < SECRETS_SCRUB_BYTES_MIN)
@@ -175,6 +188,7 @@ static void scrub_one(struct ab_view key, char *text)
         memmove(at + 3, at + key.n, strlen(at + key.n) + 1);
         text = at + 3;
     }
+    scrub_tail(key, text);
 }
 
 void secrets_scrub(const struct secrets *secrets, struct ab_view extra, char *text)

@@ -37,7 +37,7 @@ struct secrets *secrets_create(void);
 void secrets_destroy(struct secrets *secrets); /* wipes; NULL is allowed */
 
 /* Adds a row. A variable that is not set is no error (the first call that needs it fails and names it); a file that
- * cannot be read, or that others may read, is. With neither the URL is listed without a key. */
+ * cannot be read, or that others may write, is. With neither the URL is listed without a key. */
 int secrets_add(struct secrets *secrets, const struct secrets_row *row, struct ab_error *err);
 /* The row of OPENAI_API_KEY, bound to OPENAI_BASE_URL or SECRETS_DEFAULT_BASE_URL, which becomes the default. */
 int secrets_add_openai(struct secrets *secrets, struct ab_error *err);
@@ -55,7 +55,8 @@ struct secrets_found {
  * key. */
 struct secrets_found secrets_find(const struct secrets *secrets, const char *base_url);
 
-/* Replaces every known key in text, and `extra` (may be absent), by "***", in place. */
+/* Replaces every known key in text, and `extra` (may be absent), by "***", in place. So is the beginning of
+ * one at the very end of a text, which may have been cut there. */
 void secrets_scrub(const struct secrets *secrets, struct ab_view extra, char *text);
 
 /* --- the pool's key pair --------------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 struct timer {
+    void (*due)(struct timer *timer, int64_t now_ms); /* for who pops it */
     int64_t at_ms;
     size_t place; /* 1-based in the heap; 0 = not set */
 };

@@ -1,0 +1,200 @@
+/* The back end `script`: replies from a scenario, without a network, the same ones at every run.
+ *
+ *   SCRIPT = { "echo": true, "delay_ms", "chunk_bytes" } or
+ *            { "replies": [REPLY…], "repeat": last|loop|error, "delay_ms", "chunk_bytes" }      NULL = echo
+ *   REPLY  = { "text" or "error": {"status", "message"?, "retry_after_ms"?}, "delay_ms", "chunk_bytes", "usage"? }
+ *
+ * The agent's call number k gets reply k; `repeat` says what follows the last one. An echo answers with the text of the
+ * last message. After delay_ms the text comes in pieces of about chunk_bytes (0 = in one), never inside a character.
+ * A scripted error is final for this endpoint: asking again would give the same; the next endpoint is still tried.
+ */
+#include "worker/model/internal.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct attempt {
+    struct model_call *call;
+    struct timer timer;
+    const json_t *reply; /* of the scenario, borrowed from the endpoint; NULL for an echo */
+    char *text;          /* to answer; NULL if it is to fail */
+    size_t bytes, given;
+    size_t chunk_bytes; /* 0 = all at once */
+};
+
+static struct attempt *attempt_of(struct timer *timer)
+{
+    return (struct attempt *)(void *)((char *)timer - offsetof(struct attempt, timer));
+}
+
+/* --- texts ----------------------------------------------------------------------------------------------------- */
+
+/* Appends the text of a message's content: a string or an array of parts. */
+static void add_content(struct ab_buf *out, const json_t *content)
+{
+    size_t i;
+    json_t *part;
+    if (json_is_string(content))
+        ab_buf_add(out, json_string_value(content), json_string_length(content));
+    json_array_foreach (content, i, part)
+        add_content(out, json_object_get(part, "text"));
+}
+
+static char *echo_text(const json_t *messages)
+{
+    struct ab_buf text = {0};
+    size_t n = json_array_size(messages);
+    if (n)
+        add_content(&text, json_object_get(json_array_get(messages, n - 1), "content"));
+    return ab_buf_detach(&text);
+}
+
+static int64_t prompt_bytes(const json_t *messages)
+{
+    struct ab_buf text = {0};
+    size_t i;
+    json_t *message;
+    json_array_foreach (messages, i, message)
+        add_content(&text, json_object_get(message, "content"));
+    int64_t bytes = (int64_t)text.n;
+    ab_buf_finish(&text);
+    return bytes;
+}
+
+/* --- the scenario ---------------------------------------------------------------------------------------------- */
+
+/* NULL if the scenario has no reply for this call. */
+static const json_t *pick(const json_t *script, uint64_t call_index)
+{
+    const json_t *replies = json_object_get(script, "replies");
+    const char *repeat = json_string_value(json_object_get(script, "repeat"));
+    size_t n = json_array_size(replies);
+    if (call_index < n)
+        return json_array_get(replies, (size_t)call_index);
+    if (!n || !repeat || !strcmp(repeat, "error"))
+        return NULL;
+    return json_array_get(replies, !strcmp(repeat, "loop") ? (size_t)(call_index % n) : n - 1);
+}
+
+static int64_t number(const json_t *object, const char *key)
+{
+    int64_t value = json_integer_value(json_object_get(object, key));
+    return value > 0 ? value : 0;
+}
+
+static struct model_usage usage_of(const struct attempt *attempt)
+{
+    const json_t *given = json_object_get(attempt->reply, "usage");
+    if (given)
+        return (struct model_usage){.reported = true,
+                                    .prompt = number(given, "prompt_tokens"),
+                                    .completion = number(given, "completion_tokens"),
+                                    .cached = number(given, "cached_tokens"),
+                                    .reasoning = number(given, "reasoning_tokens")};
+    return (struct model_usage){.prompt = (prompt_bytes(attempt->call->messages) + 3) / 4,
+                                .completion = ((int64_t)attempt->bytes + 3) / 4};
+}
+
+/* --- the attempt ----------------------------------------------------------------------------------------------- */
+
+static void attempt_free(struct attempt *attempt)
+{
+    timer_clear(&attempt->call->client->timers, &attempt->timer);
+    free(attempt->text);
+    free(attempt);
+}
+
+static void stop(struct model_call *call)
+{
+    attempt_free(call->attempt);
+    call->attempt = NULL;
+}
+
+static void end_well(struct attempt *attempt)
+{
+    struct model_call *call = attempt->call;
+    struct model_reply reply = {.content = attempt->text,
+                                .finish_reason = ab_strdup("stop"),
+                                .request_id = ab_format("script-%llu", (unsigned long long)call->call_index),
+                                .usage = usage_of(attempt),
+                                .offline = true};
+    attempt->text = NULL;
+    stop(call);
+    call_succeeded(call, &reply);
+}
+
+static void end_badly(struct attempt *attempt)
+{
+    struct model_call *call = attempt->call;
+    const json_t *error = json_object_get(attempt->reply, "error");
+    const char *message = json_string_value(json_object_get(error, "message"));
+    int status = (int)number(error, "status");
+    char after[32];
+    snprintf(after, sizeof after, "%lld", (long long)number(error, "retry_after_ms"));
+    char *text = error
+                     ? ab_format("scripted error %d: %s", status, message ? message : "")
+                     : ab_format("the script has no reply for call %llu", (unsigned long long)call->call_index);
+    struct attempt_failure failure = {.kind = MODEL_FAILED_STATUS,
+                                      .code = AB_EMODEL,
+                                      .facts = {.http_status = status, .final = true, .retry_after_ms = after},
+                                      .text = text};
+    stop(call);
+    call_failed(call, &failure);
+    free(text);
+}
+
+/* Bytes of the next piece: at least one whole character. */
+static size_t piece_bytes(const struct attempt *attempt)
+{
+    size_t left = attempt->bytes - attempt->given, n = attempt->chunk_bytes;
+    if (!n || n >= left)
+        return left;
+    while (n < left && ((unsigned char)attempt->text[attempt->given + n] & 0xC0) == 0x80)
+        n++;
+    return n;
+}
+
+static void on_due(struct timer *timer, int64_t now_ms)
+{
+    struct attempt *attempt = attempt_of(timer);
+    struct model_call *call = attempt->call;
+    if (!attempt->text) {
+        end_badly(attempt);
+        return;
+    }
+    size_t n = piece_bytes(attempt);
+    if (n) {
+        struct ab_view piece = ab_view(attempt->text + attempt->given, n);
+        attempt->given += n;
+        call_text(call, piece);
+        if (call->state == CALL_ENDED)
+            return; /* cancelled: the client frees it */
+    }
+    if (attempt->given < attempt->bytes)
+        timer_set(&call->client->timers, timer, now_ms);
+    else
+        end_well(attempt);
+}
+
+static void begin(struct model_call *call)
+{
+    const json_t *script = call_endpoint(call)->script;
+    bool echo = !script || json_is_true(json_object_get(script, "echo"));
+    struct attempt *attempt = ab_calloc(1, sizeof *attempt);
+    attempt->call = call;
+    attempt->timer.due = on_due;
+    attempt->reply = echo ? NULL : pick(script, call->call_index);
+    const json_t *settings = echo ? script : attempt->reply;
+    const char *text = json_string_value(json_object_get(attempt->reply, "text"));
+    if (echo)
+        attempt->text = echo_text(call->messages);
+    else if (text)
+        attempt->text = ab_strdup(text);
+    attempt->bytes = attempt->text ? strlen(attempt->text) : 0;
+    attempt->chunk_bytes = (size_t)number(settings, "chunk_bytes");
+    call->attempt = attempt;
+    timer_set(&call->client->timers, &attempt->timer, call->attempt_ms + number(settings, "delay_ms"));
+}
+
+const struct model_backend model_script = {.api_type = "script", .begin = begin, .stop = stop};
