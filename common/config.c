@@ -284,8 +284,7 @@ static int apply_tree(struct ab_config *config, json_t *tree, const struct confi
         return config_fail(origin, "$", err, "the configuration must be a mapping of keys to values");
     const char *key;
     json_t *value;
-    json_object_foreach(tree, key, value)
-    {
+    json_object_foreach (tree, key, value) {
         int code = apply_member(config, key, value, origin, err);
         if (code)
             return code;

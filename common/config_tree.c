@@ -65,8 +65,7 @@ static int check_model(struct inside *in, json_t *model)
         return wrong(in, "must be a mapping with base_url, and name, api_key_env or api_key_file");
     const char *member;
     json_t *value;
-    json_object_foreach(model, member, value)
-    {
+    json_object_foreach (model, member, value) {
         size_t mark = in->path.n;
         ab_path_key(&in->path, member);
         int code = check_model_member(in, member, value);
@@ -87,8 +86,7 @@ static int check_models(struct inside *in, json_t *models)
         return wrong(in, "must be a list of endpoints");
     size_t i;
     json_t *model;
-    json_array_foreach(models, i, model)
-    {
+    json_array_foreach (models, i, model) {
         size_t mark = in->path.n;
         ab_path_index(&in->path, i);
         int code = check_model(in, model);
@@ -110,8 +108,7 @@ static int check_limit_names(struct inside *in, json_t *names)
         return wrong(in, "must be a mapping of names to numbers of jobs, \"*\" for those not named");
     const char *name;
     json_t *value;
-    json_object_foreach(names, name, value)
-    {
+    json_object_foreach (names, name, value) {
         size_t mark = in->path.n;
         ab_path_key(&in->path, name);
         if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > RUNNING_MAX)
@@ -127,8 +124,7 @@ static int check_limits(struct inside *in, json_t *limits)
         return wrong(in, "must be a mapping with tenant, pool or concurrency_key");
     const char *kind;
     json_t *names;
-    json_object_foreach(limits, kind, names)
-    {
+    json_object_foreach (limits, kind, names) {
         size_t mark = in->path.n;
         ab_path_key(&in->path, kind);
         int code = is_one_of(limit_kinds, LIMIT_KINDS, kind)

@@ -313,8 +313,9 @@ static int take_list(const struct reading *reading, json_t *tree, struct config_
 {
     size_t i;
     json_t *item;
-    json_array_foreach(tree, i, item) if (!json_is_string(item)) return wrong(reading, "[…]",
-                                                                              "a list of texts only");
+    json_array_foreach (tree, i, item)
+        if (!json_is_string(item))
+            return wrong(reading, "[…]", "a list of texts only");
     struct config_value fresh = {.tree = json_incref(tree)};
     take(value, &fresh);
     return 0;
@@ -367,7 +368,8 @@ static char *list_text(const json_t *list)
     struct ab_buf text = {0};
     size_t i;
     const json_t *item;
-    json_array_foreach(list, i, item) ab_buf_format(&text, "%s%s", i ? "," : "", json_string_value(item));
+    json_array_foreach (list, i, item)
+        ab_buf_format(&text, "%s%s", i ? "," : "", json_string_value(item));
     return ab_buf_detach(&text);
 }
 
