@@ -86,9 +86,11 @@ lint_machine_paths() { # in brackets, so that this line does not find itself
 # files still work.
 lint_config_keys() {
     local key
-    sed -n 's/^ *X(\([A-Z_]*\), [a-z_]*, [A-Z]*, .*/\1/p' common/config.h | grep -vE '^(CONFIG|DEFAULT_[A-Z_]*|ALLOW_ORIGINS)$' |
+    sed -n 's/^ *X(\([A-Z_]*\), [a-z_]*, [A-Z]*, .*/\1/p' common/config.h |
+        grep -vE '^(CONFIG|DEFAULT_[A-Z_]*|ALLOW_ORIGINS)$' |
         while read -r key; do
-            c_files | grep -vE '^(common/config[a-z_]*\.[ch]|tests/)' | xargs grep -qw "AB_CONF_$key" || echo "nobody uses AB_CONF_$key"
+            c_files | grep -vE '^(common/config[a-z_]*\.[ch]|tests/)' | xargs grep -qw "AB_CONF_$key" ||
+                echo "nobody uses AB_CONF_$key"
         done | nothing
 }
 
@@ -101,8 +103,8 @@ lint_format() {
 lint_cppcheck() {
     c_files | grep '\.c$' >"$B/lint/cppcheck.files"
     mkdir -p "$B/lint/cppcheck"
-    cppcheck --quiet --std=c11 -j2 -I. -D_GNU_SOURCE -DAB_FAILPOINTS=1 -DLIBCURL_VERSION_NUM=0x075800 --enable=warning,performance,portability \
-        --inline-suppr --suppress=missingIncludeSystem --suppress=varFuncNullUB --error-exitcode=1 \
+    cppcheck --quiet --std=c11 -j2 -I. -D_GNU_SOURCE -DAB_FAILPOINTS=1 -DLIBCURL_VERSION_NUM=0x075800 \
+        --enable=warning,performance,portability --inline-suppr --suppress=missingIncludeSystem --suppress=varFuncNullUB --error-exitcode=1 \
         -D'json_array_foreach(a,i,v)=for(i=0;i<json_array_size(a)&&(v=json_array_get(a,i));i++)' \
         -D'json_object_foreach(o,k,v)=for(k=0;(v=json_object_get(o,k));)' \
         -D'json_object_foreach_safe(o,n,k,v)=for(k=0,n=0;(v=json_object_get(o,k));)' \
