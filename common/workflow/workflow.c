@@ -1,0 +1,206 @@
+/* The entry: tells the two forms apart, sums up the faults, makes the canonical text; and what the engine can run. */
+#include "common/workflow/reading.h"
+
+#include <stdlib.h>
+
+/* --- parsing ------------------------------------------------------------------------------------------------- */
+
+/* The seed's form has a sender, a receiver, or agents wrapped in entries with links. */
+static bool is_flow_config(const json_t *source)
+{
+    static const char *const keys[] = {"sender", "receiver", "summary_method"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (json_object_get(source, keys[i]))
+            return true;
+    const json_t *first = json_array_get(json_object_get(source, "agents"), 0);
+    const char *type = ab_tree_str(source, "type");
+    return json_object_get(first, "agent") || json_object_get(first, "link") ||
+           json_object_get(first, "config") || (type && !strcmp(type, "default"));
+}
+
+static json_t *read_root(struct ab_reading *r, json_t *source)
+{
+    if (!json_is_object(source))
+        ab_reading_fault(r, ab_format("must be an object, not %s", ab_kind_name(source)),
+                         ab_format("a workflow has at least agents: with a name each"));
+    else if (is_flow_config(source))
+        return ab_read_flow_config(r, source);
+    else
+        return ab_read_concise(r, source);
+    return NULL;
+}
+
+static void move_faults(struct ab_faults *to, struct ab_faults *from)
+{
+    for (size_t i = 0; to && i < from->n; i++)
+        ab_faults_add(to, from->items[i].path, from->items[i].what, "%s", from->items[i].hint);
+    if (to)
+        to->dropped += from->dropped;
+    ab_faults_finish(from);
+}
+
+static int sum_up(const struct ab_reading *r, struct ab_error *err)
+{
+    const struct ab_fault *first = &r->faults.items[0];
+    size_t more = r->faults.n - 1 + r->faults.dropped;
+    int code = r->n_no_model == more + 1 ? AB_ENOMODEL : AB_EINVALID;
+    char *rest = more ? ab_format(" (and %zu more fault%s)", more, more > 1 ? "s" : "") : ab_strdup("");
+    ab_fail_at(err, code, first->path, "%s%s%s%s", first->what, *first->hint ? ": " : "", first->hint, rest);
+    free(rest);
+    return code;
+}
+
+/* Takes tree. */
+static int finish(struct ab_reading *r, json_t *tree, struct ab_workflow **out, struct ab_error *err)
+{
+    struct ab_buf text = {0};
+    int code = r->faults.n ? sum_up(r, err) : 0;
+    if (!code && ab_json_text_max(tree, &text, AB_WORKFLOW_BYTES_MAX))
+        code = ab_fail_at(err, AB_ETOOLARGE, "$",
+                          "the workflow has more than %d bytes with its defaults written out",
+                          AB_WORKFLOW_BYTES_MAX);
+    if (code) {
+        ab_buf_finish(&text);
+        json_decref(tree);
+        return code;
+    }
+    size_t bytes = text.n;
+    char *owned = ab_buf_detach(&text);
+    *out = ab_workflow_build(tree, owned, bytes);
+    return 0;
+}
+
+int ab_workflow_parse(const json_t *flow_config, unsigned flags, struct ab_workflow **out,
+                      struct ab_faults *faults, struct ab_faults *warnings, struct ab_error *err)
+{
+    struct ab_reading r = {.flags = flags, .names = json_object()};
+    json_t *source = json_deep_copy(flow_config); /* parts of it are shared by the canonical tree */
+    *out = NULL;
+    ab_buf_char(&r.path, '$');
+    json_t *tree = read_root(&r, source);
+    int code = finish(&r, tree, out, err);
+    move_faults(faults, &r.faults);
+    move_faults(warnings, &r.warnings);
+    json_decref(source);
+    json_decref(r.names);
+    ab_buf_finish(&r.path);
+    return code;
+}
+
+int ab_workflow_read(struct ab_view text, const char *file, unsigned flags, struct ab_workflow **out,
+                     struct ab_places *places, struct ab_faults *faults, struct ab_faults *warnings,
+                     struct ab_error *err)
+{
+    json_t *tree;
+    *out = NULL;
+    if (text.n > AB_WORKFLOW_BYTES_MAX)
+        return ab_fail_at(err, AB_ETOOLARGE, "$", "a workflow of %zu bytes: at most %d", text.n,
+                          AB_WORKFLOW_BYTES_MAX);
+    int code = ab_tree_parse(text, file, &tree, places, err);
+    if (code)
+        return code;
+    code = ab_workflow_parse(tree, flags, out, faults, warnings, err);
+    json_decref(tree);
+    return code;
+}
+
+/* --- what runs ----------------------------------------------------------------------------------------------- */
+
+static bool asks_people(const struct ab_agent *agent)
+{
+    return agent->human_input != AB_HUMAN_NEVER;
+}
+
+static bool runs_code(const struct ab_agent *agent)
+{
+    return agent->code.mode != AB_CODE_OFF;
+}
+
+static bool has_tools(const struct ab_agent *agent)
+{
+    return agent->tools;
+}
+
+static bool has_skills(const struct ab_agent *agent)
+{
+    return agent->skills;
+}
+
+static bool is_group(const struct ab_agent *agent)
+{
+    return agent->type == AB_AGENT_GROUPCHAT;
+}
+
+static bool uses_azure(const struct ab_agent *agent)
+{
+    for (size_t i = 0; i < agent->llm.n_entries; i++)
+        if (agent->llm.entries[i].provider == AB_PROVIDER_AZURE)
+            return true;
+    return false;
+}
+
+/* Each row goes when the engine can do it. */
+static const struct {
+    bool (*has)(const struct ab_agent *agent);
+    const char *path, *what, *hint;
+} agent_limits[] = {
+    {is_group, ".type", "this release does not run groupchats yet", "use two agents, type default"},
+    {asks_people, ".config.human_input_mode", "this release does not ask people yet", "use NEVER"},
+    {runs_code, ".config.code_execution_config", "this release does not run code yet", "use false"},
+    {has_tools, ".tools", "this release does not call tools yet", "remove them"},
+    {has_skills, ".skills", "this release does not call skills yet", "remove them"},
+    {uses_azure, ".config.llm_config.config_list", "this release does not call azure yet",
+     "use api_type openai with an OpenAI-compatible base_url"},
+};
+
+static void check_agent(const struct ab_agent *agent, struct ab_faults *faults)
+{
+    for (size_t i = 0; i < sizeof agent_limits / sizeof *agent_limits; i++) {
+        if (!agent_limits[i].has(agent))
+            continue;
+        char *path = ab_format("%s%s", agent->path, agent_limits[i].path);
+        ab_faults_add(faults, path, agent_limits[i].what, "%s", agent_limits[i].hint);
+        free(path);
+    }
+    for (size_t i = 0; i < agent->n_members; i++)
+        check_agent(&agent->members[i], faults);
+}
+
+size_t ab_workflow_supported(const struct ab_workflow *workflow, struct ab_faults *faults)
+{
+    size_t before = faults->n + faults->dropped;
+    if (workflow->n_receivers > 1)
+        ab_faults_add(faults, "$.type", "this release runs one receiver only", "%s",
+                      "use one sender and one receiver, or one workflow for each receiver");
+    if (workflow->summary == AB_SUMMARY_LLM)
+        ab_faults_add(faults, "$.summary_method", "this release does not summarise by a model yet", "%s",
+                      "use last or none");
+    check_agent(&workflow->sender, faults);
+    for (size_t i = 0; i < workflow->n_receivers; i++)
+        check_agent(&workflow->receivers[i], faults);
+    return faults->n + faults->dropped - before;
+}
+
+/* --- the built-in one ---------------------------------------------------------------------------------------- */
+
+char *ab_workflow_builtin(const char *model)
+{
+    struct ab_buf text = {0};
+    json_t *name = json_string(model ? model : "");
+    ab_buf_text(&text, "name: chat\n");
+    if (name && *json_string_value(name)) {
+        ab_buf_text(&text, "model: ");
+        ab_json_text(name, &text);
+        ab_buf_char(&text, '\n');
+    } else {
+        ab_buf_text(&text, "script: echo\n");
+    }
+    ab_buf_text(&text, "agents:\n"
+                       "  - name: user\n"
+                       "    type: user\n"
+                       "    max_replies: 0\n"
+                       "  - name: assistant\n"
+                       "    system: You are a helpful assistant.\n");
+    json_decref(name);
+    return ab_buf_detach(&text);
+}
