@@ -45,7 +45,8 @@ char *ab_strdup(const char *text)
 char *ab_strndup(const char *text, size_t bytes)
 {
     char *copy = ab_alloc(bytes + 1);
-    memcpy(copy, text, bytes);
+    if (bytes) /* an empty view may have no address */
+        memcpy(copy, text, bytes);
     copy[bytes] = 0;
     return copy;
 }

@@ -254,7 +254,7 @@ struct ab_view ab_any_str(struct ab_view raw)
 /* RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
 bool ab_utf8_ok(struct ab_view text)
 {
-    const uint8_t *p = (const uint8_t *)text.p, *end = p + text.n;
+    const uint8_t *p = (const uint8_t *)(text.p ? text.p : ""), *end = p + text.n;
     while (p < end) {
         if (*p < 0x80) {
             p++;

@@ -86,7 +86,8 @@ struct ab_reader {
 };
 static inline struct ab_reader ab_reader(struct ab_view bytes)
 {
-    return (struct ab_reader){(const uint8_t *)bytes.p, (const uint8_t *)bytes.p + bytes.n};
+    const uint8_t *p = (const uint8_t *)(bytes.p ? bytes.p : ""); /* NULL + 0 is undefined */
+    return (struct ab_reader){p, p + bytes.n};
 }
 /* Each returns 0, or AB_EINVALID if the next value is of another type or cut short. */
 int ab_read_array(struct ab_reader *reader, uint32_t *n);

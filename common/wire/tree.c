@@ -96,7 +96,7 @@ static json_t *from_map(const msgpack_object_map *map, struct ab_error *err)
     json_t *tree = json_object();
     for (uint32_t i = 0; i < map->size; i++) {
         const msgpack_object *key = &map->ptr[i].key;
-        char *name = key->type == MSGPACK_OBJECT_STR ? ab_strndup(key->via.str.ptr, key->via.str.size) : NULL;
+        char *name = key->type == MSGPACK_OBJECT_STR ? ab_strndup(key->via.str.size ? key->via.str.ptr : "", key->via.str.size) : NULL;
         bool fits = name && strlen(name) == key->via.str.size && !json_object_get(tree, name);
         json_t *item = fits ? from_object(&map->ptr[i].val, err) : NULL;
         if (!fits)
@@ -131,7 +131,7 @@ static json_t *from_object(const msgpack_object *value, struct ab_error *err)
         return real ? real : json_null(); /* NaN and infinities do not exist in JSON */
     }
     case MSGPACK_OBJECT_STR:
-        return json_stringn_nocheck(value->via.str.ptr, value->via.str.size);
+        return json_stringn_nocheck(value->via.str.size ? value->via.str.ptr : "", value->via.str.size);
     case MSGPACK_OBJECT_BIN:
         return from_bin(value->via.bin.ptr, value->via.bin.size);
     case MSGPACK_OBJECT_ARRAY:
