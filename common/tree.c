@@ -87,7 +87,11 @@ static int json_failure(const json_error_t *error, struct ab_error *err)
     for (size_t i = 0; i < sizeof json_hints / sizeof *json_hints; i++)
         if (json_hints[i].code == json_error_code(error))
             hint = json_hints[i].hint;
-    char *what = ab_format("not JSON: %s%s%s", error->text, *hint ? ". " : "", hint);
+    size_t words = strlen(error->text);
+    const char *near = strstr(error->text, " near '\"");
+    if (near && json_error_code(error) != json_error_duplicate_key)
+        words = (size_t)(near - error->text); /* the text that stands there may be a secret */
+    char *what = ab_format("not JSON: %.*s%s%s", (int)words, error->text, *hint ? ". " : "", hint);
     int code = fail_at(err, error->line > 0 ? (size_t)error->line : 1,
                        error->column > 0 ? (size_t)error->column : 1, what);
     free(what);
@@ -97,9 +101,9 @@ static int json_failure(const json_error_t *error, struct ab_error *err)
 int ab_json_parse(struct ab_view text, json_t **out, struct ab_error *err)
 {
     *out = NULL;
-    text = without_bom(text);
     if (text.n > AB_TREE_BYTES_MAX)
         return ab_fail(err, AB_ETOOLARGE, "%zu bytes of JSON: at most %d are read", text.n, AB_TREE_BYTES_MAX);
+    text = without_bom(text);
     if (is_blank(text))
         return fail_at(err, 1, 1, "the text is empty; a JSON value is expected");
     int code = check_depth(text, err);

@@ -10,6 +10,7 @@
 #include <yaml.h>
 
 struct reader {
+    struct ab_view text;
     yaml_parser_t parser;
     yaml_event_t event; /* the current one; deleted when the next is fetched */
     bool has_event;
@@ -46,6 +47,17 @@ static const struct {
     {"invalid leading UTF-8 octet", "the text must be UTF-8"},
 };
 
+/* The reader knows the byte only where text is no text. */
+static yaml_mark_t mark_of_byte(const struct reader *r, size_t offset)
+{
+    yaml_mark_t mark = {0};
+    for (size_t i = 0; i < offset && i < r->text.n; i++) {
+        mark.column = r->text.p[i] == '\n' ? 0 : mark.column + 1;
+        mark.line += r->text.p[i] == '\n';
+    }
+    return mark;
+}
+
 static int syntax_error(struct reader *r)
 {
     const yaml_parser_t *p = &r->parser;
@@ -55,7 +67,8 @@ static int syntax_error(struct reader *r)
             hint = syntax_hints[i].hint;
     char *what = ab_format("not YAML: %s%s%s%s%s", problem, p->context ? " " : "", p->context ? p->context : "",
                            *hint ? ". " : "", hint);
-    int code = fail(r, p->error == YAML_READER_ERROR ? p->mark : p->problem_mark, what);
+    int code =
+        fail(r, p->error == YAML_READER_ERROR ? mark_of_byte(r, p->problem_offset) : p->problem_mark, what);
     free(what);
     return code;
 }
@@ -355,7 +368,7 @@ int ab_yaml_parse(struct ab_view text, json_t **out, struct ab_places *places, s
     *out = NULL;
     if (text.n > AB_TREE_BYTES_MAX)
         return ab_fail(err, AB_ETOOLARGE, "%zu bytes of YAML: at most %d are read", text.n, AB_TREE_BYTES_MAX);
-    struct reader r = {.places = places, .err = err};
+    struct reader r = {.text = text, .places = places, .err = err};
     if (!yaml_parser_initialize(&r.parser))
         ab_out_of_memory();
     yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);

@@ -17,6 +17,9 @@ enum {
     N_CONFIG_KEYS = sizeof config_keys / sizeof *config_keys
 };
 
+/* Marks, in what was read of the workflow itself, that its model or script was given but faulty. */
+static const char FAULTY[] = "$faulty";
+
 static void move(json_t *to, const json_t *from, const char *key)
 {
     json_t *value = json_object_get(from, key);
@@ -42,8 +45,7 @@ static json_t *settle_scripts(struct ab_reading *r, json_t *models, json_t *scri
 {
     json_t *list = json_array(), *entry;
     size_t i;
-    json_array_foreach(models, i, entry)
-    {
+    json_array_foreach (models, i, entry) {
         bool pending = !json_object_get(entry, "api_type");
         if (pending && !script)
             ab_reading_fault_key(r, "script", ab_format("the script model has no script"),
@@ -75,8 +77,7 @@ static bool uses_script(const json_t *models)
 {
     size_t i;
     json_t *entry;
-    json_array_foreach(models, i, entry)
-    {
+    json_array_foreach (models, i, entry) {
         if (!json_object_get(entry, "api_type"))
             return true;
     }
@@ -118,12 +119,15 @@ static json_t *read_agents(struct ab_reading *r, json_t *value)
     return ab_read_list(r, value, 1, AB_WORKFLOW_AGENTS_MAX, "agents", read_agent);
 }
 
-static void check_model(struct ab_reading *r, const json_t *flat, const json_t *source, const json_t *config)
+/* A model that is given but faulty is reported where it stands, and not again for each agent. */
+static void check_model(struct ab_reading *r, const json_t *flat, const json_t *source, const json_t *config,
+                        const json_t *defaults)
 {
+    bool shared = json_array_size(json_object_get(defaults, "model")) || json_object_get(defaults, FAULTY);
     const json_t *llm = json_object_get(config, "llm_config"), *model = ab_given(source, "model");
     bool other = ab_given(source, "script") || json_is_false(model);
     const char *reply = ab_tree_str(flat, "default_auto_reply");
-    if (is_user(flat) || !json_is_false(llm) || other || model || (reply && *reply))
+    if (is_user(flat) || !json_is_false(llm) || other || model || shared || (reply && *reply))
         return;
     ab_reading_no_model(
         r, "model", ab_format("no model is configured for this agent"),
@@ -140,7 +144,7 @@ static json_t *make_agent(struct ab_reading *r, const json_t *flat, json_t *sour
         move(given, flat, config_keys[i]);
     json_t *config = ab_read_table(r, &ab_flow_config_table, given);
     json_object_set_new(config, "llm_config", llm_of(r, flat, defaults));
-    check_model(r, flat, source, config);
+    check_model(r, flat, source, config, defaults);
     move(agent, flat, "name");
     move(agent, flat, "type");
     move(agent, flat, "task_instruction");
@@ -155,8 +159,7 @@ static json_t *make_agents(struct ab_reading *r, json_t *flats, json_t *source, 
 {
     json_t *agents = json_array(), *flat;
     size_t mark = r->path.n, i;
-    json_array_foreach(flats, i, flat)
-    {
+    json_array_foreach (flats, i, flat) {
         ab_path_key(&r->path, "agents");
         ab_path_index(&r->path, i);
         json_array_append_new(agents, make_agent(r, flat, json_array_get(source, i), defaults));
@@ -172,8 +175,7 @@ static json_t *take_user(struct ab_reading *r, json_t *agents)
 {
     json_t *found = NULL, *agent;
     size_t i, at = 0, n = 0;
-    json_array_foreach(agents, i, agent)
-    {
+    json_array_foreach (agents, i, agent) {
         if (is_user(agent)) {
             n++;
             at = i;
@@ -193,8 +195,7 @@ static bool has_user(const json_t *agents)
 {
     size_t i;
     json_t *agent;
-    json_array_foreach(agents, i, agent)
-    {
+    json_array_foreach (agents, i, agent) {
         if (is_user(agent))
             return true;
     }
@@ -213,8 +214,7 @@ static json_t *flat_of(json_t *flats, const json_t *agent)
 {
     size_t i;
     json_t *flat;
-    json_array_foreach(flats, i, flat)
-    {
+    json_array_foreach (flats, i, flat) {
         if (json_equal(json_object_get(flat, "name"), json_object_get(agent, "name")))
             return flat;
     }
@@ -251,8 +251,7 @@ static json_t *several(struct ab_reading *r, json_t *agents)
 {
     json_t *list = json_pack("[o]", ab_agent_entry(take_user(r, agents), "sender")), *agent;
     size_t i;
-    json_array_foreach(agents, i, agent)
-    {
+    json_array_foreach (agents, i, agent) {
         json_array_append_new(list, ab_agent_entry(json_incref(agent), "receiver"));
     }
     if (!json_array_size(agents))
@@ -318,6 +317,9 @@ json_t *ab_read_concise(struct ab_reading *r, json_t *source)
 {
     static const char *const kept[] = {"name", "type", "description", "task", "summary_method"};
     json_t *head = ab_read_table(r, &ab_concise_table, source), *out = json_object();
+    if ((ab_given(source, "model") && !json_object_get(head, "model")) ||
+        (ab_given(source, "script") && !json_object_get(head, "script")))
+        json_object_set_new(head, FAULTY, json_true());
     json_t *flats = ab_given(source, "agents") ? ab_read_member(r, source, "agents", read_agents) : NULL;
     size_t written = json_array_size(json_object_get(source, "agents"));
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)

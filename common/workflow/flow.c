@@ -102,8 +102,7 @@ static bool is_member(const json_t *members, const char *name)
 {
     size_t i;
     json_t *member;
-    json_array_foreach(members, i, member)
-    {
+    json_array_foreach (members, i, member) {
         const char *own = ab_tree_str(member, "name");
         if (own && !strcmp(own, name))
             return true;
@@ -116,8 +115,7 @@ static void check_member_names(struct ab_reading *r, const json_t *members, cons
 {
     size_t i;
     json_t *name;
-    json_array_foreach(names, i, name)
-    {
+    json_array_foreach (names, i, name) {
         if (!is_member(members, json_string_value(name)))
             ab_reading_fault_key(r, key,
                                  ab_format("\"%s\" is no member of this groupchat", json_string_value(name)),
@@ -132,8 +130,7 @@ static void check_group(struct ab_reading *r, const json_t *config, const json_t
     size_t mark = r->path.n;
     ab_path_key(&r->path, "config");
     check_member_names(r, members, json_object_get(config, "allow_repeat_speaker"), "allow_repeat_speaker");
-    json_object_foreach(json_object_get(config, "allowed_transitions"), from, to)
-    {
+    json_object_foreach (json_object_get(config, "allowed_transitions"), from, to) {
         json_t *one = json_pack("[s]", from);
         check_member_names(r, members, one, "allowed_transitions");
         check_member_names(r, members, to, "allowed_transitions");
@@ -160,7 +157,11 @@ static void read_group(struct ab_reading *r, json_t *spec, json_t *out, json_t *
                              ab_format("a groupchat has at least two members"));
         return;
     }
+    size_t mark = r->path.n;
+    if (inner)
+        ab_path_key(&r->path, "config");
     json_t *members = ab_read_member(r, inner ? json_object_get(spec, "config") : spec, "agents", read_members);
+    r->path.n = mark;
     if (!members)
         return;
     check_group(r, config, members);
@@ -275,8 +276,7 @@ static void read_entries(struct ab_reading *r, json_t *list, struct cast *cast)
     if (!json_is_array(list))
         ab_reading_fault(r, ab_format("must be a list, not %s", ab_kind_name(list)),
                          ab_format("a list of {agent: {...}, link: {agent_type: sender or receiver}}"));
-    json_array_foreach(list, i, entry)
-    {
+    json_array_foreach (list, i, entry) {
         if (i > AB_WORKFLOW_AGENTS_MAX)
             break; /* reported when the last of them was counted */
         ab_path_index(&r->path, i);
@@ -343,8 +343,7 @@ static json_t *entries_of(struct cast *cast)
 {
     json_t *list = json_pack("[o]", ab_agent_entry(json_incref(cast->sender), "sender")), *agent;
     size_t i;
-    json_array_foreach(cast->receivers, i, agent)
-    {
+    json_array_foreach (cast->receivers, i, agent) {
         json_array_append_new(list, ab_agent_entry(json_incref(agent), "receiver"));
     }
     return list;

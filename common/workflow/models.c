@@ -170,13 +170,11 @@ static bool holds_key(json_t *value)
     const char *key;
     json_t *member;
     size_t i;
-    json_array_foreach(value, i, member)
-    {
+    json_array_foreach (value, i, member) {
         if (holds_key(member))
             return true;
     }
-    json_object_foreach(value, key, member)
-    {
+    json_object_foreach (value, key, member) {
         if (!strcmp(key, "api_key") || holds_key(member))
             return true;
     }
@@ -237,8 +235,7 @@ static void spread_pace(json_t *script, json_t *replies)
         json_t *pace = json_object_get(script, keys[k]);
         if (!pace)
             json_object_set_new(script, keys[k], pace = json_integer(0));
-        json_array_foreach(replies, i, reply)
-        {
+        json_array_foreach (replies, i, reply) {
             if (!json_object_get(reply, keys[k]))
                 json_object_set(reply, keys[k], pace);
         }

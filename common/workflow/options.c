@@ -82,8 +82,7 @@ json_t *ab_read_transitions(struct ab_reading *r, json_t *value)
     }
     json_t *out = json_object(), *names;
     const char *key;
-    json_object_foreach(value, key, names)
-    {
+    json_object_foreach (value, key, names) {
         json_t *list = ab_read_member(r, value, key, ab_read_names);
         if (list)
             json_object_set_new(out, key, list);

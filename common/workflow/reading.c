@@ -97,10 +97,8 @@ static json_t *read_name(struct ab_reading *r, json_t *value)
         ab_reading_fault(r, ab_format("is a name of %zu characters", json_string_length(value)),
                          ab_format("at most %d characters", AB_WORKFLOW_NAME_MAX));
     else if (!is_name(json_string_value(value)))
-        ab_reading_fault(
-            r, ab_format("\"%s\" is not a name", json_string_value(value)),
-            ab_format("a name has the characters A-Z a-z 0-9 _ . - and single words may be parted by "
-                      "spaces"));
+        ab_reading_fault(r, ab_format("\"%s\" is not a name", json_string_value(value)),
+                         ab_format("use A-Z a-z 0-9 _ . - and spaces between words"));
     else
         return json_incref(value);
     return NULL;
@@ -122,13 +120,13 @@ static json_t *read_number(struct ab_reading *r, const struct ab_field *field, j
 enum { CHOICES_MAX = 64 };
 
 /* Nearest first, if there is one, then all of them. */
-static char *choices_hint(const char *written, const char *const *names, size_t n)
+static char *choices_hint(const char *written, const char *intro, const char *const *names, size_t n)
 {
     struct ab_buf hint = {0};
     const char *nearest = ab_nearest(written, names, n);
     if (nearest)
         ab_buf_format(&hint, "did you mean \"%s\"? ", nearest);
-    ab_buf_text(&hint, "one of: ");
+    ab_buf_text(&hint, intro);
     for (size_t i = 0; i < n; i++)
         ab_buf_format(&hint, "%s%s", i ? ", " : "", names[i]);
     return ab_buf_detach(&hint);
@@ -143,7 +141,8 @@ const char *ab_read_choice(struct ab_reading *r, const struct ab_choice *choices
             return choices[n].canonical ? choices[n].canonical : choices[n].name;
         names[n] = choices[n].name;
     }
-    ab_reading_fault(r, ab_format("\"%.80s\" is not known here", written), choices_hint(written, names, n));
+    ab_reading_fault(r, ab_format("\"%.80s\" is not known here", written),
+                     choices_hint(written, "one of: ", names, n));
     return NULL;
 }
 
@@ -226,14 +225,19 @@ static const struct ab_field *find_field(const struct ab_table *table, const cha
     return NULL;
 }
 
-static void unknown_key(struct ab_reading *r, const struct ab_table *table, const char *key)
+static char *keys_hint(const struct ab_table *table, const char *written)
 {
     const char *names[CHOICES_MAX];
     size_t n = 0;
-    for (const struct ab_table *t = table; t; t = t->also)
-        for (size_t i = 0; i < t->n && n < CHOICES_MAX; i++)
-            names[n++] = t->fields[i].key;
-    char *what = ab_format("unknown key in %s", table->title), *hint = choices_hint(key, names, n);
+    for (; table; table = table->also)
+        for (size_t i = 0; i < table->n && n < CHOICES_MAX; i++)
+            names[n++] = table->fields[i].key;
+    return choices_hint(written, "the keys are: ", names, n);
+}
+
+static void unknown_key(struct ab_reading *r, const struct ab_table *table, const char *key)
+{
+    char *what = ab_format("unknown key in %s", table->title), *hint = keys_hint(table, key);
     if (table->own)
         ab_reading_fault_key(r, key, what, hint);
     else
@@ -243,8 +247,7 @@ static void unknown_key(struct ab_reading *r, const struct ab_table *table, cons
 bool ab_read_object(struct ab_reading *r, const struct ab_table *table, json_t *source, json_t *out)
 {
     if (!json_is_object(source)) {
-        ab_reading_fault(r, ab_format("must be an object, not %s", ab_kind_name(source)),
-                         ab_format("%s: its keys are in the workflow reference", table->title));
+        ab_reading_fault(r, ab_format("must be an object, not %s", ab_kind_name(source)), keys_hint(table, ""));
         return false;
     }
     for (const struct ab_table *t = table; t; t = t->also)
@@ -252,8 +255,7 @@ bool ab_read_object(struct ab_reading *r, const struct ab_table *table, json_t *
             read_field(r, &t->fields[i], source, out);
     const char *key;
     json_t *value;
-    json_object_foreach(source, key, value)
-    {
+    json_object_foreach (source, key, value) {
         if (!find_field(table, key))
             unknown_key(r, table, key);
     }
@@ -279,7 +281,7 @@ json_t *ab_read_list(struct ab_reading *r, json_t *source, size_t min, size_t ma
     }
     size_t n = json_array_size(source);
     if (n < min || n > max) {
-        ab_reading_fault(r, n ? ab_format("has %zu items", n) : ab_format("is empty"),
+        ab_reading_fault(r, n ? ab_format("has %zu item%s", n, n > 1 ? "s" : "") : ab_format("is empty"),
                          ab_format("from %zu to %zu %s", min, max, what));
         return NULL;
     }

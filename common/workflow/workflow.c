@@ -9,13 +9,18 @@
 static bool is_flow_config(const json_t *source)
 {
     static const char *const keys[] = {"sender", "receiver", "summary_method"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (json_object_get(source, keys[i]))
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+        if (json_object_get(source, keys[k]))
             return true;
-    const json_t *first = json_array_get(json_object_get(source, "agents"), 0);
+    size_t i;
+    json_t *entry;
+    json_array_foreach (json_object_get(source, "agents"), i, entry) {
+        if (json_object_get(entry, "agent") || json_object_get(entry, "link") ||
+            json_object_get(entry, "config"))
+            return true;
+    }
     const char *type = ab_tree_str(source, "type");
-    return json_object_get(first, "agent") || json_object_get(first, "link") ||
-           json_object_get(first, "config") || (type && !strcmp(type, "default"));
+    return type && !strcmp(type, "default");
 }
 
 static json_t *read_root(struct ab_reading *r, json_t *source)
