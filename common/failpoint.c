@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -71,7 +72,8 @@ bool ab_failpoint_hit(const char *name)
         if (point->action == KILL)
             raise(SIGKILL);
         if (point->action == DELAY)
-            usleep(point->delay_ms * 1000);
+            nanosleep(&(struct timespec){point->delay_ms / 1000, (long)(point->delay_ms % 1000) * 1000000},
+                      NULL);
         return point->action == FAIL;
     }
     return false;

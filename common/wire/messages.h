@@ -127,7 +127,8 @@ enum {
 #define AB_RESULT_FIELDS(F, o) F(o, UINT, rid, REQ, 0, "of QUERY; body: the operation's answer map")
 
 /* ---- workers ---- */
-#define AB_CREDIT_FIELDS(F, o) F(o, UINT, credit, REQ, 100000, "jobs it may hold at once: not yet ended, parked, failed or released")
+#define AB_CREDIT_FIELDS(F, o)                                                                                 \
+    F(o, UINT, credit, REQ, 100000, "jobs it may hold at once: not yet ended, parked, failed or released")
 
 #define AB_JOB_FIELDS(F, o)                                                                                    \
     F(o, ID, job, REQ, 0, "")                                                                                  \
@@ -205,7 +206,7 @@ enum {
     X(RECEIPT, 17, receipt, "broker → client", "", "it is on disk")                                            \
     X(QUERY, 18, query, "any → broker, storage", "the request map", "an operation of the table")               \
     X(RESULT, 19, result, "broker, storage → any", "the answer map", "its answer")                             \
-    X(CREDIT, 30, credit, "worker → broker", "", "how many jobs it may hold")                               \
+    X(CREDIT, 30, credit, "worker → broker", "", "how many jobs it may hold")                                  \
     X(JOB, 31, job, "broker → worker", "{input, journal}, see job_body", "run this job")                       \
     X(EVENTS, 32, events, "worker → broker", "array of events", "append to the journal")                       \
     X(COMMITTED, 33, lease, "broker → worker", "", "on disk up to seq")                                        \

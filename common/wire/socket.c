@@ -171,7 +171,9 @@ static int take_parts(void *socket, struct ab_message *m, int expected)
 {
     int n = 0;
     for (bool more = true; more; n++) {
-        zmq_msg_t extra, *part = n < expected ? &m->parts[n] : &extra;
+        zmq_msg_t extra;
+        zmq_msg_init(&extra);
+        zmq_msg_t *part = n < expected ? &m->parts[n] : &extra;
         zmq_msg_init(part);
         if (zmq_msg_recv(part, socket, ZMQ_DONTWAIT) < 0) {
             zmq_msg_close(part);

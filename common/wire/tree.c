@@ -39,7 +39,8 @@ void ab_tree_pack(struct ab_buf *out, const json_t *tree)
         break;
     case JSON_ARRAY:
         ab_pack_array(out, (uint32_t)json_array_size(tree));
-        json_array_foreach(tree, i, item) ab_tree_pack(out, item);
+        json_array_foreach (tree, i, item)
+            ab_tree_pack(out, item);
         break;
     case JSON_STRING:
         ab_pack_str(out, ab_view(json_string_value(tree), json_string_length(tree)));
@@ -96,7 +97,9 @@ static json_t *from_map(const msgpack_object_map *map, struct ab_error *err)
     json_t *tree = json_object();
     for (uint32_t i = 0; i < map->size; i++) {
         const msgpack_object *key = &map->ptr[i].key;
-        char *name = key->type == MSGPACK_OBJECT_STR ? ab_strndup(key->via.str.size ? key->via.str.ptr : "", key->via.str.size) : NULL;
+        char *name = key->type == MSGPACK_OBJECT_STR
+                         ? ab_strndup(key->via.str.size ? key->via.str.ptr : "", key->via.str.size)
+                         : NULL;
         bool fits = name && strlen(name) == key->via.str.size && !json_object_get(tree, name);
         json_t *item = fits ? from_object(&map->ptr[i].val, err) : NULL;
         if (!fits)
