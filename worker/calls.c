@@ -1,0 +1,274 @@
+/* Model calls of jobs: the request from an effect, the text as it streams, the reply as an event.
+ *
+ * A reply is journaled at once, with all that follows from it; what depends on it waits for COMMITTED (steps.c).
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/failpoint.h"
+#include "common/wire/tree.h"
+#include "worker/worker.h"
+
+enum { CALL_KEY_BYTES = AB_ID_TEXT + ENGINE_STEP_MAX };
+
+/* --- streamed text -------------------------------------------------------------------------------------------- */
+
+static void forget_text(struct call *call)
+{
+    ab_buf_finish(&call->text);
+    call->sent = call->lost = 0;
+}
+
+/* The longest beginning of the text that is at most bytes_max long and ends with a whole character. */
+static size_t whole_characters(const char *text, size_t bytes, size_t bytes_max)
+{
+    if (bytes <= bytes_max)
+        return bytes;
+    while (bytes_max && ((unsigned char)text[bytes_max] & 0xc0) == 0x80)
+        bytes_max--;
+    return bytes_max;
+}
+
+/* DELTA is ephemeral: what cannot be sent now goes with the next piece. */
+void call_flush_text(struct run *run)
+{
+    struct call *call = &run->call;
+    size_t at = 0;
+
+    if (!run->watched || !call->handle)
+        return;
+    while (at < call->text.n) {
+        size_t bytes = whole_characters(call->text.p + at, call->text.n - at, AB_DELTA_MAX);
+        struct ab_delta delta = {.job = run->job,
+                                 .token = run->token,
+                                 .step = ab_view_of(call->effect.step),
+                                 .agent = ab_view_of(call->effect.agent),
+                                 .attempt = call->attempt,
+                                 .offset = call->sent,
+                                 .text = ab_view(call->text.p + at, bytes)};
+        if (link_send(&run->worker->broker, AB_DELTA, &delta, (struct ab_view){0}))
+            break;
+        call->sent += bytes;
+        at += bytes;
+    }
+    memmove(call->text.p, call->text.p + at, call->text.n - at);
+    call->text.n -= at;
+}
+
+/* While nobody watches, the first AB_DELTA_MAX bytes are kept for whoever begins to. */
+static void on_delta(void *user, struct ab_view text)
+{
+    struct run *run = user;
+    struct call *call = &run->call;
+    size_t room = call->text.n < AB_DELTA_MAX ? AB_DELTA_MAX - call->text.n : 0;
+
+    if (!run->watched && (call->lost || text.n > room)) {
+        call->lost += text.n;
+        return;
+    }
+    if (run->watched && call->lost) { /* the gap cannot be filled: go on after it */
+        call->sent += call->text.n + call->lost;
+        call->lost = 0;
+        ab_buf_clear(&call->text);
+    }
+    ab_buf_add(&call->text, text.p, text.n);
+    if (run->watched)
+        run_wake(run);
+}
+
+static void on_attempt(void *user, unsigned attempt)
+{
+    struct run *run = user;
+    (void)attempt;
+    forget_text(&run->call);
+    run->call.attempt++;
+}
+
+/* --- the request ---------------------------------------------------------------------------------------------- */
+
+static int open_secret(const struct run *run, int index, struct ab_buf *key, struct ab_error *err)
+{
+    struct ab_reader reader = ab_reader(ab_buf_view(&run->secrets));
+    struct ab_view sealed = {0};
+    uint32_t n = 0;
+
+    if (!run->secrets.n || ab_read_array(&reader, &n) || index < 0 || (uint32_t)index >= n)
+        return ab_fail(err, AB_EINVALID, "the workflow names request key %d, but %u came with the job", index,
+                       n);
+    for (int i = 0; i <= index; i++)
+        if (ab_read_bin(&reader, &sealed))
+            return ab_fail(err, AB_EINVALID, "the job's sealed keys are damaged");
+    return secrets_open(&run->worker->pair, ab_view(run->job.b, AB_ID_BYTES), sealed, key, err);
+}
+
+static const char *const api_types[] = {
+    [AB_PROVIDER_OPENAI] = "openai", [AB_PROVIDER_AZURE] = "azure", [AB_PROVIDER_SCRIPT] = "script"};
+
+static int fill_endpoints(const struct run *run, const struct ab_llm *llm, struct model_endpoint *endpoints,
+                          struct ab_buf *keys, struct ab_error *err)
+{
+    int code = 0;
+    for (size_t i = 0; !code && i < llm->n_entries; i++) {
+        const struct ab_llm_entry *entry = &llm->entries[i];
+        endpoints[i] = (struct model_endpoint){.api_type = api_types[entry->provider],
+                                               .model = entry->model,
+                                               .base_url = entry->base_url,
+                                               .api_version = entry->api_version,
+                                               .script = entry->script};
+        if (entry->secret >= 0)
+            code = open_secret(run, entry->secret, &keys[i], err);
+        if (keys[i].n)
+            endpoints[i].api_key = ab_buf_view(&keys[i]);
+    }
+    return code;
+}
+
+static void on_done(void *user, struct model_reply *reply, const struct model_failure *failure);
+
+static int start(struct run *run, const struct engine_effect *effect, struct ab_error *err)
+{
+    static const struct model_callbacks callbacks = {
+        .on_delta = on_delta, .on_attempt = on_attempt, .on_done = on_done};
+    const struct ab_llm *llm = effect->llm;
+    struct model_endpoint endpoints[MODEL_ENDPOINTS_MAX] = {0};
+    struct ab_buf keys[MODEL_ENDPOINTS_MAX] = {0};
+    char id[AB_ID_TEXT], key[CALL_KEY_BYTES];
+    double timeout_ms = llm->timeout_s * 1000;
+
+    snprintf(key, sizeof key, "%s:%s", ab_id_text(run->job, id), effect->step);
+    struct model_request request = {.endpoints = endpoints,
+                                    .endpoint_count = llm->n_entries,
+                                    .agent = effect->agent,
+                                    .extra_body = llm->extra_body,
+                                    .call_index = effect->call_index,
+                                    .temperature = llm->temperature,
+                                    .max_tokens =
+                                        llm->max_tokens > INT32_MAX ? INT32_MAX : (int)llm->max_tokens,
+                                    .timeout_ms = timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms,
+                                    .stream = true,
+                                    .idempotency_key = key};
+    int code = fill_endpoints(run, llm, endpoints, keys, err);
+    if (!code) {
+        request.messages = engine_messages(run->engine, effect, !run->call.without_history);
+        code = model_call_start(run->worker->models, &request, &callbacks, run, &run->call.handle, err);
+        json_decref(request.messages);
+    }
+    for (size_t i = 0; i < llm->n_entries; i++)
+        secrets_wipe(&keys[i]);
+    return code;
+}
+
+static void give_up(struct run *run, const struct ab_error *error)
+{
+    if (error->retryable)
+        journal_retry(run, error);
+    else
+        journal_end(run, "failed", "error", error);
+    run_wake(run);
+}
+
+void call_start(struct run *run, const struct engine_effect *effect)
+{
+    struct ab_error err = {0};
+
+    forget_text(&run->call);
+    run->call.effect = *effect;
+    run->call.attempt = run->attempt << 8; /* of another dispatch of the job: another text */
+    if (AB_FAILPOINT("worker.before_call"))
+        ab_fail(&err, AB_EUNAVAILABLE, "fail point worker.before_call");
+    else
+        start(run, effect, &err);
+    if (err.code)
+        give_up(run, &err);
+}
+
+void call_abort(struct run *run)
+{
+    model_call_cancel(run->call.handle);
+    run->call.handle = NULL;
+    forget_text(&run->call);
+}
+
+/* --- the reply ------------------------------------------------------------------------------------------------ */
+
+static struct ab_view clip(const char *text, size_t bytes_max)
+{
+    struct ab_view view = ab_view_of(text);
+    if (view.p)
+        view.n = whole_characters(view.p, view.n, bytes_max);
+    return view;
+}
+
+static uint64_t count(int64_t value)
+{
+    return value > 0 ? (uint64_t)value : 0;
+}
+
+static void journal_reply(struct run *run, const struct model_reply *reply)
+{
+    const struct engine_effect *effect = &run->call.effect;
+    const char *text = *reply->content || !reply->refusal ? reply->content : reply->refusal;
+    const struct ab_llm *llm = effect->llm;
+    enum ab_provider provider = reply->offline || reply->endpoint >= llm->n_entries
+                                    ? AB_PROVIDER_SCRIPT
+                                    : llm->entries[reply->endpoint].provider;
+    struct ab_buf tool_calls = {0};
+    struct ab_error err = {0};
+
+    if (reply->tool_calls)
+        ab_tree_pack(&tool_calls, reply->tool_calls);
+    struct ab_model_reply event = {.step = ab_view_of(effect->step),
+                                   .agent = ab_view_of(effect->agent),
+                                   .to = ab_view_of(effect->to),
+                                   .provider = ab_view_of(api_types[provider]),
+                                   .model = clip(reply->model ? reply->model : "", 255),
+                                   .content = ab_view_of(text),
+                                   .reasoning = ab_view_of(reply->reasoning),
+                                   .finish_reason =
+                                       clip(reply->finish_reason ? reply->finish_reason : "stop", 31),
+                                   .prompt_tokens = count(reply->usage.prompt),
+                                   .completion_tokens = count(reply->usage.completion),
+                                   .cached_tokens = count(reply->usage.cached),
+                                   .reasoning_tokens = count(reply->usage.reasoning),
+                                   .estimated = !reply->usage.reported,
+                                   .offline = reply->offline,
+                                   .latency_ms = count(reply->latency_ms),
+                                   .tries = reply->attempts,
+                                   .request_id = clip(reply->request_id, 255),
+                                   .at_ms = (uint64_t)ab_wall_ms()};
+    if (reply->tool_calls)
+        event.tool_calls = ab_buf_view(&tool_calls);
+    if (journal_add(run, AB_KIND_MODEL_REPLY, &event, &err))
+        give_up(run, &err);
+    ab_buf_finish(&tool_calls);
+}
+
+/* A model whose context is too small for the history gets the conversation without it, once. */
+static bool trim_history(struct run *run, const struct model_failure *failure)
+{
+    if (failure->kind != MODEL_FAILED_CONTEXT || !run->call.effect.history || run->call.without_history)
+        return false;
+    run->call.without_history = true;
+    return true;
+}
+
+static void on_done(void *user, struct model_reply *reply, const struct model_failure *failure)
+{
+    struct run *run = user;
+    struct ab_error err = {0};
+
+    call_flush_text(run);
+    run->call.handle = NULL;
+    forget_text(&run->call);
+    run_wake(run);
+    if (AB_FAILPOINT("worker.after_reply")) {
+        ab_fail(&err, AB_EUNAVAILABLE, "fail point worker.after_reply");
+        give_up(run, &err);
+    } else if (reply) {
+        run->call.without_history = false;
+        journal_reply(run, reply);
+    } else if (!trim_history(run, failure)) {
+        give_up(run, &failure->error);
+    }
+}

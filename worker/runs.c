@@ -1,0 +1,141 @@
+/* The jobs at hand: a hash table by job id, a list of all, and a list of those that something happened to. Owns the runs
+ * and all they hold. */
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/failpoint.h"
+#include "common/log.h"
+#include "common/wire/tree.h"
+#include "worker/worker.h"
+
+static size_t bucket_of(struct ab_id job)
+{
+    return ab_id_hash(job) % WORKER_RUN_BUCKETS;
+}
+
+struct run *runs_find(struct worker *worker, struct ab_id job)
+{
+    struct run *run;
+    SLIST_FOREACH(run, &worker->buckets[bucket_of(job)], in_bucket)
+    if (ab_id_eq(run->job, job))
+        return run;
+    return NULL;
+}
+
+void run_wake(struct run *run)
+{
+    if (run->awake)
+        return;
+    run->awake = true;
+    TAILQ_INSERT_TAIL(&run->worker->awake, run, in_awake);
+}
+
+/* The raw items of an array, one after the other. */
+static int add_items(struct ab_buf *out, struct ab_view array, struct ab_error *err)
+{
+    struct ab_reader reader = ab_reader(array);
+    uint32_t n;
+    if (!array.p)
+        return 0;
+    if (ab_read_array(&reader, &n))
+        return ab_fail(err, AB_EINVALID, "the journal that came with the job is not an array");
+    ab_buf_add(out, reader.at, (size_t)(reader.end - reader.at));
+    return 0;
+}
+
+static int take_body(struct run *run, struct ab_view body, struct ab_error *err)
+{
+    struct ab_job_body parts = {0};
+    struct ab_input input;
+    int code = body.n ? ab_decode(&ab_job_body_schema, body, &parts, err) : 0;
+    if (!code && parts.input.p)
+        code = ab_decode(&ab_input_schema, parts.input, &input, err);
+    if (!code && parts.input.p && !(run->content = ab_tree_unpack(input.content, err)))
+        code = err ? err->code : AB_EINVALID;
+    return code ? code : add_items(&run->journal, parts.journal, err);
+}
+
+static void link_run(struct worker *worker, struct run *run)
+{
+    SLIST_INSERT_HEAD(&worker->buckets[bucket_of(run->job)], run, in_bucket);
+    TAILQ_INSERT_TAIL(&worker->all, run, in_all);
+    worker->runs++;
+}
+
+int runs_take(struct worker *worker, const struct ab_job *job, struct ab_view body, struct ab_error *err)
+{
+    struct run *run = runs_find(worker, job->job);
+    if (run && run->token >= job->token)
+        return 0; /* it came twice */
+    if (run)
+        run_drop(run); /* the broker thought us dead and came back to us */
+    run = ab_calloc(1, sizeof *run);
+    run->worker = worker;
+    run->job = job->job;
+    run->n = job->n;
+    run->attempt = job->attempt;
+    run->token = job->token;
+    run->job_seq = run->committed_seq = job->seq;
+    run->started_ms = ab_mono_ms();
+    run->history_wanted = job->history;
+    run->watched = job->watched;
+    run->inbox_known = job->attempt <= 1; /* what arrives from now on is told by NOTICE */
+    if (job->attempt <= 1)
+        run->folded_seq = job->seq; /* only `started`, which the fold does not need */
+    ab_buf_add(&run->secrets, job->secrets.p, job->secrets.n);
+    run->workflow = workflows_get(&worker->workflows, (const uint8_t *)job->hash.p);
+    STAILQ_INIT(&run->inbox);
+    link_run(worker, run);
+    int code = take_body(run, body, err);
+    if (code)
+        run_drop(run);
+    else
+        run_wake(run);
+    return code;
+}
+
+void run_drop(struct run *run)
+{
+    struct worker *worker = run->worker;
+
+    call_abort(run);
+    if (run->awake)
+        TAILQ_REMOVE(&worker->awake, run, in_awake);
+    SLIST_REMOVE(&worker->buckets[bucket_of(run->job)], run, run, in_bucket);
+    TAILQ_REMOVE(&worker->all, run, in_all);
+    worker->runs--;
+    workflows_put(&worker->workflows, run->workflow);
+    engine_destroy(run->engine);
+    json_decref(run->content);
+    journal_finish(run);
+    while (!STAILQ_EMPTY(&run->inbox))
+        run_pop_inbox(run);
+    ab_buf_finish(&run->secrets);
+    ab_buf_finish(&run->journal);
+    ab_buf_finish(&run->history);
+    free(run);
+}
+
+void run_add_inbox(struct run *run, uint64_t k, struct ab_view kind, struct ab_view ask, struct ab_view text)
+{
+    if (k <= run->inbox_seen || run->inbox_rows >= WORKER_INBOX_ROWS_MAX)
+        return;
+    struct inbox_row *row = ab_calloc(1, sizeof *row);
+    row->k = run->inbox_seen = k;
+    row->kind = ab_strndup(kind.p, kind.n);
+    row->ask = ab_strndup(ask.p ? ask.p : "", ask.n);
+    row->text = ab_strndup(text.p ? text.p : "", text.n);
+    STAILQ_INSERT_TAIL(&run->inbox, row, in_inbox);
+    run->inbox_rows++;
+}
+
+void run_pop_inbox(struct run *run)
+{
+    struct inbox_row *row = STAILQ_FIRST(&run->inbox);
+    STAILQ_REMOVE_HEAD(&run->inbox, in_inbox);
+    run->inbox_rows--;
+    free(row->kind);
+    free(row->ask);
+    free(row->text);
+    free(row);
+}

@@ -1,0 +1,323 @@
+/* What a job does next. Level-triggered: run_step looks at what is there and goes as far as it can; whatever happens to a
+ * run (an answer, COMMITTED, a model's reply, a notice) only changes its state and wakes it. */
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/failpoint.h"
+#include "common/log.h"
+#include "common/wire/tree.h"
+#include "worker/worker.h"
+
+enum pace { GO_ON, WAIT };
+
+static enum pace fail_run(struct run *run, const struct ab_error *error)
+{
+    if (error->retryable)
+        journal_retry(run, error);
+    else
+        journal_end(run, "failed", "error", error);
+    return WAIT;
+}
+
+/* --- loading -------------------------------------------------------------------------------------------------- */
+
+static void on_workflow(struct worker *worker, struct run *run, struct ab_view answer,
+                        const struct ab_error *error)
+{
+    struct ab_op_workflow_answer text;
+    struct workflow_entry *entry = run->workflow;
+    (void)worker;
+    if (entry->workflow)
+        return;
+    if (error)
+        entry->fault = *error;
+    else if (!ab_decode(&ab_op_workflow_answer_schema, answer, &text, &entry->fault))
+        workflows_fill(entry, text.workflow);
+}
+
+static enum pace need_workflow(struct run *run)
+{
+    struct workflow_entry *entry = run->workflow;
+    if (entry->workflow)
+        return GO_ON;
+    if (entry->fault.code)
+        return fail_run(run, &entry->fault);
+    struct ab_op_workflow request = {.hash = ab_view(entry->hash, sizeof entry->hash)};
+    queries_ask(run->worker, run, AB_OP_workflow, &request, on_workflow);
+    return WAIT;
+}
+
+static void add_inbox_rows(struct run *run, struct ab_view rows)
+{
+    struct ab_reader reader = ab_reader(rows);
+    uint32_t n;
+    if (!rows.p || ab_read_array(&reader, &n))
+        return;
+    for (uint32_t i = 0; i < n; i++) {
+        struct ab_view row, k;
+        uint64_t number = 0;
+        if (ab_read_any(&reader, &row))
+            return;
+        k = ab_map_get(row, "k");
+        struct ab_reader at = ab_reader(k);
+        if (!k.p || ab_read_uint(&at, &number))
+            continue;
+        struct ab_view kind = ab_any_str(ab_map_get(row, "kind"));
+        if (ab_view_is(kind, "cancel"))
+            run->cancelled = true;
+        run_add_inbox(run, number, kind, ab_any_str(ab_map_get(row, "ask")),
+                      ab_any_str(ab_map_get(row, "text")));
+    }
+}
+
+/* Input and inbox. The journal comes in pages of its own, from where ours ends. */
+static void on_load(struct worker *worker, struct run *run, struct ab_view answer, const struct ab_error *error)
+{
+    struct ab_op_load_answer loaded;
+    struct ab_input input;
+    struct ab_error err = {0};
+    (void)worker;
+    if (error)
+        err = *error;
+    else if (!ab_decode(&ab_op_load_answer_schema, answer, &loaded, &err))
+        ab_decode(&ab_input_schema, loaded.input, &input, &err);
+    if (!err.code && !run->content && !run->engine)
+        run->content = ab_tree_unpack(input.content, &err);
+    if (err.code) {
+        fail_run(run, &err);
+        return;
+    }
+    if (!run->secrets.n)
+        ab_buf_add(&run->secrets, loaded.secrets.p, loaded.secrets.n);
+    run->inbox_known = true;
+    add_inbox_rows(run, loaded.inbox);
+}
+
+static enum pace ask_load(struct run *run)
+{
+    struct ab_op_load request = {.n = run->n};
+    queries_ask(run->worker, run, AB_OP_load, &request, on_load);
+    return WAIT;
+}
+
+static enum pace need_engine(struct run *run)
+{
+    struct ab_error err = {0};
+    if (run->engine)
+        return GO_ON;
+    if (!run->content)
+        return ask_load(run);
+    if (engine_create(run->workflow->workflow, run->content, &run->worker->limits, &run->engine, &err))
+        return fail_run(run, &err);
+    json_decref(run->content);
+    run->content = NULL;
+    return GO_ON;
+}
+
+static void on_journal(struct worker *worker, struct run *run, struct ab_view answer,
+                       const struct ab_error *error)
+{
+    struct ab_op_journal_answer page;
+    struct ab_error err = {0};
+    uint32_t n = 0;
+    (void)worker;
+    if (error)
+        err = *error;
+    else
+        ab_decode(&ab_op_journal_answer_schema, answer, &page, &err);
+    if (!err.code) {
+        struct ab_reader reader = ab_reader(page.events);
+        if (ab_read_array(&reader, &n) || !n)
+            ab_fail(&err, AB_EDAMAGED, "the journal is shorter than the job says");
+        else
+            ab_buf_add(&run->journal, reader.at, (size_t)(reader.end - reader.at));
+    }
+    if (err.code)
+        fail_run(run, &err);
+}
+
+/* Inbox rows that the journal names are not consumed again. */
+static void note_input(struct run *run, struct ab_view event)
+{
+    struct ab_input_event input;
+    if (ab_event_kind(event) == AB_KIND_INPUT && !ab_decode(&ab_input_event_schema, event, &input, NULL) &&
+        input.k > run->inbox_seen)
+        run->inbox_seen = input.k;
+}
+
+static int fold(struct run *run, struct ab_error *err)
+{
+    struct ab_reader reader = ab_reader(ab_buf_view(&run->journal));
+    int code = 0;
+    while (!code && reader.at < reader.end && run->folded_seq < run->job_seq) {
+        struct ab_view event;
+        if (ab_read_any(&reader, &event))
+            return ab_fail(err, AB_EDAMAGED, "the journal cannot be read after event %llu",
+                           (unsigned long long)run->folded_seq);
+        code = engine_apply(run->engine, event, err);
+        note_input(run, event);
+        run->folded_seq++;
+    }
+    return code;
+}
+
+static enum pace need_journal(struct run *run)
+{
+    struct ab_error err = {0};
+    int code = fold(run, &err);
+    ab_buf_finish(&run->journal);
+    if (code)
+        return fail_run(run, &err);
+    if (run->folded_seq >= run->job_seq)
+        return GO_ON;
+    struct ab_op_journal request = {.job = run->job, .after = run->folded_seq};
+    queries_ask(run->worker, run, AB_OP_journal, &request, on_journal);
+    return WAIT;
+}
+
+/* --- performing ----------------------------------------------------------------------------------------------- */
+
+static void on_history(struct worker *worker, struct run *run, struct ab_view answer,
+                       const struct ab_error *error)
+{
+    struct ab_op_history_answer earlier;
+    struct ab_error err = {0};
+    (void)worker;
+    run->history_known = true;
+    if (error)
+        err = *error;
+    else if (!ab_decode(&ab_op_history_answer_schema, answer, &earlier, &err))
+        engine_history(earlier.messages, ENGINE_HISTORY_MESSAGES_MAX, ENGINE_HISTORY_BYTES_MAX, &run->history,
+                       &err);
+    if (err.code == AB_ENOTFOUND) /* the session was deleted meanwhile */
+        return;
+    if (err.code)
+        fail_run(run, &err);
+}
+
+static enum pace add(struct run *run, enum ab_event_kind kind, const void *event)
+{
+    struct ab_error err = {0};
+    return journal_add(run, kind, event, &err) ? fail_run(run, &err) : GO_ON;
+}
+
+/* The seed of all that is random in the run: of the job, so that a journal lost with its worker is made the same again. */
+static uint64_t seed_of(struct ab_id job)
+{
+    uint64_t seed = 0;
+    for (int i = AB_ID_BYTES / 2; i < AB_ID_BYTES; i++)
+        seed = seed << 8 | job.b[i];
+    return seed >> 2; /* without the variant bits */
+}
+
+static enum pace do_begin(struct run *run, const struct engine_effect *effect)
+{
+    (void)effect;
+    if (run->history_wanted && !run->history_known) {
+        struct ab_op_history request = {.n = run->n, .limit = ENGINE_HISTORY_MESSAGES_MAX};
+        queries_ask(run->worker, run, AB_OP_history, &request, on_history);
+        return WAIT;
+    }
+    struct ab_begin begin = {
+        .engine = ENGINE_VERSION, .seed = seed_of(run->job), .at_ms = (uint64_t)ab_wall_ms()};
+    if (run->history.n)
+        begin.history = ab_buf_view(&run->history);
+    enum pace pace = add(run, AB_KIND_BEGIN, &begin);
+    ab_buf_finish(&run->history);
+    return pace;
+}
+
+static enum pace do_say(struct run *run, const struct engine_effect *effect)
+{
+    struct ab_buf content = {0};
+    ab_pack_str(&content, ab_view_of(effect->text));
+    struct ab_turn turn = {.step = ab_view_of(effect->step),
+                           .agent = ab_view_of(effect->agent),
+                           .to = ab_view_of(effect->to),
+                           .content = ab_buf_view(&content),
+                           .at_ms = (uint64_t)ab_wall_ms()};
+    enum pace pace = add(run, AB_KIND_TURN, &turn);
+    ab_buf_finish(&content);
+    return pace;
+}
+
+/* A call costs money: it is made only when all it follows from is on disk. */
+static enum pace do_model(struct run *run, const struct engine_effect *effect)
+{
+    if (!run->call.handle && journal_settled(run))
+        call_start(run, effect);
+    return WAIT;
+}
+
+static enum pace take_answer(struct run *run, const struct inbox_row *row)
+{
+    struct ab_input_event input = {.k = row->k,
+                                   .ask = *row->ask ? ab_view_of(row->ask) : (struct ab_view){0},
+                                   .text = ab_view_of(row->text),
+                                   .at_ms = (uint64_t)ab_wall_ms()};
+    enum pace pace = add(run, AB_KIND_INPUT, &input);
+    run_pop_inbox(run);
+    return pace;
+}
+
+/* The first row that answers this question; what answers no open question is dropped. */
+static enum pace do_human(struct run *run, const struct engine_effect *effect)
+{
+    while (!STAILQ_EMPTY(&run->inbox)) {
+        const struct inbox_row *row = STAILQ_FIRST(&run->inbox);
+        if (!strcmp(row->kind, "input") && (!*row->ask || !strcmp(row->ask, effect->step)))
+            return take_answer(run, row);
+        run_pop_inbox(run);
+    }
+    if (!run->inbox_known)
+        return ask_load(run);
+    if (journal_settled(run)) /* alone in its batch: see journal_conflict */
+        journal_wait(run, effect);
+    return WAIT;
+}
+
+static enum pace do_finish(struct run *run, const struct engine_effect *effect)
+{
+    journal_end(run, "succeeded", engine_stop_name(effect->stop), NULL);
+    return WAIT;
+}
+
+static enum pace (*const performers[])(struct run *run, const struct engine_effect *effect) = {
+    [ENGINE_BEGIN] = do_begin, [ENGINE_MODEL] = do_model,   [ENGINE_HUMAN] = do_human,
+    [ENGINE_SAY] = do_say,     [ENGINE_FINISH] = do_finish,
+};
+
+static enum pace perform(struct run *run)
+{
+    struct engine_effect effect;
+    /* One at a time is enough for the nodes there are: none of them wants two. */
+    if (!journal_room(run) || !engine_next(run->engine, &effect, 1))
+        return WAIT;
+    return performers[effect.want](run, &effect);
+}
+
+/* At once, whatever is under way: the model's server must see the connection close. */
+static void heed_cancel(struct run *run)
+{
+    if (!run->cancelled || journal_closed(run))
+        return;
+    call_abort(run);
+    journal_end(run, "cancelled", "cancelled", NULL);
+}
+
+/* In this order; the last one is repeated until it has to wait. */
+static enum pace (*const stages[])(struct run *run) = {need_workflow, need_engine, need_journal, perform};
+
+void run_step(struct run *run)
+{
+    size_t stage = 0;
+    heed_cancel(run);
+    while (stage < sizeof stages / sizeof *stages && !run->asking && !journal_closed(run)) {
+        if (stages[stage](run) == WAIT)
+            break;
+        if (stage + 1 < sizeof stages / sizeof *stages)
+            stage++;
+    }
+    journal_flush(run);
+    call_flush_text(run);
+}

@@ -1,0 +1,210 @@
+/* The worker's shell: one loop over the broker's socket, storage's socket and the model client's descriptor.
+ *
+ * worker.c    the process: greeting, commands, credit, heartbeats, draining
+ * link.c      a connection and its liveness
+ * queries.c   questions to storage, asked until they are answered
+ * workflows.c parsed workflows by hash
+ * runs.c      the table of jobs at hand, their making and dropping
+ * steps.c     what a job does next: load, fold, perform
+ * calls.c     model calls and the text they stream
+ * journal.c   events on their way to the disk
+ *
+ * The engine decides (worker/engine), the model client asks models (worker/model); neither knows of the other.
+ * Plain structs, visible inside worker/ only. One thread.
+ */
+#ifndef AB_WORKER_WORKER_H
+#define AB_WORKER_WORKER_H
+
+#include <sys/queue.h>
+
+#include "common/config.h"
+#include "common/wire/operations.h"
+#include "worker/engine/engine.h"
+#include "worker/link.h"
+#include "worker/model/model.h"
+#include "worker/secrets.h"
+#include "worker/workflows.h"
+
+enum {
+    WORKER_RUN_BUCKETS = 1024,
+    WORKER_RETRY_MS = 20,         /* before a message that could not be sent is tried again */
+    WORKER_REFUSED_MS = 200,      /* before a refused request is made again */
+    WORKER_INBOX_ROWS_MAX = 1000, /* unconsumed rows of one job */
+    WORKER_INLINE_BYTES_MAX = 64 << 20,
+};
+
+struct worker;
+struct run;
+
+/* ---- journal.c: events of one job on their way to the disk ---- */
+
+/* Events that go into one EVENTS message. */
+struct batch {
+    struct ab_buf events; /* raw, one after the other; once sent: the whole body */
+    uint32_t count;
+    uint64_t first_seq;
+    struct ab_events head; /* end, wait, retry: of its last event; texts are static */
+    bool closes;           /* nothing of this attempt follows it */
+};
+
+/* Encodes the event, applies it to the engine and puts it into the batch that is sent next. A failure is a fault of
+ * ours, or a journal that does not fit. */
+int journal_add(struct run *run, enum ab_event_kind kind, const void *event, struct ab_error *err);
+/* How many more events may be added before the batch must go. */
+uint32_t journal_room(const struct run *run);
+/* True if all that was added is on disk. */
+bool journal_settled(const struct run *run);
+/* True once the attempt's last event was added. */
+bool journal_closed(const struct run *run);
+/* Sends what can be sent now; called once per wake-up for each run that something happened to. */
+void journal_flush(struct run *run);
+void journal_resend(struct run *run);
+/* COMMITTED(seq), CONFLICT and a refusal. committed returns true if the attempt is over and the run to be dropped. */
+bool journal_committed(struct run *run, uint64_t seq);
+void journal_conflict(struct run *run);
+void journal_finish(struct run *run);
+
+/* The ways an attempt ends; each adds the last event. */
+void journal_end(struct run *run, const char *state, const char *stop_reason, const struct ab_error *error);
+void journal_retry(struct run *run, const struct ab_error *error);
+void journal_wait(struct run *run, const struct engine_effect *effect);
+
+/* ---- runs.c: the jobs at hand ---- */
+
+struct inbox_row {
+    uint64_t k;
+    char *kind, *ask, *text; /* owned; ask "" if it names none */
+    STAILQ_ENTRY(inbox_row) in_inbox;
+};
+
+/* A model call in flight. */
+struct call {
+    struct model_call *handle; /* NULL: none */
+    struct engine_effect effect;
+    struct ab_buf text;   /* streamed so far, from `sent` on if watched, else its first AB_DELTA_MAX bytes */
+    uint64_t sent;        /* bytes of this attempt's text that went out as DELTA */
+    uint64_t lost;        /* bytes that nobody watched and that were over the cap */
+    uint64_t attempt;     /* told in DELTA: changes when the text begins anew */
+    bool without_history; /* the model's context was too small for it */
+};
+
+struct run {
+    struct worker *worker;
+    struct ab_id job;
+    uint64_t n, attempt, token;
+    uint64_t job_seq;   /* of the journal when the job was given to us; our events follow it */
+    int64_t started_ms; /* monotonic, for the log */
+
+    /* what it is made of */
+    struct workflow_entry *workflow;
+    struct ab_buf secrets; /* raw array of sealed values */
+    json_t *content;       /* until the engine has it */
+    struct engine *engine;
+    struct ab_buf journal; /* raw events not yet folded */
+    uint64_t folded_seq;
+    struct ab_buf history; /* raw array, until `begin` */
+    bool history_wanted, history_known;
+    bool asking; /* a query of this run is under way: it goes on with the answer */
+
+    /* where it stands */
+    struct batch unsent, in_flight;
+    uint64_t committed_seq;
+    bool sent;        /* in_flight went out on the current connection */
+    bool attach_due;  /* the broker must be told that we still run it */
+    bool attaching;   /* it was told; no answer yet */
+    int64_t again_ms; /* nothing is sent before; monotonic */
+    bool watched, cancelled;
+    struct call call;
+    STAILQ_HEAD(, inbox_row) inbox;
+    size_t inbox_rows;
+    uint64_t inbox_seen; /* greatest k that is known here */
+    bool inbox_known;    /* the rows on disk are in `inbox` */
+
+    bool awake; /* in the worker's list of runs to look at */
+    SLIST_ENTRY(run) in_bucket;
+    TAILQ_ENTRY(run) in_all;
+    TAILQ_ENTRY(run) in_awake;
+};
+
+struct run *runs_find(struct worker *worker, struct ab_id job); /* NULL if it is not at hand */
+/* A run from JOB and its body; refused (AB_EINVALID) if they cannot be read. */
+int runs_take(struct worker *worker, const struct ab_job *job, struct ab_view body, struct ab_error *err);
+/* Forgets it: aborts its call, sends nothing. */
+void run_drop(struct run *run);
+/* It is looked at before this wake-up ends. */
+void run_wake(struct run *run);
+void run_add_inbox(struct run *run, uint64_t k, struct ab_view kind, struct ab_view ask, struct ab_view text);
+void run_pop_inbox(struct run *run);
+
+/* ---- steps.c ---- */
+
+/* Goes as far as it can without waiting: loads what is missing, folds, performs effects, sends. May not drop the run. */
+void run_step(struct run *run);
+
+/* ---- calls.c ---- */
+
+void call_start(struct run *run, const struct engine_effect *effect);
+void call_abort(struct run *run); /* nothing happens if there is none */
+void call_flush_text(struct run *run);
+
+/* ---- queries.c ---- */
+
+/* answer is valid during the call only; error is NULL or says why there is none. `run` is NULL for a query of no run. */
+typedef void query_done_fn(struct worker *worker, struct run *run, struct ab_view answer,
+                           const struct ab_error *error);
+struct query {
+    uint64_t rid;
+    struct ab_id job; /* whose it is, with token; zero: nobody's */
+    uint64_t token;
+    const struct ab_op_row *op;
+    struct ab_buf request;
+    query_done_fn *done;
+    bool sent;
+    int64_t again_ms; /* monotonic: it is not sent before */
+    TAILQ_ENTRY(query) in_list;
+};
+struct queries {
+    TAILQ_HEAD(query_list, query) list;
+    uint64_t last_rid;
+};
+void queries_ask(struct worker *worker, struct run *run, enum ab_op op, const void *request,
+                 query_done_fn *done);
+void queries_answer(struct worker *worker, const struct ab_message *m);
+void queries_resend(struct worker *worker); /* after a reconnect */
+int64_t queries_deadline(const struct worker *worker, int64_t now_ms);
+void queries_tick(struct worker *worker, int64_t now_ms);
+void queries_finish(struct worker *worker);
+
+/* ---- worker.c ---- */
+
+struct worker {
+    const struct ab_config *config;
+    struct ab_loop *loop;
+    struct link broker, storage;
+    struct queries queries;
+    struct secrets *secrets;
+    struct secrets_pair pair; /* of the pool: request keys are sealed to it */
+    struct model_host host;
+    struct model_client *models;
+    struct workflows workflows;
+
+    char name[AB_NAME_MAX];
+    const char *pool;
+    size_t slots;
+    struct engine_limits limits;
+    uint64_t body_bytes_max;
+
+    SLIST_HEAD(, run) buckets[WORKER_RUN_BUCKETS];
+    TAILQ_HEAD(, run) all, awake;
+    size_t runs;
+    uint64_t credit_told; /* what the broker believes; UINT64_MAX: nothing yet on this connection */
+    bool unsent;          /* something could not be sent: try again soon */
+    bool draining;        /* takes no jobs any more */
+    int exit_code;
+};
+
+int worker_init(struct worker *worker, const struct ab_config *config, struct ab_error *err);
+int worker_run(struct worker *worker); /* until SIGTERM; returns the exit code */
+void worker_finish(struct worker *worker);
+
+#endif
