@@ -52,12 +52,12 @@ static void check_url(struct ab_reading *r, const json_t *out)
         ab_reading_fault_key(r, "base_url", ab_format("%s", what), ab_format("such as https://host/v1"));
 }
 
-static void check_model_name(struct ab_reading *r, const json_t *out)
+static void check_model_name(struct ab_reading *r, const json_t *out, const char *key)
 {
     const char *model = ab_tree_str(out, "model");
     for (const char *p = model; p && *p; p++) {
         if (iscntrl((unsigned char)*p) || !strncmp(p, "${", 2)) {
-            ab_reading_fault_key(r, "model", ab_format("is no name of a model"),
+            ab_reading_fault_key(r, key, ab_format("is no name of a model"),
                                  ab_format("${NAME} is replaced by the client in workflow files only"));
             return;
         }
@@ -96,7 +96,7 @@ static json_t *read_entry(struct ab_reading *r, json_t *value)
     settle_provider(r, value, out);
     read_key(r, value, out);
     check_url(r, out);
-    check_model_name(r, out);
+    check_model_name(r, out, "model");
     if (!ab_given(value, "model") && !json_object_get(out, "model"))
         ab_reading_no_model(r, "model", ab_format("is missing"),
                             ab_format("name the model, such as gpt-4o-mini"));
@@ -111,7 +111,7 @@ static json_t *read_model_name(struct ab_reading *r, json_t *value)
         ab_reading_no_model(r, NULL, ab_format("is empty"), ab_format("name the model, such as gpt-4o-mini"));
     else if (strcmp(json_string_value(value), "script"))
         json_object_set_new(out, "api_type", json_string("openai"));
-    check_model_name(r, out);
+    check_model_name(r, out, NULL);
     return out;
 }
 
