@@ -1,0 +1,235 @@
+/* Inside of the SQLite back end: one connection, its statements, and what the writer keeps in memory.
+ *
+ * Bound views are borrowed until the statement is stepped; column views until the statement is used again or the
+ * operation returns. db_row and db_run fail only when the database does: the transaction is broken then.
+ */
+#ifndef STORAGE_SQLITE_DB_H
+#define STORAGE_SQLITE_DB_H
+
+#include <sqlite3.h>
+
+#include "storage/sqlite/heads.h"
+#include "storage/sqlite/sql.h"
+#include "storage/store.h"
+
+/* Codes in the file: never renumbered. */
+enum { OPEN_READY = 0, OPEN_WAITING = 1, OPEN_RETRY = 2 };
+enum { END_NONE, END_SUCCEEDED, END_FAILED, END_CANCELLED, END_EXPIRED, END_DEAD, END_N };
+extern const char *const end_names[END_N]; /* [END_NONE] = "" */
+int end_of(struct ab_view name);           /* END_NONE if it is no end state */
+
+/* A message's place in its session: the job's commit number, then 0 = its question, 1 = its answer, and from 2 on
+ * messages that were saved after that job was accepted. */
+enum { POS_BITS = 24, POS_QUESTION = 0, POS_ANSWER = 1, POS_SAVED = 2 };
+static inline int64_t pos_of(uint64_t n, unsigned sub)
+{
+    return (int64_t)(n << POS_BITS | sub);
+}
+static inline uint64_t pos_n(int64_t pos)
+{
+    return (uint64_t)pos >> POS_BITS;
+}
+static inline unsigned pos_sub(int64_t pos)
+{
+    return (unsigned)(pos & ((1 << POS_BITS) - 1));
+}
+
+enum { NAME_CACHE_MAX = 4096 };
+/* name → key, for users and workflows; direct-mapped, forgotten on rollback */
+struct name_cache {
+    struct {
+        int64_t key; /* 0 = empty */
+        uint8_t n;
+        char name[AB_USER_MAX];
+    } slots[NAME_CACHE_MAX];
+};
+
+struct checkpointer;
+
+struct db {
+    struct store store;
+    sqlite3 *handle;
+    sqlite3_stmt *statements[SQL_N];
+    uint8_t used[SQL_N], used_n; /* to be reset at the operation's end */
+    bool in_use[SQL_N];
+    bool writer;
+    char *path;
+    int64_t retention_ms;
+
+    int64_t now_ms;        /* of the operation */
+    struct ab_buf *faults; /* of the operation */
+    int rc;                /* SQLite's code that broke the transaction */
+
+    /* ---- the writer's ---- */
+    struct heads heads;
+    struct name_cache *users, *workflows;
+    uint64_t n_last, session_next, epoch;
+    struct store_notice *notices;
+    size_t notices_n, notices_cap;
+    uint64_t commits, operations;
+    struct ab_buf scratch;
+    struct checkpointer *checkpointer;
+    /* Written by the writer, read by readers for storage_status. */
+    struct db_shared *shared;
+};
+
+struct db_shared {
+    _Atomic uint64_t commits, operations, wal_bytes;
+    _Atomic int broken_rc; /* SQLite's code of the last failed write; 0 = writable */
+};
+
+/* ---- connection (db.c) ---- */
+int db_connect(struct db *db, const char *path, struct ab_error *err);
+int db_prepare(struct db *db, struct ab_error *err);
+void db_disconnect(struct db *db);
+/* Runs SQL text that answers nothing. */
+int db_exec(struct db *db, const char *text, struct ab_error *err);
+/* One integer of SQL text; `otherwise` if it has no row. */
+int64_t db_number(struct db *db, const char *text, int64_t otherwise);
+/* Translates a SQLite code; fills err with what was being done. */
+int db_fail(sqlite3 *handle, int rc, const char *doing, struct ab_error *err);
+
+/* ---- statements ---- */
+sqlite3_stmt *db_sql(struct db *db, enum sql_id id); /* reset, nothing bound */
+int db_row(struct db *db, sqlite3_stmt *statement, struct ab_error *err); /* 1 a row, 0 no more, <0 broken */
+int db_run(struct db *db, sqlite3_stmt *statement, struct ab_error *err); /* to its end; 0 or <0 */
+void db_release(struct db *db); /* resets all that the operation used */
+
+static inline void bind_int(sqlite3_stmt *s, int at, int64_t value)
+{
+    sqlite3_bind_int64(s, at, value);
+}
+/* 0 is stored as NULL, which costs no byte */
+static inline void bind_opt(sqlite3_stmt *s, int at, int64_t value)
+{
+    if (value)
+        sqlite3_bind_int64(s, at, value);
+    else
+        sqlite3_bind_null(s, at);
+}
+static inline void bind_blob(sqlite3_stmt *s, int at, struct ab_view v)
+{
+    if (v.p)
+        sqlite3_bind_blob64(s, at, v.p, v.n, SQLITE_STATIC);
+    else
+        sqlite3_bind_null(s, at);
+}
+static inline void bind_text(sqlite3_stmt *s, int at, struct ab_view v)
+{
+    if (v.p)
+        sqlite3_bind_text64(s, at, v.p, v.n, SQLITE_STATIC, SQLITE_UTF8);
+    else
+        sqlite3_bind_null(s, at);
+}
+static inline void bind_id(sqlite3_stmt *s, int at, const struct ab_id *id)
+{
+    sqlite3_bind_blob(s, at, id->b, AB_ID_BYTES, SQLITE_STATIC);
+}
+static inline int64_t col_int(sqlite3_stmt *s, int at)
+{
+    return sqlite3_column_int64(s, at);
+}
+static inline bool col_null(sqlite3_stmt *s, int at)
+{
+    return sqlite3_column_type(s, at) == SQLITE_NULL;
+}
+static inline struct ab_view col_blob(sqlite3_stmt *s, int at)
+{
+    if (col_null(s, at))
+        return (struct ab_view){0};
+    const void *p = sqlite3_column_blob(s, at);
+    return ab_view(p ? p : "", (size_t)sqlite3_column_bytes(s, at));
+}
+static inline struct ab_view col_text(sqlite3_stmt *s, int at)
+{
+    return col_blob(s, at); /* the bytes of a text are its UTF-8 */
+}
+static inline struct ab_id col_id(sqlite3_stmt *s, int at)
+{
+    struct ab_id id = {{0}};
+    if (sqlite3_column_bytes(s, at) == AB_ID_BYTES)
+        memcpy(id.b, sqlite3_column_blob(s, at), AB_ID_BYTES);
+    return id;
+}
+
+/* ---- lists in answers ---- */
+struct list {
+    struct ab_buf buf; /* begins with room for the array's header */
+    uint32_t n;
+};
+void list_init(struct list *list);
+struct ab_view list_done(struct list *list); /* the msgpack array; valid until finish */
+void list_finish(struct list *list);
+static inline bool list_full(const struct list *list)
+{
+    return list->buf.n > STORE_PAGE_BYTES;
+}
+
+/* ---- keys (keys.c) ---- */
+/* Key of a user; 0 if unknown and not made. <0 on failure. */
+int64_t user_find(struct db *db, struct ab_view name, struct ab_error *err);
+int64_t user_make(struct db *db, struct ab_view name, struct ab_error *err);
+int64_t session_find(struct db *db, int64_t user, struct ab_view id, struct ab_error *err);
+int64_t session_make(struct db *db, int64_t user, struct ab_view id, int64_t workflow, struct ab_error *err);
+/* As session_find, but not_found is an error; a user who is unknown has no sessions. */
+int64_t session_require(struct db *db, struct ab_view user, struct ab_view id, struct ab_error *err);
+/* Key of a workflow, which is validated and added if text is given. */
+int64_t workflow_key(struct db *db, struct ab_view hash, struct ab_view text, struct ab_error *err);
+/* A cursor that an answer gave; 0 if absent. */
+int cursor_read(struct ab_view text, int64_t *cursor, struct ab_error *err);
+uint64_t limit_of(uint64_t asked);
+
+/* ---- migrations (migrations.c) ---- */
+struct migration {
+    const char *text;
+};
+extern const struct migration migrations[];
+extern const unsigned migrations_n; /* = the schema version of this program */
+enum { DB_APPLICATION_ID = 0x6175626f }; /* "aubo" in the file's header */
+/* Brings the open database to version n; an existing one of an older version is copied first. */
+int db_migrate(struct db *db, const struct migration *list, unsigned n, struct ab_error *err);
+/* The tables and columns are those that the migrations make. */
+int db_check_schema(struct db *db, struct ab_error *err);
+
+/* ---- the checkpointer (checkpoint.c) ---- */
+int checkpointer_create(const char *path, struct checkpointer **out, struct ab_error *err);
+void checkpointer_destroy(struct checkpointer *c);
+/* Asks for a checkpoint beside the writer. */
+void checkpointer_wake(struct checkpointer *c);
+/* SQLite's code of a failed sync, or 0. */
+int checkpointer_failed(struct checkpointer *c);
+
+uint32_t crc32c(struct ab_view bytes);
+
+/* ---- operations ---- */
+typedef int op_fn(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err);
+op_fn op_epoch, op_submit, op_append, op_inbox, op_open_jobs, op_load, op_journal, op_workflow, op_history,
+    op_get_job, op_list_jobs, op_load_messages, op_save_message, op_delete_message, op_get_sessions,
+    op_create_session, op_delete_user_sessions, op_publish_session, op_get_gallery, op_rename_session,
+    op_clear_session, op_rename_gallery, op_delete_gallery, op_storage_status;
+
+/* ---- shared by operations ---- */
+/* What an append must know of its job; not_found if there is no such job. */
+int head_load(struct db *db, uint64_t n, struct head *head, struct ab_error *err);
+/* An inbox row of storage's own; remembers the notice. */
+int job_cancel(struct db *db, uint64_t n, const char *reason, struct ab_error *err);
+/* Removes what an ended job held: events before seq, input, inbox. The row stays, so that its id stays taken. */
+int job_purge(struct db *db, uint64_t n, uint64_t seq, struct ab_error *err);
+/* Messages of a session as a list of records, pos > after, at most limit; *next = cursor or 0. */
+int messages_list(struct db *db, int64_t session, int64_t after, uint64_t limit, struct list *list, int64_t *next,
+                  struct ab_error *err);
+int message_history(struct db *db, int64_t session, uint64_t n, uint64_t limit, struct list *list,
+                    struct ab_error *err);
+/* Text of job n's question or answer out of its input and events (redact.c). */
+int redact_message(struct db *db, int64_t session, int64_t pos, struct ab_error *err);
+/* The end event in row `event` keeps its state and reason, nothing else. */
+int redact_end(struct db *db, int64_t event, struct ab_error *err);
+/* The id under which clients know a message of a job: the client's own, or made of the job's id. */
+enum { MSG_ID_MAX = AB_ID_TEXT + 16 };
+const char *msg_id_made(struct ab_id job, unsigned sub, char text[MSG_ID_MAX]);
+/* All messages of a session and what its ended jobs held; its live jobs are cancelled. With `keep` live jobs go on and
+ * only their messages are hidden. *removed counts messages. */
+int messages_remove(struct db *db, int64_t user, int64_t session, bool keep, uint64_t *removed, struct ab_error *err);
+int session_record(struct db *db, struct ab_view user, sqlite3_stmt *row, struct ab_buf *out, struct ab_error *err);
+
+#endif

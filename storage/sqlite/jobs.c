@@ -1,0 +1,363 @@
+/* Jobs: taking them (submit), words to them (inbox, cancel), the broker's epoch, and removing what one held.
+ */
+#include "storage/sqlite/db.h"
+
+#include <sodium.h>
+
+#include "common/clock.h"
+
+enum { SAME_BYTES = 16, INBOX_ROWS_MAX = 10000 };
+
+int op_epoch(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
+{
+    (void)request;
+    sqlite3_stmt *s = db_sql(db, SQL_META_SET);
+    bind_text(s, 1, ab_view_of("epoch"));
+    bind_int(s, 2, (int64_t)db->epoch + 1);
+    int code = db_run(db, s, err);
+    if (code)
+        return code;
+    db->epoch++;
+    ab_encode(answer, &ab_op_epoch_answer_schema, &(struct ab_op_epoch_answer){.epoch = db->epoch});
+    return 0;
+}
+
+/* ---- submit ---- */
+
+/* Hash of all that makes two requests the same job. Not the workflow's text (its hash is in), nor the sealed keys
+ * (sealing the same key twice gives other bytes). */
+static void same_hash(struct db *db, const struct ab_op_submit *r, uint8_t out[SAME_BYTES])
+{
+    struct ab_op_submit plain = *r;
+    plain.workflow = plain.secrets = (struct ab_view){0};
+    ab_buf_clear(&db->scratch);
+    ab_encode(&db->scratch, &ab_op_submit_schema, &plain);
+    crypto_generichash(out, SAME_BYTES, (const unsigned char *)db->scratch.p, db->scratch.n, NULL, 0);
+}
+
+/* The answer to a job that is there already: the same one, or conflict without details. */
+static int submitted_before(struct db *db, const struct ab_op_submit *r, const uint8_t *same, sqlite3_stmt *row,
+                            struct ab_buf *answer, struct ab_error *err)
+{
+    uint64_t n = (uint64_t)col_int(row, 0);
+    int64_t session = col_int(row, 2);
+    if (!ab_view_eq(col_blob(row, 4), ab_view(same, SAME_BYTES)))
+        return ab_fail_at(err, AB_ECONFLICT, "job", "this job id is taken by another request");
+    struct ab_op_submit_answer a = {.n = n, .history = col_int(row, 3)};
+    sqlite3_stmt *end = db_sql(db, SQL_END_GET);
+    bind_int(end, 1, (int64_t)n);
+    int got = db_row(db, end, err);
+    if (got < 0)
+        return got;
+    if (got)
+        a.state = ab_view_of(end_names[col_int(end, 0) % END_N]);
+    if (session) {
+        sqlite3_stmt *name = db_sql(db, SQL_SESSION_ID);
+        bind_int(name, 1, session);
+        if ((got = db_row(db, name, err)) < 0)
+            return got;
+        a.session = got ? col_text(name, 0) : r->session;
+    }
+    ab_encode(answer, &ab_op_submit_answer_schema, &a);
+    return 0;
+}
+
+/* The session the job goes into: found, made under its name, or made with a new name. */
+static int submit_session(struct db *db, const struct ab_op_submit *r, int64_t user, int64_t workflow,
+                          struct ab_op_submit_answer *a, int64_t *key, char made[AB_ID_TEXT], struct ab_error *err)
+{
+    *key = 0;
+    if (r->no_session)
+        return 0;
+    a->session = r->session;
+    if (r->session.n) {
+        if ((*key = session_find(db, user, r->session, err)) < 0)
+            return (int)*key;
+        if (*key) {
+            sqlite3_stmt *any = db_sql(db, SQL_MESSAGE_ANY);
+            bind_int(any, 1, *key);
+            int got = db_row(db, any, err);
+            a->history = got > 0;
+            return got < 0 ? got : 0;
+        }
+    } else {
+        a->session = ab_view_of(ab_id_text(ab_id_make(db->now_ms), made));
+    }
+    *key = session_make(db, user, a->session, workflow, err);
+    return *key < 0 ? (int)*key : 0;
+}
+
+static int job_add(struct db *db, const struct ab_op_submit *r, uint64_t n, int64_t user, int64_t session,
+                   int64_t workflow, const uint8_t *same, bool history, struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_JOB_ADD);
+    bind_int(s, 1, (int64_t)n);
+    bind_id(s, 2, &r->job);
+    bind_int(s, 3, user);
+    bind_opt(s, 4, session);
+    bind_int(s, 5, workflow);
+    bind_int(s, 6, db->now_ms);
+    bind_blob(s, 7, ab_view(same, SAME_BYTES));
+    bind_opt(s, 8, history);
+    bind_text(s, 9, r->tenant);
+    bind_opt(s, 10, r->priority);
+    bind_opt(s, 11, (int64_t)r->not_before_ms);
+    bind_opt(s, 12, (int64_t)r->deadline_ms);
+    bind_text(s, 13, r->key);
+    bind_text(s, 14, r->pool);
+    bind_blob(s, 15, r->input);
+    int code = db_run(db, s, err);
+    if (code)
+        return code;
+    s = db_sql(db, SQL_OPEN_ADD);
+    bind_int(s, 1, (int64_t)n);
+    bind_int(s, 2, OPEN_READY);
+    code = db_run(db, s, err);
+    if (code || !r->secrets.p)
+        return code;
+    s = db_sql(db, SQL_SECRETS_ADD);
+    bind_int(s, 1, (int64_t)n);
+    bind_blob(s, 2, r->secrets);
+    return db_run(db, s, err);
+}
+
+/* The user's message: a row that points at the job, and the id that the client chose for it. */
+static int question_add(struct db *db, uint64_t n, int64_t user, int64_t session, struct ab_view msg_id,
+                        struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_ADD);
+    bind_int(s, 1, session);
+    bind_int(s, 2, pos_of(n, POS_QUESTION));
+    int code = db_run(db, s, err);
+    if (code || !msg_id.n)
+        return code;
+    s = db_sql(db, SQL_MESSAGE_ID_ADD);
+    bind_int(s, 1, user);
+    bind_text(s, 2, msg_id);
+    bind_int(s, 3, session);
+    bind_int(s, 4, pos_of(n, POS_QUESTION));
+    return db_run(db, s, err);
+}
+
+/* All that can refuse a new job, before anything is written. */
+static int submit_check(struct db *db, const struct ab_op_submit *r, struct ab_input *input, int64_t *user,
+                        int64_t *workflow, struct ab_error *err)
+{
+    if (!ab_id_ok(r->job))
+        return ab_fail_at(err, AB_EINVALID, "job", "a job id is a UUID of version 7");
+    if (r->no_session && r->session.n)
+        return ab_fail_at(err, AB_EINVALID, "session", "no_session and a session at once");
+    int code = ab_decode(&ab_input_schema, r->input, input, err);
+    if (code)
+        return code;
+    if (db->retention_ms && ab_id_ms(r->job) < db->now_ms - db->retention_ms)
+        return ab_fail_at(err, AB_EEXPIRED, "job", "this id is older than the retention: make a new job");
+    if ((*workflow = workflow_key(db, r->hash, r->workflow, err)) < 0)
+        return (int)*workflow;
+    if ((*user = user_make(db, r->user, err)) < 0)
+        return (int)*user;
+    if (!input->msg_id.n || r->no_session)
+        return 0;
+    sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_ID_GET);
+    bind_int(s, 1, *user);
+    bind_text(s, 2, input->msg_id);
+    int got = db_row(db, s, err);
+    return got <= 0 ? got : ab_fail_at(err, AB_ECONFLICT, "msg_id", "this message id is taken");
+}
+
+int op_submit(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
+{
+    const struct ab_op_submit *r = request;
+    uint8_t same[SAME_BYTES];
+    same_hash(db, r, same);
+    sqlite3_stmt *row = db_sql(db, SQL_JOB_BY_ID);
+    bind_id(row, 1, &r->job);
+    int code = db_row(db, row, err);
+    if (code)
+        return code < 0 ? code : submitted_before(db, r, same, row, answer, err);
+    struct ab_input input;
+    int64_t user, workflow, session;
+    if ((code = submit_check(db, r, &input, &user, &workflow, err)))
+        return code;
+    struct ab_op_submit_answer a = {.n = db->n_last + 1, .created = true};
+    char made[AB_ID_TEXT];
+    if ((code = submit_session(db, r, user, workflow, &a, &session, made, err)) ||
+        (code = job_add(db, r, a.n, user, session, workflow, same, a.history, err)) ||
+        (session && (code = question_add(db, a.n, user, session, input.msg_id, err))))
+        return code;
+    db->n_last = a.n;
+    heads_put(&db->heads, &(struct head){.n = a.n, .session = session, .secrets = r->secrets.p});
+    ab_encode(answer, &ab_op_submit_answer_schema, &a);
+    return 0;
+}
+
+/* ---- heads ---- */
+static int head_from_events(struct db *db, struct head *head, struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_EVENT_LAST);
+    bind_int(s, 1, (int64_t)head->n);
+    int got = db_row(db, s, err);
+    if (got > 0) {
+        head->seq = (uint64_t)col_int(s, 0);
+        head->token = (uint64_t)col_int(s, 1);
+    }
+    if (got < 0)
+        return got;
+    s = db_sql(db, SQL_INBOX_LAST);
+    bind_int(s, 1, (int64_t)head->n);
+    if ((got = db_row(db, s, err)) < 0)
+        return got;
+    head->inbox_k = (uint64_t)col_int(s, 0);
+    return 0;
+}
+
+int head_load(struct db *db, uint64_t n, struct head *head, struct ab_error *err)
+{
+    if (heads_get(&db->heads, n, head))
+        return 0;
+    sqlite3_stmt *s = db_sql(db, SQL_JOB_BY_N);
+    bind_int(s, 1, (int64_t)n);
+    int got = n <= INT64_MAX ? db_row(db, s, err) : 0;
+    if (got <= 0)
+        return got ? got : ab_fail_at(err, AB_ENOTFOUND, "n", "there is no job %llu", (unsigned long long)n);
+    *head = (struct head){.n = n, .session = col_int(s, 2), .secrets = true};
+    int code = head_from_events(db, head, err);
+    if (code)
+        return code;
+    s = db_sql(db, SQL_END_GET);
+    bind_int(s, 1, (int64_t)n);
+    if ((got = db_row(db, s, err)) < 0)
+        return got;
+    if (got) {
+        head->end = (uint8_t)col_int(s, 0);
+        return 0;
+    }
+    s = db_sql(db, SQL_OPEN_GET);
+    bind_int(s, 1, (int64_t)n);
+    if ((got = db_row(db, s, err)) < 0)
+        return got;
+    head->state = got ? (uint8_t)col_int(s, 0) : OPEN_READY;
+    heads_put(&db->heads, head);
+    return 0;
+}
+
+/* ---- inbox ---- */
+static int inbox_add(struct db *db, struct head *head, const struct ab_op_inbox *r, struct ab_error *err)
+{
+    if (head->inbox_k >= INBOX_ROWS_MAX)
+        return ab_fail(err, AB_EBUSY, "the job's inbox holds %d rows, the most it may", INBOX_ROWS_MAX);
+    sqlite3_stmt *s = db_sql(db, SQL_INBOX_ADD);
+    bind_int(s, 1, (int64_t)head->n);
+    bind_int(s, 2, (int64_t)head->inbox_k + 1);
+    bind_id(s, 3, &r->id);
+    bind_text(s, 4, r->kind);
+    bind_text(s, 5, r->ask);
+    bind_text(s, 6, r->text);
+    bind_int(s, 7, db->now_ms);
+    int code = db_run(db, s, err);
+    if (code)
+        return code;
+    if (head->state == OPEN_WAITING) {
+        s = db_sql(db, SQL_OPEN_SET);
+        bind_int(s, 1, (int64_t)head->n);
+        bind_int(s, 2, OPEN_READY);
+        if ((code = db_run(db, s, err)))
+            return code;
+        head->state = OPEN_READY;
+    }
+    head->inbox_k++;
+    heads_put(&db->heads, head);
+    return 0;
+}
+
+/* The job named by id (and n, if given), if it is this user's. */
+static int inbox_job(struct db *db, const struct ab_op_inbox *r, uint64_t *n, struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_JOB_BY_ID);
+    bind_id(s, 1, &r->job);
+    int got = db_row(db, s, err);
+    if (got < 0)
+        return got;
+    int64_t user = got ? user_find(db, r->user, err) : 0;
+    if (user < 0)
+        return (int)user;
+    *n = got ? (uint64_t)col_int(s, 0) : 0;
+    if (!got || col_int(s, 1) != user || (r->n && r->n != *n))
+        return ab_fail_at(err, AB_ENOTFOUND, "job", "this user has no such job");
+    return 0;
+}
+
+/* The row with this client-made id, if it is there: the same again, or conflict. 1: answered. */
+static int inbox_before(struct db *db, uint64_t n, const struct ab_op_inbox *r, struct ab_buf *answer,
+                        struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_INBOX_BY_ID);
+    bind_int(s, 1, (int64_t)n);
+    bind_id(s, 2, &r->id);
+    int got = db_row(db, s, err);
+    if (got <= 0)
+        return got;
+    if (!ab_view_eq(col_text(s, 1), r->kind) || !ab_view_eq(col_text(s, 2), r->ask) ||
+        !ab_view_eq(col_text(s, 3), r->text))
+        return ab_fail_at(err, AB_ECONFLICT, "id", "this id is taken by another row of the inbox");
+    struct ab_op_inbox_answer a = {.n = n, .k = (uint64_t)col_int(s, 0)};
+    ab_encode(answer, &ab_op_inbox_answer_schema, &a);
+    return 1;
+}
+
+int op_inbox(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
+{
+    const struct ab_op_inbox *r = request;
+    uint64_t n;
+    struct head head;
+    int code = inbox_job(db, r, &n, err);
+    if (code || (code = inbox_before(db, n, r, answer, err)))
+        return code > 0 ? 0 : code;
+    if (!ab_view_is(r->kind, "cancel") && !ab_view_is(r->kind, "input"))
+        return ab_fail_at(err, AB_EINVALID, "kind", "is cancel or input, not %.*s", AB_VIEW_FMT(r->kind));
+    if ((code = head_load(db, n, &head, err)))
+        return code;
+    if (head.end)
+        return ab_fail(err, AB_EENDED, "the job has ended: %s", end_names[head.end % END_N]);
+    if ((code = inbox_add(db, &head, r, err)))
+        return code;
+    struct ab_op_inbox_answer a = {.n = n, .k = head.inbox_k, .created = true};
+    ab_encode(answer, &ab_op_inbox_answer_schema, &a);
+    return 0;
+}
+
+int job_cancel(struct db *db, uint64_t n, const char *reason, struct ab_error *err)
+{
+    struct head head;
+    int code = head_load(db, n, &head, err);
+    if (code || head.end)
+        return code;
+    struct ab_op_inbox r = {.id = ab_id_make(db->now_ms), .kind = ab_view_of("cancel"), .text = ab_view_of(reason)};
+    sqlite3_stmt *s = db_sql(db, SQL_JOB_BY_N);
+    bind_int(s, 1, (int64_t)n);
+    if ((code = db_row(db, s, err)) < 0 || (code = inbox_add(db, &head, &r, err)))
+        return code;
+    if (db->notices_n == db->notices_cap) {
+        db->notices_cap = db->notices_cap ? db->notices_cap * 2 : 16;
+        db->notices = ab_realloc(db->notices, db->notices_cap * sizeof *db->notices);
+    }
+    db->notices[db->notices_n++] = (struct store_notice){.job = col_id(s, 0), .k = head.inbox_k};
+    return 0;
+}
+
+int job_purge(struct db *db, uint64_t n, uint64_t seq, struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_EVENTS_REMOVE);
+    bind_int(s, 1, (int64_t)n);
+    bind_int(s, 2, seq > INT64_MAX ? INT64_MAX : (int64_t)seq);
+    int code = db_run(db, s, err);
+    if (code)
+        return code;
+    s = db_sql(db, SQL_JOB_SET_INPUT);
+    bind_int(s, 1, (int64_t)n);
+    if ((code = db_run(db, s, err)))
+        return code;
+    s = db_sql(db, SQL_INBOX_REMOVE);
+    bind_int(s, 1, (int64_t)n);
+    return db_run(db, s, err);
+}

@@ -1,0 +1,268 @@
+/* The SQLite back end of the store: transactions, operation dispatch, the size of the write-ahead log.
+ *
+ * The writer owns the file's only writing connection and everything it remembers (heads, keys, counters); all of
+ * that is forgotten on a rollback and read again. Readers are connections of their own, one per thread.
+ */
+#include "storage/sqlite/db.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "common/failpoint.h"
+#include "common/log.h"
+
+enum { OP_NUMBERS = 64, TEND_BYTES = 4 << 20 /* of log, from which on a checkpoint beside the writer is worth it */ };
+
+static op_fn *const op_table[OP_NUMBERS] = {
+#define X(name, number, kind, by, request, answer, doc) [number] = SELECT_##kind(op_##name),
+#define SELECT_READ(fn)   fn
+#define SELECT_WRITE(fn)  fn
+#define SELECT_BROKER(fn) NULL
+    AB_OPERATIONS(X)
+#undef X
+};
+
+static struct db *db_of(struct store *store)
+{
+    return (struct db *)(void *)store;
+}
+
+/* Reads what the writer counts from. */
+static int remember(struct db *db, struct ab_error *err)
+{
+    int64_t n = db_number(db, "SELECT coalesce(max(n),0) FROM jobs", -1);
+    int64_t epoch = db_number(db, "SELECT value FROM meta WHERE key='epoch'", -1);
+    int64_t session = db_number(db, "SELECT max(value,(SELECT coalesce(max(key),0)+1 FROM sessions)) FROM meta"
+                                    " WHERE key='session_next'", -1);
+    if (n < 0 || epoch < 0 || session < 0)
+        return db_fail(db->handle, sqlite3_extended_errcode(db->handle), "reading the counters", err);
+    db->n_last = (uint64_t)n;
+    db->epoch = (uint64_t)epoch;
+    db->session_next = (uint64_t)session;
+    return 0;
+}
+
+static void forget(struct db *db)
+{
+    heads_clear(&db->heads);
+    memset(db->users, 0, sizeof *db->users);
+    memset(db->workflows, 0, sizeof *db->workflows);
+    db->notices_n = 0;
+}
+
+/* ---- transactions ---- */
+static int begin(struct store *store, int64_t now_ms, struct ab_error *err)
+{
+    struct db *db = db_of(store);
+    db->now_ms = now_ms;
+    db->notices_n = 0;
+    int code = AB_FAILPOINT("storage.begin") ? ab_fail(err, AB_EUNAVAILABLE, "fail point storage.begin")
+                                             : db_run(db, db_sql(db, SQL_BEGIN_WRITE), err);
+    db_release(db);
+    /* After a rollback the counters may be ahead of the tables: read them again, inside the transaction. */
+    if (!code && db->rc) {
+        code = remember(db, err);
+        if (code)
+            store->ops->rollback(store);
+    }
+    if (code)
+        db->shared->broken_rc = db->rc ? db->rc : SQLITE_IOERR;
+    else
+        db->rc = 0;
+    store->broken = false;
+    return code;
+}
+
+static int run(struct store *store, int64_t now_ms, const struct store_call *call, struct ab_error *err)
+{
+    struct db *db = db_of(store);
+    op_fn *fn = call->row->number < OP_NUMBERS ? op_table[call->row->number] : NULL;
+    if (!fn || (call->row->kind == AB_OP_WRITE && !db->writer))
+        return ab_fail(err, AB_EINTERNAL, "operation %s cannot be run here", call->row->name);
+    size_t mark = call->answer->n;
+    db->now_ms = now_ms;
+    db->faults = call->faults;
+    ab_buf_clear(call->faults);
+    int code = 0;
+    if (!db->writer) {
+        store->broken = false;
+        code = db_run(db, db_sql(db, SQL_BEGIN_READ), err);
+    }
+    if (!code)
+        code = fn(db, call->request, call->answer, err);
+    db_release(db);
+    if (!db->writer && !sqlite3_get_autocommit(db->handle))
+        db_run(db, db_sql(db, SQL_COMMIT), NULL);
+    db_release(db);
+    if (code)
+        call->answer->n = mark;
+    else if (call->row->kind == AB_OP_WRITE)
+        db->operations++;
+    return code;
+}
+
+static void rollback(struct store *store)
+{
+    struct db *db = db_of(store);
+    db_release(db);
+    if (!sqlite3_get_autocommit(db->handle)) /* SQLite may have rolled back by itself */
+        db_run(db, db_sql(db, SQL_ROLLBACK), NULL);
+    db_release(db);
+    forget(db);
+    if (!db->rc)
+        db->rc = SQLITE_ABORT;
+    db->shared->broken_rc = db->rc;
+    store->broken = false;
+}
+
+static int commit(struct store *store, struct ab_error *err)
+{
+    struct db *db = db_of(store);
+    if (AB_FAILPOINT("storage.sync"))
+        return ab_fail(err, AB_ESYSTEM, "fail point storage.sync");
+    int code = db_run(db, db_sql(db, SQL_COMMIT), err);
+    db_release(db);
+    if (code)
+        return code;
+    db->shared->broken_rc = 0;
+    db->shared->operations = db->operations;
+    db->shared->commits = ++db->commits;
+    return 0;
+}
+
+static size_t notices(struct store *store, const struct store_notice **out)
+{
+    *out = db_of(store)->notices;
+    return db_of(store)->notices_n;
+}
+
+static uint64_t epoch(struct store *store)
+{
+    return db_of(store)->epoch;
+}
+
+/* ---- the log's size ---- */
+static int note_wal(void *arg, sqlite3 *handle, const char *name, int pages)
+{
+    (void)handle;
+    (void)name;
+    struct db *db = arg;
+    db->shared->wal_bytes = (uint64_t)pages * 16384;
+    return SQLITE_OK;
+}
+
+/* Over the bound: everybody waits until the log is empty. RESTART lets the next commit write it from its start. */
+static int empty_log(struct db *db, struct ab_error *err)
+{
+    int rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
+    if (rc == SQLITE_IOERR_FSYNC)
+        return db_fail(db->handle, rc, "checkpoint", err);
+    if (rc != SQLITE_OK)
+        ab_log(AB_WARN, "checkpoint.failed", "text", sqlite3_errmsg(db->handle), "code", ab_num(rc), NULL);
+    return 0;
+}
+
+static int tend(struct store *store, bool idle, struct ab_error *err)
+{
+    struct db *db = db_of(store);
+    int failed = checkpointer_failed(db->checkpointer);
+    if (failed)
+        return db_fail(NULL, failed, "checkpoint", err);
+    uint64_t bytes = db->shared->wal_bytes;
+    if (bytes > STORE_WAL_BYTES_MAX)
+        return empty_log(db, err);
+    if (bytes > TEND_BYTES || (idle && bytes))
+        checkpointer_wake(db->checkpointer);
+    if (idle)
+        db->shared->wal_bytes = 0; /* asked for; a later commit tells again */
+    return 0;
+}
+
+/* ---- opening and closing ---- */
+static void close_store(struct store *store)
+{
+    struct db *db = db_of(store);
+    if (db->writer) {
+        checkpointer_destroy(db->checkpointer);
+        heads_finish(&db->heads);
+        free(db->users);
+        free(db->workflows);
+        free(db->notices);
+        free(db->shared);
+    }
+    ab_buf_finish(&db->scratch);
+    db_disconnect(db);
+    free(db);
+}
+
+static int open_reader(struct store *writer, struct store **out, struct ab_error *err);
+
+static const struct store_ops sqlite_ops = {
+    .name = "sqlite",
+    .begin = begin,
+    .run = run,
+    .commit = commit,
+    .rollback = rollback,
+    .notices = notices,
+    .epoch = epoch,
+    .tend = tend,
+    .reader = open_reader,
+    .close = close_store,
+};
+
+static int open_reader(struct store *writer, struct store **out, struct ab_error *err)
+{
+    struct db *db = ab_calloc(1, sizeof *db);
+    db->store.ops = &sqlite_ops;
+    db->shared = db_of(writer)->shared;
+    int code = db_connect(db, db_of(writer)->path, err);
+    if (!code)
+        code = db_prepare(db, err);
+    if (code) {
+        close_store(&db->store);
+        return code;
+    }
+    *out = &db->store;
+    return 0;
+}
+
+/* Cheap checks of every start: header, version, schema, and that the first pages can be read. */
+static int open_file(struct db *db, const char *path, struct ab_error *err)
+{
+    struct stat st;
+    bool fresh = stat(path, &st) != 0 || st.st_size == 0;
+    int code = db_connect(db, path, err);
+    if (!code)
+        code = db_migrate(db, migrations, migrations_n, err);
+    if (!code && !fresh)
+        code = db_check_schema(db, err);
+    if (!code)
+        code = db_prepare(db, err);
+    if (!code)
+        code = remember(db, err);
+    return code;
+}
+
+int store_sqlite_open(const struct store_options *options, struct store **out, struct ab_error *err)
+{
+    struct db *db = ab_calloc(1, sizeof *db);
+    db->store.ops = &sqlite_ops;
+    db->writer = true;
+    db->retention_ms = options->retention_ms;
+    db->users = ab_calloc(1, sizeof *db->users);
+    db->workflows = ab_calloc(1, sizeof *db->workflows);
+    db->shared = ab_calloc(1, sizeof *db->shared);
+    char *path = ab_format("%s/database.sqlite", options->dir);
+    int code = open_file(db, path, err);
+    if (!code)
+        code = checkpointer_create(path, &db->checkpointer, err);
+    free(path);
+    if (code) {
+        close_store(&db->store);
+        return code;
+    }
+    sqlite3_wal_hook(db->handle, note_wal, db);
+    *out = &db->store;
+    return 0;
+}
