@@ -1,9 +1,10 @@
-/* The entry: tells the two forms apart, sums up the faults, makes the canonical text; and what the engine can run. */
+/* The entry: tells the two forms apart, sums up the faults, makes the canonical text; and what the engine can
+ * run. */
 #include "common/workflow/reading.h"
 
 #include <stdlib.h>
 
-/* --- parsing ------------------------------------------------------------------------------------------------- */
+/* --- parsing ---------------------------------------------------------------------------------------------- */
 
 /* The seed's form has a sender, a receiver, or agents wrapped in entries with links. */
 static bool is_flow_config(const json_t *source)
@@ -109,12 +110,7 @@ int ab_workflow_read(struct ab_view text, const char *file, unsigned flags, stru
     return code;
 }
 
-/* --- what runs ----------------------------------------------------------------------------------------------- */
-
-static bool asks_people(const struct ab_agent *agent)
-{
-    return agent->human_input != AB_HUMAN_NEVER;
-}
+/* --- what runs -------------------------------------------------------------------------------------------- */
 
 static bool runs_code(const struct ab_agent *agent)
 {
@@ -150,7 +146,6 @@ static const struct {
     const char *path, *what, *hint;
 } agent_limits[] = {
     {is_group, ".type", "this release does not run groupchats yet", "use two agents, type default"},
-    {asks_people, ".config.human_input_mode", "this release does not ask people yet", "use NEVER"},
     {runs_code, ".config.code_execution_config", "this release does not run code yet", "use false"},
     {has_tools, ".tools", "this release does not call tools yet", "remove them"},
     {has_skills, ".skills", "this release does not call skills yet", "remove them"},
@@ -186,7 +181,7 @@ size_t ab_workflow_supported(const struct ab_workflow *workflow, struct ab_fault
     return faults->n + faults->dropped - before;
 }
 
-/* --- the built-in one ---------------------------------------------------------------------------------------- */
+/* --- the built-in one ------------------------------------------------------------------------------------- */
 
 char *ab_workflow_builtin(const char *model)
 {
