@@ -1,4 +1,5 @@
-/* Where the values of a document stand: a table from JSON path to line and column, for messages a person can follow.
+/* Where the values of a document stand: a table from JSON path to line and column, for messages a person can
+ * follow.
  *
  * Kept as a jansson object (its hash table), the value being line and column in one integer.
  */

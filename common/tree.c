@@ -1,8 +1,8 @@
-/* JSON in and out of the tree, its small getters, JSON paths, and the guess at what a mistyped word meant. YAML is read
- * in yaml.c, the places of values are kept in places.c.
+/* JSON in and out of the tree, its small getters, JSON paths, and the guess at what a mistyped word meant. YAML
+ * is read in yaml.c, the places of values are kept in places.c.
  *
- * Jansson does the reading. What it does not do is done before: the caps on size and depth (it recurses), and the texts
- * a person can act on.
+ * Jansson does the reading. What it does not do is done before: the caps on size and depth (it recurses), and
+ * the texts a person can act on.
  */
 #include "common/tree.h"
 
@@ -13,7 +13,7 @@
 
 enum { WORD_BYTES_MAX = 64 };
 
-/* --- reading ------------------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------------------- */
 
 static struct ab_view without_bom(struct ab_view text)
 {
@@ -148,7 +148,7 @@ int ab_tree_parse(struct ab_view text, const char *file, json_t **out, struct ab
     return 0;
 }
 
-/* --- writing ------------------------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------------------------------- */
 
 struct output {
     struct ab_buf *buf;
@@ -182,7 +182,7 @@ void ab_json_text(const json_t *tree, struct ab_buf *out)
         ab_out_of_memory();
 }
 
-/* --- getters ------------------------------------------------------------------------------------------------- */
+/* --- getters ---------------------------------------------------------------------------------------------- */
 
 const char *ab_tree_str(const json_t *obj, const char *key)
 {
@@ -213,7 +213,7 @@ bool ab_tree_bool(const json_t *obj, const char *key, bool otherwise)
     return json_is_boolean(value) ? json_is_true(value) : otherwise;
 }
 
-/* --- paths --------------------------------------------------------------------------------------------------- */
+/* --- paths ------------------------------------------------------------------------------------------------ */
 
 static bool is_plain_word(const char *key)
 {
@@ -246,7 +246,7 @@ void ab_path_index(struct ab_buf *path, size_t index)
     ab_buf_format(path, "[%zu]", index);
 }
 
-/* --- nearest word -------------------------------------------------------------------------------------------- */
+/* --- nearest word ----------------------------------------------------------------------------------------- */
 
 static size_t least(size_t a, size_t b)
 {
@@ -258,7 +258,8 @@ static bool same(char a, char b)
     return tolower((unsigned char)a) == tolower((unsigned char)b);
 }
 
-/* Optimal string alignment: insertions, deletions, substitutions and swapped neighbours. Both at most WORD_BYTES_MAX. */
+/* Optimal string alignment: insertions, deletions, substitutions and swapped neighbours. Both at most
+ * WORD_BYTES_MAX. */
 static size_t distance(const char *a, size_t an, const char *b, size_t bn)
 {
     size_t d[WORD_BYTES_MAX + 1][WORD_BYTES_MAX + 1];

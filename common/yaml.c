@@ -1,5 +1,6 @@
-/* YAML into the tree: libyaml finds the events, this file gives them the meaning of the 1.2 core schema and refuses what
- * JSON cannot say or a reader would not expect (anchors, aliases, tags, duplicate keys, several documents).
+/* YAML into the tree: libyaml finds the events, this file gives them the meaning of the 1.2 core schema and
+ * refuses what JSON cannot say or a reader would not expect (anchors, aliases, tags, duplicate keys, several
+ * documents).
  */
 #include "common/tree.h"
 
@@ -81,7 +82,7 @@ static int next(struct reader *r)
     return r->has_event ? 0 : syntax_error(r);
 }
 
-/* --- scalars ------------------------------------------------------------------------------------------------- */
+/* --- scalars ---------------------------------------------------------------------------------------------- */
 
 static const char digits[] = "0123456789";
 
@@ -205,7 +206,7 @@ static int read_scalar(struct reader *r, json_t **out)
     return 0;
 }
 
-/* --- collections --------------------------------------------------------------------------------------------- */
+/* --- collections ------------------------------------------------------------------------------------------ */
 
 static int read_sequence(struct reader *r, json_t *list)
 {
@@ -341,7 +342,7 @@ static int read_value(struct reader *r, json_t **out)
     return read_collection(r, r->event.type == YAML_MAPPING_START_EVENT, out);
 }
 
-/* --- the document -------------------------------------------------------------------------------------------- */
+/* --- the document ----------------------------------------------------------------------------------------- */
 
 static int read_document(struct reader *r, json_t **out)
 {

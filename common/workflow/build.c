@@ -1,12 +1,12 @@
-/* Canonical tree → struct ab_workflow, by the offsets of the field tables. The tree was made without faults: here nothing
- * is checked, only picked up.
+/* Canonical tree → struct ab_workflow, by the offsets of the field tables. The tree was made without faults:
+ * here nothing is checked, only picked up.
  */
 #include "common/workflow/reading.h"
 
 #include <sodium.h>
 #include <stdlib.h>
 
-/* --- fields -------------------------------------------------------------------------------------------------- */
+/* --- fields ----------------------------------------------------------------------------------------------- */
 
 static const char *canonical_name(const struct ab_choice *choice)
 {
@@ -62,7 +62,7 @@ static void fill(const struct ab_table *table, const json_t *object, void *out)
     }
 }
 
-/* --- parts --------------------------------------------------------------------------------------------------- */
+/* --- parts ------------------------------------------------------------------------------------------------ */
 
 static void build_entry(struct ab_llm_entry *entry, const json_t *tree, size_t *n_secrets)
 {
@@ -126,7 +126,7 @@ static void finish_agent(struct ab_agent *agent)
     free(agent->path);
 }
 
-/* --- the whole ----------------------------------------------------------------------------------------------- */
+/* --- the whole -------------------------------------------------------------------------------------------- */
 
 static void build_listed(struct ab_agent *agent, const json_t *entries, size_t i, size_t *n_secrets)
 {

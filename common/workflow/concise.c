@@ -1,8 +1,9 @@
 /* The concise form → canonical tree. Everything it leaves out is decided here:
  *
- * An agent of type user opens the chat, wherever it stands; without one, a silent user does. In a chat of two other
- * agents the first one listed speaks first: it is the receiver, the second one the sender. max_turns becomes the number
- * of replies of each side, model settings of the workflow become those of every agent that has none.
+ * An agent of type user opens the chat, wherever it stands; without one, a silent user does. In a chat of two
+ * other agents the first one listed speaks first: it is the receiver, the second one the sender. max_turns
+ * becomes the number of replies of each side, model settings of the workflow become those of every agent that
+ * has none.
  */
 #include "common/workflow/reading.h"
 
@@ -33,7 +34,7 @@ static bool is_user(const json_t *agent)
     return type && !strcmp(type, "userproxy");
 }
 
-/* --- models -------------------------------------------------------------------------------------------------- */
+/* --- models ----------------------------------------------------------------------------------------------- */
 
 static json_t *script_entry(json_t *script)
 {
@@ -99,7 +100,7 @@ static json_t *llm_of(struct ab_reading *r, const json_t *agent, const json_t *d
     return llm;
 }
 
-/* --- agents -------------------------------------------------------------------------------------------------- */
+/* --- agents ----------------------------------------------------------------------------------------------- */
 
 static json_t *read_agent(struct ab_reading *r, json_t *value)
 {
@@ -168,7 +169,7 @@ static json_t *make_agents(struct ab_reading *r, json_t *flats, json_t *source, 
     return agents;
 }
 
-/* --- who opens ----------------------------------------------------------------------------------------------- */
+/* --- who opens -------------------------------------------------------------------------------------------- */
 
 /* Takes the user out of the agents, or makes one. New reference. */
 static json_t *take_user(struct ab_reading *r, json_t *agents)
@@ -285,7 +286,7 @@ static json_t *group(struct ab_reading *r, const json_t *head, json_t *agents)
     return json_pack("[o, o]", ab_agent_entry(user, "sender"), ab_agent_entry(chat_agent, "receiver"));
 }
 
-/* --- the whole ----------------------------------------------------------------------------------------------- */
+/* --- the whole -------------------------------------------------------------------------------------------- */
 
 static void check_head(struct ab_reading *r, const json_t *head, const char *type)
 {

@@ -1,5 +1,5 @@
-/* The tables of every field a workflow can have: what is legal, the default, where it lands, and what it means. The
- * validator, the struct builder and the printed reference all read them; to add a field, add a row.
+/* The tables of every field a workflow can have: what is legal, the default, where it lands, and what it means.
+ * The validator, the struct builder and the printed reference all read them; to add a field, add a row.
  */
 #include "common/workflow/reading.h"
 
@@ -24,7 +24,7 @@ enum {
     TEMPERATURE_MAX = 2
 };
 
-/* --- legal values; the seed's in the order of their C enums -------------------------------------------------- */
+/* --- legal values; the seed's in the order of their C enums ----------------------------------------------- */
 
 const struct ab_choice ab_workflow_types[] = {
     {"default", 0}, {"autonomous", 0}, {"sequential", 0}, {"groupchat", 0}, {0}};
@@ -40,7 +40,7 @@ static const struct ab_choice concise_types[] = {
     {"chat", "default"}, {"sequential", 0}, {"autonomous", 0}, {"groupchat", 0}, {0}};
 static const struct ab_choice concise_agent_types[] = {{"assistant", 0}, {"user", "userproxy"}, {0}};
 
-/* --- the seed's flow_config ---------------------------------------------------------------------------------- */
+/* --- the seed's flow_config ------------------------------------------------------------------------------- */
 
 static const struct ab_field flow_fields[] = {
     {"name", .kind = AB_FIELD_NAME, .required = true, AT(ab_workflow, name), .doc = "name of the workflow"},
@@ -129,7 +129,7 @@ static const struct ab_field group_fields[] = {
 const struct ab_table ab_flow_group_table = {"a groupchat's config", group_fields, COUNT(group_fields),
                                              &ab_flow_config_table, false};
 
-/* --- models -------------------------------------------------------------------------------------------------- */
+/* --- models ----------------------------------------------------------------------------------------------- */
 
 /* Settings of a model call; the concise form has the same keys on the workflow and on its agents. */
 #define MODEL_SETTINGS(temperature_default)                                                                    \
@@ -177,7 +177,7 @@ static const struct ab_field code_fields[] = {
 };
 const struct ab_table ab_code_table = {"code_execution_config", code_fields, COUNT(code_fields), NULL, false};
 
-/* --- scripts ------------------------------------------------------------------------------------------------- */
+/* --- scripts ---------------------------------------------------------------------------------------------- */
 
 #define PACE                                                                                                   \
     {"delay_ms", NUMBER(0, DELAY_MS_MAX), .doc = "time before the first byte of a reply"},                     \
@@ -230,7 +230,7 @@ static const struct ab_field error_fields[] = {
 };
 const struct ab_table ab_reply_error_table = {"error", error_fields, COUNT(error_fields), NULL, true};
 
-/* --- the concise form ---------------------------------------------------------------------------------------- */
+/* --- the concise form ------------------------------------------------------------------------------------- */
 
 static const struct ab_field concise_fields[] = {
     {"name", .kind = AB_FIELD_NAME, .otherwise = "\"workflow\"", .doc = "name of the workflow"},
@@ -279,7 +279,7 @@ static const struct ab_field concise_agent_fields[] = {
 const struct ab_table ab_concise_agent_table = {"an agent", concise_agent_fields, COUNT(concise_agent_fields),
                                                 NULL, true};
 
-/* --- the printed reference ----------------------------------------------------------------------------------- */
+/* --- the printed reference -------------------------------------------------------------------------------- */
 
 static void print_value(FILE *out, const struct ab_field *field)
 {

@@ -12,7 +12,7 @@ struct cast {
 
 static json_t *read_agent(struct ab_reading *r, json_t *value, bool is_sender);
 
-/* --- one agent ----------------------------------------------------------------------------------------------- */
+/* --- one agent -------------------------------------------------------------------------------------------- */
 
 static bool is_type(const json_t *agent, const char *type)
 {
@@ -218,7 +218,7 @@ json_t *ab_silent_user(struct ab_reading *r)
     return agent;
 }
 
-/* --- who takes part ------------------------------------------------------------------------------------------ */
+/* --- who takes part --------------------------------------------------------------------------------------- */
 
 static void join(struct cast *cast, json_t *agent, bool is_sender)
 {
@@ -319,7 +319,7 @@ static void read_pair(struct ab_reading *r, json_t *source, struct cast *cast)
     json_decref(list);
 }
 
-/* --- the whole ----------------------------------------------------------------------------------------------- */
+/* --- the whole -------------------------------------------------------------------------------------------- */
 
 static void check_shape(struct ab_reading *r, const struct cast *cast, const char *type, const char *key)
 {

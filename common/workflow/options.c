@@ -1,4 +1,5 @@
-/* Reads the settings of agents and groupchats that have more than one shape: termination, code execution, speakers. */
+/* Reads the settings of agents and groupchats that have more than one shape: termination, code execution,
+ * speakers. */
 #include "common/workflow/reading.h"
 
 json_t *ab_read_termination(struct ab_reading *r, json_t *value)
@@ -13,7 +14,7 @@ json_t *ab_read_termination(struct ab_reading *r, json_t *value)
     return NULL;
 }
 
-/* --- code execution ------------------------------------------------------------------------------------------ */
+/* --- code execution --------------------------------------------------------------------------------------- */
 
 static json_t *code_mode(struct ab_reading *r, const char *written)
 {
@@ -60,7 +61,7 @@ json_t *ab_read_work_dir(struct ab_reading *r, json_t *value)
     return NULL;
 }
 
-/* --- speakers ------------------------------------------------------------------------------------------------ */
+/* --- speakers --------------------------------------------------------------------------------------------- */
 
 json_t *ab_read_repeat_speaker(struct ab_reading *r, json_t *value)
 {

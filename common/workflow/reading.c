@@ -1,12 +1,12 @@
-/* The table-driven reader: checks a value against its field, and an object against its table. What a field means is in
- * fields.c; this file knows kinds only.
+/* The table-driven reader: checks a value against its field, and an object against its table. What a field
+ * means is in fields.c; this file knows kinds only.
  */
 #include "common/workflow/reading.h"
 
 #include <ctype.h>
 #include <stdlib.h>
 
-/* --- faults -------------------------------------------------------------------------------------------------- */
+/* --- faults ----------------------------------------------------------------------------------------------- */
 
 static void add(struct ab_faults *list, struct ab_reading *r, const char *key, char *what, char *hint)
 {
@@ -56,7 +56,7 @@ json_t *ab_given(const json_t *object, const char *key)
     return json_is_null(value) ? NULL : value;
 }
 
-/* --- single values ------------------------------------------------------------------------------------------- */
+/* --- single values ---------------------------------------------------------------------------------------- */
 
 static json_t *wrong_kind(struct ab_reading *r, const json_t *value, const char *wanted)
 {
@@ -185,7 +185,7 @@ static json_t *read_value(struct ab_reading *r, const struct ab_field *field, js
     return NULL;
 }
 
-/* --- objects and lists --------------------------------------------------------------------------------------- */
+/* --- objects and lists ------------------------------------------------------------------------------------ */
 
 static json_t *default_of(struct ab_reading *r, const struct ab_field *field)
 {
@@ -311,7 +311,7 @@ json_t *ab_read_names(struct ab_reading *r, json_t *source)
     return ab_read_list(r, source, 0, AB_WORKFLOW_AGENTS_MAX, "names", read_name);
 }
 
-/* --- agents -------------------------------------------------------------------------------------------------- */
+/* --- agents ----------------------------------------------------------------------------------------------- */
 
 void ab_reading_agent(struct ab_reading *r, const char *name)
 {

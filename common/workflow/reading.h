@@ -1,9 +1,9 @@
-/* Inside of the workflow parser: how one object of a document is validated against a table and copied into the canonical
- * tree. Only the files of this folder include it.
+/* Inside of the workflow parser: how one object of a document is validated against a table and copied into the
+ * canonical tree. Only the files of this folder include it.
  *
- * A reader takes a value of the document as written and returns its canonical value (a new reference), or NULL if there
- * is none or it is faulty; faults go to the list and reading goes on, so that one run finds them all. Values that are kept
- * as they are, are shared: the document is a copy that nobody else changes.
+ * A reader takes a value of the document as written and returns its canonical value (a new reference), or NULL
+ * if there is none or it is faulty; faults go to the list and reading goes on, so that one run finds them all.
+ * Values that are kept as they are, are shared: the document is a copy that nobody else changes.
  */
 #ifndef AB_COMMON_WORKFLOW_READING_H
 #define AB_COMMON_WORKFLOW_READING_H
@@ -63,12 +63,13 @@ struct ab_table {
     bool own;                    /* our own shape: an unknown key is a fault always */
 };
 
-/* Every value of source is checked against the table and put into out under its canonical key; defaults are filled in,
- * unknown keys reported. False, with a fault, if source is no object. */
+/* Every value of source is checked against the table and put into out under its canonical key; defaults are
+ * filled in, unknown keys reported. False, with a fault, if source is no object. */
 bool ab_read_object(struct ab_reading *r, const struct ab_table *table, json_t *source, json_t *out);
 /* The same into a new object; NULL if source is no object. */
 json_t *ab_read_table(struct ab_reading *r, const struct ab_table *table, json_t *source);
-/* Each item with read; faulty ones are left out. NULL, with a fault, if it is no list or has not min..max items. */
+/* Each item with read; faulty ones are left out. NULL, with a fault, if it is no list or has not min..max
+ * items. */
 json_t *ab_read_list(struct ab_reading *r, json_t *source, size_t min, size_t max, const char *what,
                      ab_read_fn *read);
 /* One value by read at path.key. */
@@ -90,7 +91,7 @@ const char *ab_kind_name(const json_t *value);
 /* JSON null counts as absent everywhere, as in the seed. */
 json_t *ab_given(const json_t *object, const char *key);
 
-/* --- the pieces both forms share ----------------------------------------------------------------------------- */
+/* --- the pieces both forms share -------------------------------------------------------------------------- */
 
 json_t *ab_read_llm_config(struct ab_reading *r, json_t *value); /* false or LLM */
 json_t *ab_read_model(struct ab_reading *r, json_t *value);  /* concise: name, ENTRY or list → config_list */
@@ -119,7 +120,7 @@ json_t *ab_read_concise(struct ab_reading *r, json_t *source);
 /* Canonical tree → struct; cannot fail on a tree made without faults. Takes tree. */
 struct ab_workflow *ab_workflow_build(json_t *tree, char *text, size_t text_bytes);
 
-/* --- the tables ---------------------------------------------------------------------------------------------- */
+/* --- the tables ------------------------------------------------------------------------------------------- */
 
 extern const struct ab_table ab_flow_table, ab_flow_entry_table, ab_flow_link_table, ab_flow_agent_table;
 extern const struct ab_table ab_flow_config_table, ab_flow_group_table;

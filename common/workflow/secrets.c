@@ -1,5 +1,5 @@
-/* Keys leave a workflow before anything is stored, and variables are put into it before anything is validated. Both walk the
- * document as written, in either form, and change it in place.
+/* Keys leave a workflow before anything is stored, and variables are put into it before anything is validated.
+ * Both walk the document as written, in either form, and change it in place.
  */
 #include "common/workflow/workflow.h"
 
@@ -74,7 +74,7 @@ static int walk_document(json_t *tree, visit_fn *visit, void *context)
     return code;
 }
 
-/* --- keys out ------------------------------------------------------------------------------------------------ */
+/* --- keys out --------------------------------------------------------------------------------------------- */
 
 struct extraction {
     struct ab_secret_list *list;
@@ -90,7 +90,7 @@ static void take_secret(struct ab_secret_list *list, json_t *object, json_t *val
         .value = ab_strdup(json_string_value(value)),
         .base_url = base_url ? ab_strdup(base_url) : NULL,
     };
-    /* Jansson frees the text without wiping it. The workflow's own buffers had it too: the caller wipes those. */
+    /* Jansson frees the text without wiping it, as the buffers did that it was read from. */
     json_object_set_new(object, "api_key", json_pack("{s:I}", "$secret", (json_int_t)list->n));
     list->n++;
 }
@@ -132,7 +132,7 @@ void ab_secret_list_finish(struct ab_secret_list *list)
     *list = (struct ab_secret_list){0};
 }
 
-/* --- variables in -------------------------------------------------------------------------------------------- */
+/* --- variables in ----------------------------------------------------------------------------------------- */
 
 struct expansion {
     ab_lookup_fn *lookup;

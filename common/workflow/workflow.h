@@ -1,9 +1,10 @@
 /* Workflows: what agents a run has, how they are linked, and which model each one uses.
  *
  * A workflow is written in one of two forms, each as JSON or YAML: the seed's `flow_config` as it is (sender and
- * receiver, or agents[] with links), or the concise form described in client/examples/README.md. Both are validated,
- * all faults at once with their JSON paths in the document as written, and normalised to ONE canonical tree, from
- * which struct ab_workflow is built. The canonical tree is itself a flow_config: parsing it again gives the same text.
+ * receiver, or agents[] with links), or the concise form described in client/examples/README.md. Both are
+ * validated, all faults at once with their JSON paths in the document as written, and normalised to ONE canonical
+ * tree, from which struct ab_workflow is built. The canonical tree is itself a flow_config: parsing it again gives
+ * the same text.
  *
  *   { "name", "type": default|autonomous|sequential|groupchat, "summary_method": last|llm|none,
  *     "description"?, "task"?,
@@ -13,21 +14,22 @@
  *              "agents": [AGENT…] only in a groupchat, "skills"?, "tools"? }
  *   CONFIG = { "system_message"?, "description"?, "human_input_mode": NEVER|TERMINATE|ALWAYS,
  *              "max_consecutive_auto_reply", "default_auto_reply", "is_termination_msg"?: bool or text,
- *              "llm_config": false or LLM, "code_execution_config": false or {"use_docker", "timeout", "work_dir"?},
+ *              "llm_config": false or LLM,
+ *              "code_execution_config": false or {"use_docker", "timeout", "work_dir"?},
  *              and in a groupchat: "admin_name", "messages", "max_round", "speaker_selection_method",
  *              "allow_repeat_speaker": bool or names, "allowed_transitions"?: {name: [names]} }
- *   LLM    = { "config_list": [ENTRY…] at least one, tried in order, "temperature", "cache_seed"?, "timeout"?,
- *              "max_tokens"?, "extra_body"? }
- *   ENTRY  = { "model", "api_type": openai|azure|script, "base_url"?, "api_version"?, "api_key"?: {"$secret": i},
- *              "script"?: SCRIPT, only and always with api_type script }
+ *   LLM    = { "config_list": [ENTRY…] at least one, tried in order, "temperature", "cache_seed"?,
+ *              "timeout"?, "max_tokens"?, "extra_body"? }
+ *   ENTRY  = { "model", "api_type": openai|azure|script, "base_url"?, "api_version"?,
+ *              "api_key"?: {"$secret": i}, "script"?: SCRIPT, only and always with api_type script }
  *   SCRIPT = { "echo": true, "delay_ms", "chunk_bytes" } or
  *            { "replies": [REPLY…], "repeat": last|loop|error, "delay_ms", "chunk_bytes" }
  *   REPLY  = { "text" or "error": {"status", "message"?, "retry_after_ms"?}, "delay_ms", "chunk_bytes",
  *              "usage"?: {"prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens"} }
  *
- * `?` = absent when not given; all other keys are always there, so that a stored workflow does not change its meaning
- * when a default of the program does. A script's delay_ms and chunk_bytes are already copied into its replies.
- * A reply without usage: the script model counts (bytes + 3) / 4 itself.
+ * `?` = absent when not given; all other keys are always there, so that a stored workflow does not change its
+ * meaning when a default of the program does. A script's delay_ms and chunk_bytes are already copied into its
+ * replies. Tokens of a reply without usage are estimated by the worker.
  *
  * An api_key is never part of this tree: see ab_workflow_extract_secrets().
  */
@@ -68,8 +70,8 @@ enum ab_speaker_selection { AB_SPEAKER_AUTO, AB_SPEAKER_ROUND_ROBIN, AB_SPEAKER_
 enum ab_code_mode { AB_CODE_OFF, AB_CODE_LOCAL, AB_CODE_DOCKER };
 enum ab_script_repeat { AB_REPEAT_ERROR, AB_REPEAT_LAST, AB_REPEAT_LOOP };
 
-/* All strings and trees below are borrowed from the workflow's tree and live as long as it. Text that was not given is
- * NULL where the comment says so, "" otherwise. */
+/* All strings and trees below are borrowed from the workflow's tree and live as long as it. Text that was not
+ * given is NULL where the comment says so, "" otherwise. */
 
 /* One entry of a config_list. */
 struct ab_llm_entry {
@@ -145,33 +147,33 @@ struct ab_workflow {
 };
 
 enum {
-    /* Unknown keys of the seed's form are faults; without it they are warnings, as the seed's API ignores them. Unknown
-     * keys of the concise form and of script are faults always. */
+    /* Unknown keys of the seed's form are faults; without it they are warnings, as the seed's API ignores them.
+     * Unknown keys of the concise form and of a script are faults always. */
     AB_WORKFLOW_STRICT = 1
 };
 
-/* Validates and normalises. Returns 0 with *out set (ab_workflow_destroy), or AB_EINVALID with every fault in `faults`,
- * or AB_ENOMODEL if the only faults are agents without a model; then *out is NULL, and err has the first fault's path,
- * what is wrong, what to write, and how many more there are. `faults` and `warnings` may be NULL; both are added to.
- * A clear api_key is a fault: extract first. */
+/* Validates and normalises. Returns 0 with *out set (ab_workflow_destroy), or AB_EINVALID with every fault in
+ * `faults`, or AB_ENOMODEL if the only faults are agents without a model; then *out is NULL, and err has the
+ * first fault's path, what is wrong, what to write, and how many more there are. `faults` and `warnings` may be
+ * NULL; both are added to. A clear api_key is a fault: extract first. */
 int ab_workflow_parse(const json_t *flow_config, unsigned flags, struct ab_workflow **out,
                       struct ab_faults *faults, struct ab_faults *warnings, struct ab_error *err);
 void ab_workflow_destroy(struct ab_workflow *workflow); /* NULL is allowed */
 
-/* The same from text, JSON or YAML (as ab_tree_parse decides; file may be NULL): what storage, worker and `validate` call.
- * A syntax error is in err alone, with "line L column C" as its path. places may be NULL. */
+/* The same from text, JSON or YAML (as ab_tree_parse decides; file may be NULL): what storage, worker and
+ * `validate` call. A syntax error is in err alone, with "line L column C" as its path. places may be NULL. */
 int ab_workflow_read(struct ab_view text, const char *file, unsigned flags, struct ab_workflow **out,
                      struct ab_places *places, struct ab_faults *faults, struct ab_faults *warnings,
                      struct ab_error *err);
 
-/* What this release's engine cannot run yet, as faults with the canonical path. Returns how many were added. A worker or
- * storage refuses such a workflow with the first of them; nothing is silently ignored. */
+/* What this release's engine cannot run yet, as faults with the canonical path. Returns how many were added. A
+ * worker or storage refuses such a workflow with the first of them; nothing is silently ignored. */
 size_t ab_workflow_supported(const struct ab_workflow *workflow, struct ab_faults *faults);
 
 /* The content hash: BLAKE2b-256 of the canonical text. */
 void ab_workflow_hash(struct ab_view canonical_text, uint8_t hash[AB_WORKFLOW_HASH_BYTES]);
 
-/* --- secrets ------------------------------------------------------------------------------------------------- */
+/* --- secrets ---------------------------------------------------------------------------------------------- */
 
 /* A key that was taken out of a flow_config. The memory of `value` is wiped by finish. */
 struct ab_secret {
@@ -183,23 +185,24 @@ struct ab_secret_list {
     struct ab_secret *items; /* the place in this list is the index in {"$secret": index} */
     size_t n;
 };
-/* Replaces each `"api_key": "text"`, wherever it stands, by {"$secret": index}, so that a workflow has the same hash
- * whatever its key; an empty or null one is removed. The order is that of the sorted keys: it does not depend on how the
- * document was written. Works in place, before ab_workflow_parse().
- * AB_ETOOLARGE over AB_WORKFLOW_SECRETS_MAX; AB_EINVALID if the document already has references. */
+/* Replaces each `"api_key": "text"`, wherever it stands, by {"$secret": index}, so that a workflow has the same
+ * hash whatever its key; an empty or null one is removed. The order is that of the sorted keys: it does not
+ * depend on how the document was written. Works in place, before ab_workflow_parse(). AB_ETOOLARGE over
+ * AB_WORKFLOW_SECRETS_MAX; AB_EINVALID if the document already has references. */
 int ab_workflow_extract_secrets(json_t *flow_config, struct ab_secret_list *out, struct ab_error *err);
 void ab_secret_list_finish(struct ab_secret_list *list);
 
-/* For workflow *files* of a client only, never for what a network peer sent: replaces ${NAME} and ${NAME:-otherwise} in
- * the text values of model, base_url and api_key, in place. lookup returns NULL for an unset name, which is a fault
- * unless there is an otherwise. Call it before ab_workflow_extract_secrets(). Returns the number of faults added. */
+/* For workflow *files* of a client only, never for what a network peer sent: replaces ${NAME} and
+ * ${NAME:-otherwise} in the text values of model, base_url and api_key, in place. lookup returns NULL for an
+ * unset name, which is a fault unless there is an otherwise. Call it before ab_workflow_extract_secrets().
+ * Returns the number of faults added. */
 typedef const char *ab_lookup_fn(void *context, const char *name);
 size_t ab_workflow_expand(json_t *flow_config, ab_lookup_fn *lookup, void *context, struct ab_faults *faults);
 
-/* --- more ---------------------------------------------------------------------------------------------------- */
+/* --- more ------------------------------------------------------------------------------------------------- */
 
-/* The workflow used when none is given, as text in the concise form: a user and one assistant. `model` NULL: the offline
- * script model, which echoes. The caller frees it. */
+/* The workflow used when none is given, as text in the concise form: a user and one assistant. `model` NULL:
+ * the offline script model, which echoes. The caller frees it. */
 char *ab_workflow_builtin(const char *model);
 
 /* Names of the enums, as in the tree. */

@@ -1,4 +1,5 @@
-/* JSON and YAML into the tree: what is read as what, what is refused and where, and that the canonical text is one. */
+/* JSON and YAML into the tree: what is read as what, what is refused and where, and that the canonical text is
+ * one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

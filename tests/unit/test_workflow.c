@@ -1,5 +1,5 @@
-/* Workflows: the corpus of faulty files, what both forms mean, what is filled in, and what the engine refuses. Runs in the
- * root of the repository.
+/* Workflows: the corpus of faulty files, what both forms mean, what is filled in, and what the engine refuses.
+ * Runs in the root of the repository.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 
 #include "common/workflow/workflow.h"
 
-/* --- helpers ------------------------------------------------------------------------------------------------- */
+/* --- helpers ---------------------------------------------------------------------------------------------- */
 
 static struct ab_workflow *parsed(const char *text)
 {
@@ -49,7 +49,7 @@ static struct ab_buf read_file(const char *path)
     return text;
 }
 
-/* --- the corpus ---------------------------------------------------------------------------------------------- */
+/* --- the corpus ------------------------------------------------------------------------------------------- */
 
 /* Returns how many faults were not expected: 0 or 1. */
 static size_t strike_out(struct ab_buf *wanted, const char *file, const char *path, const char *message)
@@ -154,7 +154,7 @@ static void each_example_is_taken_and_runs_on_this_release(void **state)
     ab_buf_finish(&readme);
 }
 
-/* --- what the forms mean ------------------------------------------------------------------------------------- */
+/* --- what the forms mean ---------------------------------------------------------------------------------- */
 
 static void one_agent_gets_a_silent_user(void **state)
 {
@@ -426,7 +426,7 @@ static void code_execution_has_its_forms(void **state)
     }
 }
 
-/* --- the canonical tree -------------------------------------------------------------------------------------- */
+/* --- the canonical tree ----------------------------------------------------------------------------------- */
 
 static void canonical_text_is_a_fixed_point_and_hashed(void **state)
 {
@@ -477,7 +477,7 @@ static void the_hash_is_blake2b_256(void **state)
     assert_memory_equal(hash, of_abc, sizeof hash);
 }
 
-/* --- caps, flags, codes -------------------------------------------------------------------------------------- */
+/* --- caps, flags, codes ----------------------------------------------------------------------------------- */
 
 static void unknown_seed_keys_are_warnings_unless_strict(void **state)
 {
@@ -585,7 +585,7 @@ static void at_most_a_hundred_faults_are_kept_and_the_rest_counted(void **state)
     ab_buf_finish(&text);
 }
 
-/* --- what this release runs ---------------------------------------------------------------------------------- */
+/* --- what this release runs ------------------------------------------------------------------------------- */
 
 static void what_the_engine_cannot_run_is_named(void **state)
 {

@@ -151,7 +151,7 @@ static void a_clear_key_is_refused_without_being_repeated(void **state)
     json_decref(tree);
 }
 
-/* --- variables ----------------------------------------------------------------------------------------------- */
+/* --- variables -------------------------------------------------------------------------------------------- */
 
 static const char *lookup(void *context, const char *name)
 {
