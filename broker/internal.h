@@ -1,0 +1,194 @@
+/* The core from inside: what its files share. Nothing outside the core and its tests includes this.
+ *
+ *   core.c      messages in, answers in, greeting            requests.c  SUBMIT, INBOX and what they wake
+ *   dispatch.c  queue → worker: started, load, JOB           leases.c    EVENTS, ATTACH …, crashes, suspects
+ *   ends.c      the broker's own ends, settling, deadlines   rebuild.c   epoch, open jobs
+ *   watchers.c  WATCH, live events, pages, deltas            status.c    QUERY
+ */
+#ifndef AB_BROKER_INTERNAL_H
+#define AB_BROKER_INTERNAL_H
+
+#include "broker/core.h"
+#include "broker/peers.h"
+#include "broker/queue.h"
+#include "broker/watchers.h"
+
+enum ticket_kind {
+    TICKET_EPOCH,
+    TICKET_OPEN_JOBS,
+    TICKET_SUBMIT,
+    TICKET_INBOX,
+    TICKET_STARTED,
+    TICKET_EVENTS,
+    TICKET_END,
+    TICKET_LOAD,
+    TICKET_RESYNC,
+    TICKET_PAGE,
+    TICKET_KINDS
+};
+enum ticket_flags {
+    TICKET_WATCH_ALL = 1, /* SUBMIT.watch */
+    TICKET_WATCH_END = 2,
+    TICKET_DELTAS = 4,
+    TICKET_ENDS = 8, /* EVENTS.end, wait, retry */
+    TICKET_WAITS = 16,
+    TICKET_RETRIES = 32,
+};
+
+struct answer {
+    const struct ticket *ticket;
+    struct ab_view request; /* writes only */
+    int code;               /* AB_OK, or that of *err */
+    const struct ab_error *err;
+    struct ab_view body;
+};
+
+/* An append that storage could not take now (its disk is full): sent again, in order. */
+struct stalled {
+    struct ticket ticket;
+    struct ab_blob *request;
+};
+/* A job whose worker was asked to stop; in order of time. */
+struct cancelling {
+    uint64_t n, token;
+    int64_t at_ms;
+};
+
+enum core_phase { PHASE_COLD, PHASE_LOADING, PHASE_READY };
+enum {
+    RETRY_AFTER_MS = 200,     /* told while storage is away */
+    BUSY_AFTER_MS = 1000,     /* told when the queue is full */
+    STALL_MS = 500,           /* before appends are tried again */
+    PAUSE_MS = 1000,          /* a longer silence of the loop is its own fault: the lease clock stands still */
+    SILENT_HEARTBEATS = 3,    /* then a peer is gone */
+    RESYNCS_MAX = 5,          /* of one job in a row, then it is given up until the next start */
+    STEP_MS = 100,            /* the tick runs at least this often while something is timed */
+};
+
+struct core {
+    struct core_config config;
+    const struct core_ops *ops;
+    void *owner;
+    int64_t now_ms, wall_ms;
+    int64_t lease_now_ms; /* like now_ms, without the loop's own pauses */
+    int64_t start_ms, sweep_ms;
+    enum core_phase phase;
+    bool storage_up, superseded;
+    uint64_t epoch, counter, random;
+    uint64_t sessions;                                /* given to peers */
+    uint64_t pending_jobs, pending_bytes;             /* SUBMITs on their way to disk */
+    uint64_t accepted, ended;
+    struct jobs jobs;
+    struct queue queue;
+    struct peers peers;
+    struct watchers watchers;
+    struct heap deadlines, leases;
+    struct stalled *stalled;
+    size_t stalled_n, stalled_cap;
+    int64_t stalled_ms;
+    struct cancelling *cancelling;
+    size_t cancelling_at, cancelling_n, cancelling_cap;
+    int64_t rebuild_ms;    /* not before; 0 = nothing failed */
+    uint64_t reload_after; /* the page that could not be read, if `reload` */
+    bool reload;
+    struct job **loaded; /* open jobs while they are being read */
+    size_t loaded_n, loaded_cap;
+    struct ab_buf scratch, body; /* for one event; for one body */
+};
+
+/* core.c */
+int core_send(struct core *core, struct peer *peer, enum ab_command command, const void *message,
+              struct ab_view body, bool keep);
+void core_error(struct core *core, struct peer *peer, uint64_t rid, const struct job *job,
+                const struct ab_error *err);
+struct ab_failure core_failure(const struct ab_error *err); /* views into *err */
+uint64_t core_token(struct core *core); /* a new one, greater than all before */
+uint64_t core_random(struct core *core);
+void core_write(struct core *core, enum ab_op op, const void *request, const struct ticket *ticket);
+void core_read(struct core *core, enum ab_op op, const void *request, const struct ticket *ticket);
+void core_welcome(struct core *core, struct peer *peer);
+
+/* requests.c */
+void on_submit(struct core *core, struct peer *peer, const void *message, struct ab_view body);
+void on_inbox(struct core *core, struct peer *peer, const void *message, struct ab_view body);
+void submit_answered(struct core *core, const struct answer *answer);
+void inbox_answered(struct core *core, const struct answer *answer);
+/* A row is in the job's inbox: tells the worker, wakes or ends the job. */
+void job_inbox(struct core *core, struct job *job, uint64_t k, struct ab_view kind, struct ab_view ask,
+               struct ab_view text);
+
+/* dispatch.c */
+void dispatch(struct core *core); /* as many ready jobs as there is credit for */
+void started_answered(struct core *core, const struct answer *answer);
+void load_answered(struct core *core, const struct answer *answer);
+/* Ready, or scheduled if its time has not come. */
+void job_queue(struct core *core, struct job *job);
+void job_schedule(struct core *core, struct job *job, int64_t wake_at_ms);
+void job_lease(struct core *core, struct job *job); /* renews it */
+void job_notice(struct core *core, struct job *job, uint64_t k, struct ab_view kind, struct ab_view ask,
+                struct ab_view text);
+
+/* leases.c */
+void on_credit(struct core *core, struct peer *peer, const void *message, struct ab_view body);
+void on_events(struct core *core, struct peer *peer, const void *message, struct ab_view body);
+void on_attach(struct core *core, struct peer *peer, const void *message, struct ab_view body);
+void on_release(struct core *core, struct peer *peer, const void *message, struct ab_view body);
+void on_heartbeat(struct core *core, struct peer *peer, const void *message, struct ab_view body);
+void on_drain(struct core *core, struct peer *peer, const void *message, struct ab_view body);
+void events_answered(struct core *core, const struct answer *answer);
+/* The job a worker means, if it holds it. */
+struct job *job_held(struct core *core, const struct peer *peer, struct ab_id id, uint64_t token);
+/* The job is taken from the worker, whose token is worth nothing from now on. */
+void job_detach(struct core *core, struct job *job);
+/* The worker died with these jobs. */
+void worker_crashed(struct core *core, struct peer *worker);
+/* A newer connection of the same worker: its jobs may be attached there. */
+void worker_replaced(struct core *core, struct peer *worker);
+void leases_expire(struct core *core);
+void send_stale(struct core *core, struct peer *peer, struct ab_id job, uint64_t token, uint64_t seq);
+
+/* ends.c */
+void job_append(struct core *core, struct job *job, enum ticket_kind kind, struct ab_op_append *append,
+                uint8_t flags);
+/* The answer to an append has come. True: it was refused as unavailable and will be tried again. */
+bool job_append_done(struct core *core, struct job *job, const struct answer *answer);
+void stalled_again(struct core *core);
+/* The broker ends the job, as soon as nothing of it is in flight. text is copied. */
+void job_end(struct core *core, struct job *job, enum job_verdict verdict, int code, const char *text);
+/* Takes the job from worker or queue; it goes on (or ends) when its appends are answered. */
+void job_settle(struct core *core, struct job *job);
+void job_settled(struct core *core, struct job *job);
+void end_answered(struct core *core, const struct answer *answer);
+/* An append was refused for no reason the core knows: asks storage how far the journal is. */
+void job_resync(struct core *core, struct job *job);
+void resync_answered(struct core *core, const struct answer *answer);
+/* Its end is on disk: forgets it. */
+void job_ended(struct core *core, struct job *job);
+void job_cancel(struct core *core, struct job *job);
+void deadlines_expire(struct core *core);
+void cancels_expire(struct core *core);
+
+/* rebuild.c */
+void rebuild_start(struct core *core);
+void rebuild_tick(struct core *core); /* tries again what failed */
+void epoch_answered(struct core *core, const struct answer *answer);
+void open_jobs_answered(struct core *core, const struct answer *answer);
+struct job *job_new(struct core *core, const struct ab_open_job *open);
+
+/* status.c */
+void on_query(struct core *core, struct peer *peer, const void *message, struct ab_view body);
+
+/* watchers.c, the parts that know the core */
+void on_watch(struct core *core, struct peer *peer, const void *message, struct ab_view body);
+void on_unwatch(struct core *core, struct peer *peer, const void *message, struct ab_view body);
+void on_delta(struct core *core, struct peer *peer, const void *message, struct ab_view body);
+void watch_start(struct core *core, struct peer *peer, struct ab_id job, struct ab_view user, uint64_t after,
+                 bool end_only, bool deltas, uint64_t rid);
+void watch_commit(struct core *core, struct job *job, struct ab_view request);
+void watch_job_ended(struct core *core, struct job *job);
+void watch_drop_all(struct core *core, struct peer *peer);
+void watch_tick(struct core *core);
+void page_answered(struct core *core, const struct answer *answer);
+bool watch_wants_deltas(const struct job *job);
+
+#endif

@@ -1,0 +1,100 @@
+/* Which ready job is next: fairness, priorities, limits, and one job at a time per session.
+ *
+ *   pool ── ring of flows, one per tenant that has ready jobs: deficit round robin, one job costs one
+ *             └ flow: heap by priority, then commit number
+ *   session: its oldest unfinished job holds it; later ones wait in commit order
+ *   key: jobs over its limit are set aside until one of its running jobs is done
+ *   suspects of a pool are set aside until they fit to a worker
+ *
+ * A job in any of these heaps knows it (job->in). All operations are O(log n), except that a tenant's limit
+ * costs one step per pool it uses.
+ */
+#ifndef AB_BROKER_QUEUE_H
+#define AB_BROKER_QUEUE_H
+
+#include "broker/core.h"
+#include "broker/jobs.h"
+
+struct tenant {
+    struct name name;
+    uint32_t running, open, limit;
+    struct flow *flows;
+};
+struct pool {
+    struct name name;
+    uint32_t running, limit;
+    struct flow *ring;       /* the flow whose turn it is; circular */
+    struct heap set_aside;   /* suspects that fit to no worker now */
+    struct peer *workers;    /* owned by peers.c */
+    struct pool *next;       /* of all pools */
+    uint8_t seal_key[32];
+    bool has_seal_key;
+};
+struct flow {
+    struct name name; /* pool, NUL, tenant */
+    struct pool *pool;
+    struct tenant *tenant;
+    struct flow *next_of_tenant;
+    struct flow *prev, *next; /* in the ring; NULL: not in it */
+    uint32_t deficit; /* jobs it may still start in this round */
+    struct heap ready;
+};
+struct session {
+    struct name name;
+    struct job *holder;
+    struct heap later;
+};
+struct key {
+    struct name name;
+    uint32_t running, limit;
+    struct heap set_aside;
+};
+
+struct queue {
+    struct names tenants, pools, flows, sessions, keys;
+    struct pool *all_pools;
+    struct heap schedule; /* by wake_at_ms */
+    const struct core_limit *limits;
+    size_t limits_n;
+};
+
+void queue_init(struct queue *queue, const struct core_limit *limits, size_t limits_n);
+void queue_finish(struct queue *queue); /* no job is bound any more */
+
+/* The pool of a name (empty: "default"); one reference, given back by queue_put_pool. */
+struct pool *queue_get_pool(struct queue *queue, struct ab_view name);
+void queue_put_pool(struct queue *queue, struct pool *pool);
+
+/* Gives a new job its names; queue_unbind takes it out of everything and passes its session on. */
+void queue_bind(struct queue *queue, struct job *job, struct ab_view user, struct ab_view pool,
+                struct ab_view session, struct ab_view key);
+void queue_unbind(struct queue *queue, struct job *job);
+/* The job holds its session from now on (it had been started before); false if another does. */
+bool queue_hold_session(struct job *job);
+
+void queue_put(struct queue *queue, struct job *job);                        /* ready */
+void queue_schedule(struct queue *queue, struct job *job, int64_t wake_at_ms); /* later */
+struct job *queue_due(struct queue *queue, int64_t wall_ms);                 /* out of the schedule, or NULL */
+int64_t queue_next_ms(const struct queue *queue);                            /* wall; INT64_MAX = none */
+/* The next job of a pool, counted as running until queue_release; NULL: none may run. */
+struct job *queue_take(struct queue *queue, struct pool *pool);
+/* A taken job that fits to no worker now. */
+void queue_set_aside(struct queue *queue, struct job *job);
+/* Suspects that were set aside may be tried again. */
+void queue_try_again(struct queue *queue, struct pool *pool);
+/* Counts a job as running that was not taken (re-attached). */
+void queue_count(struct job *job);
+void queue_release(struct queue *queue, struct job *job); /* runs no more; harmless if it did not run */
+void queue_remove(struct job *job);                       /* out of whatever heap it is in */
+
+/* Ready jobs ahead of a ready job, plus one. O(jobs of its tenant). */
+uint64_t queue_position(const struct job *job);
+/* The monotonic time since when the oldest head of a flow is ready; INT64_MAX = none. */
+int64_t queue_oldest_ms(const struct queue *queue);
+
+static inline struct ab_view job_user(const struct job *job)
+{
+    return name_view(&job->flow->tenant->name);
+}
+
+#endif
