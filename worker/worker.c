@@ -12,12 +12,6 @@
 #include "common/log.h"
 #include "common/version.h"
 
-enum {
-    HEARTBEAT_TOKENS_MAX = 100000,
-    OVERCOMMIT =
-        2, /* a JOB may be under way while its slot is told as free: so many times the slots are taken */
-};
-
 /* --- the broker's commands ------------------------------------------------------------------------------------ */
 
 static void release(struct worker *worker, struct ab_id job, uint64_t token, uint64_t seq)
@@ -40,12 +34,9 @@ static void on_job(struct worker *worker, const void *header, struct ab_view bod
     struct ab_error err = {0};
     char id[AB_ID_TEXT];
 
-    if (worker->credit_told && worker->credit_told != UINT64_MAX)
-        worker->credit_told--; /* the broker counts it down as well */
-    if (AB_FAILPOINT("worker.job_received") || worker->draining || worker->runs >= worker->slots * OVERCOMMIT ||
+    if (AB_FAILPOINT("worker.job_received") || worker->draining || worker->runs >= worker->slots ||
         job->hash.n != AB_WORKFLOW_HASH_BYTES) {
         release(worker, job->job, job->token, job->seq);
-        worker->credit_told = UINT64_MAX;
         return;
     }
     if (runs_take(worker, job, body, &err))
@@ -273,11 +264,10 @@ static const struct link_ops broker_ops = {.hello = broker_hello,
 
 /* --- the loop ------------------------------------------------------------------------------------------------- */
 
+/* Credit is a capacity: the broker counts what it gave us. It is told once per greeting, and 0 to stop the flow. */
 static void tell_credit(struct worker *worker)
 {
-    struct ab_credit credit = {0};
-    if (!worker->draining && worker->runs < worker->slots)
-        credit.credit = worker->slots - worker->runs;
+    struct ab_credit credit = {.credit = worker->draining ? 0 : worker->slots};
     if (credit.credit == worker->credit_told || !worker->broker.open)
         return;
     if (link_send(&worker->broker, AB_CREDIT, &credit, (struct ab_view){0}))

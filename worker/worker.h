@@ -197,7 +197,7 @@ struct worker {
     SLIST_HEAD(, run) buckets[WORKER_RUN_BUCKETS];
     TAILQ_HEAD(, run) all, awake;
     size_t runs;
-    uint64_t credit_told; /* what the broker believes; UINT64_MAX: nothing yet on this connection */
+    uint64_t credit_told; /* UINT64_MAX: none yet on this connection */
     bool unsent;          /* something could not be sent: try again soon */
     bool draining;        /* takes no jobs any more */
     int exit_code;

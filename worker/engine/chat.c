@@ -16,7 +16,7 @@
  */
 #include "worker/engine/node.h"
 
-#include <inttypes.h>
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -198,9 +198,9 @@ static void want_human(const struct chat *chat, struct engine_effect *effect)
                                 : "an empty answer lets the agent reply by itself, `exit` ends the chat";
     effect->want = ENGINE_HUMAN;
     effect->asked = chat->asked;
-    if (snprintf(effect->prompt, sizeof effect->prompt, "%s answers %s: what does it say? (%s)", effect->agent,
-                 effect->to, otherwise) >= (int)sizeof effect->prompt)
-        effect->prompt[sizeof effect->prompt - 1] = 0; /* names are short: this is for people only */
+    int bytes = snprintf(effect->prompt, sizeof effect->prompt, "Answer %s as %s (%s)", effect->to,
+                         effect->agent, otherwise);
+    assert(bytes > 0 && bytes < (int)sizeof effect->prompt); /* names have a cap */
 }
 
 static size_t chat_next(const struct node *node, struct engine_effect *effects, size_t max)
@@ -254,8 +254,7 @@ static json_t *chat_messages(const struct node *node, const struct engine_effect
         add_message(messages, "system", system);
         json_decref(system);
     }
-    json_array_foreach(history ? node->engine->history : NULL, i, earlier)
-    {
+    json_array_foreach (history ? node->engine->history : NULL, i, earlier) {
         const char *role = json_string_value(json_object_get(earlier, "role"));
         add_message(messages, role && !strcmp(role, own_role) ? "assistant" : "user",
                     json_object_get(earlier, "content"));

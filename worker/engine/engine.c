@@ -2,6 +2,7 @@
  * what the nodes want. Pure; owns the nodes, the transcript and the history. */
 #include "worker/engine/node.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,8 +22,7 @@ const char *engine_stop_name(enum engine_stop stop)
 void node_step(const struct node *node, char step[ENGINE_STEP_MAX])
 {
     int bytes = snprintf(step, ENGINE_STEP_MAX, "%s:%" PRIu64, node->path, node->counter);
-    if (bytes < 0 || bytes >= ENGINE_STEP_MAX)
-        ab_out_of_memory(); /* path leaves room for any counter */
+    assert(bytes > 0 && bytes < ENGINE_STEP_MAX); /* path leaves room for any counter */
 }
 
 /* --- making --------------------------------------------------------------------------------------------------- */

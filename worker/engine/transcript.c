@@ -27,8 +27,7 @@ void content_text(const json_t *content, struct ab_buf *out)
     json_t *part;
     if (json_is_string(content))
         ab_buf_add(out, json_string_value(content), json_string_length(content));
-    json_array_foreach(content, i, part)
-    {
+    json_array_foreach (content, i, part) {
         struct ab_view text = ab_tree_view(part, "text");
         if (!text.n)
             continue;

@@ -1,0 +1,43 @@
+/* A stage for engines without any I/O: models and people are lists of lines, time is a counter. */
+#ifndef AB_TESTS_UNIT_ENGINE_SIM_H
+#define AB_TESTS_UNIT_ENGINE_SIM_H
+
+#include "common/wire/messages.h"
+#include "worker/engine/engine.h"
+
+enum { SIM_EVENTS_MAX = 512, SIM_START_MS = 1767225600 };
+
+/* What the outside world says, in order; NULL ends a list. The last line of a model is repeated. */
+struct sim_world {
+    const char *const *sender, *const *receiver; /* the models of the two agents */
+    const char *const *people;                   /* answers to questions */
+    bool waiting;                                /* journal `waiting` before each answer */
+    struct ab_view history;                      /* raw array for `begin`, or absent */
+};
+struct sim {
+    const struct ab_workflow *workflow;
+    const struct sim_world *world;
+    struct engine *engine;
+    struct ab_buf events[SIM_EVENTS_MAX]; /* the journal, raw */
+    size_t n;
+};
+
+/* A workflow from flow_config JSON; fails the test if it is not valid. */
+struct ab_workflow *sim_workflow(const char *json);
+/* The two-agent chat most tests use: JSON members for the config of user and bot. */
+struct ab_workflow *sim_pair(const char *user_config, const char *bot_config, const char *summary_method);
+
+void sim_start(struct sim *sim, const struct ab_workflow *workflow, const char *text,
+               const struct engine_limits *limits, const struct sim_world *world);
+/* Journals and applies an event. */
+int sim_add(struct sim *sim, enum ab_event_kind kind, const void *event, struct ab_error *err);
+/* Goes on with the first `n` events of another journal. */
+void sim_fold(struct sim *sim, const struct sim *other, size_t n);
+/* Performs effects until FINISH is wanted; returns why. */
+enum engine_stop sim_run(struct sim *sim);
+void sim_finish(struct sim *sim);
+
+/* The chat as "user>hello|bot>hi|": one line per message of the result; the caller frees it. */
+char *sim_talk(const struct sim *sim);
+
+#endif

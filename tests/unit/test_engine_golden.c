@@ -1,0 +1,190 @@
+/* Golden journals: tests/journals/VERSION-NAME.json, each a whole job as an engine of that version ran it. Every one of them
+ * must fold in every later engine, want the same effects at every cut, and come to the same answer and result.
+ *
+ * `test_engine_golden --write` adds the journals of the cases below that have no file yet. A file is never changed: a job of
+ * an older release may be in somebody's database. */
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "common/wire/tree.h"
+#include "tests/unit/engine_sim.h"
+
+#define FOLDER    "tests/journals"
+#define LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
+#define MODEL     "\"llm_config\": {\"config_list\": [{\"model\": \"m\"}]}"
+#define NO_MODEL  "\"llm_config\": false"
+
+static void pack_earlier(struct ab_buf *out)
+{
+    json_t *earlier = json_pack("[{ss ss ss}, {ss ss ss}]", "id", "m1", "role", "user", "content", "Bonjour",
+                                "id", "m2", "role", "assistant", "content", "Salut — ça va ?");
+    ab_tree_pack(out, earlier);
+    json_decref(earlier);
+}
+
+/* --- writing -------------------------------------------------------------------------------------------------- */
+
+static const struct golden {
+    const char *name, *user, *bot, *summary_method, *text;
+    const char *const *user_says, *const *bot_says, *const *people;
+    bool history;
+} cases[] = {
+    {"one_reply", NO_MODEL ", \"max_consecutive_auto_reply\": 0", MODEL, "last", "What is 6 × 7?", NULL,
+     LIST("42"), NULL, false},
+    {"review", MODEL ", \"system_message\": \"Review.\"", MODEL ", \"system_message\": \"Write.\"", "last",
+     "Write a haiku.", LIST("Too long.", "Good. TERMINATE"), LIST("autumn wind and rain", "autumn wind"), NULL,
+     true},
+    {"people", NO_MODEL ", \"human_input_mode\": \"ALWAYS\", \"default_auto_reply\": \"go on\"", MODEL, "none",
+     "Hello", NULL, LIST("one", "two", "three TERMINATE"), LIST("and then?", "", ""), false},
+    {"loop", NO_MODEL ", \"default_auto_reply\": \"again\"", MODEL ", \"max_consecutive_auto_reply\": 3",
+     "last", "go", NULL, LIST("1", "2", "3"), NULL, false},
+};
+
+static json_t *journal_tree(const struct sim *sim)
+{
+    json_t *events = json_array();
+    for (size_t i = 0; i < sim->n; i++)
+        json_array_append_new(events, ab_tree_unpack(ab_buf_view(&sim->events[i]), NULL));
+    return events;
+}
+
+static int write_case(const struct golden *golden)
+{
+    char *path = ab_format(FOLDER "/%d-%s.json", ENGINE_VERSION, golden->name);
+    FILE *exists = fopen(path, "r"), *file = exists ? NULL : fopen(path, "w");
+    struct ab_buf history = {0};
+    pack_earlier(&history);
+    struct sim_world world = {.sender = golden->user_says,
+                              .receiver = golden->bot_says,
+                              .people = golden->people,
+                              .waiting = true,
+                              .history = golden->history ? ab_buf_view(&history) : (struct ab_view){0}};
+    struct ab_workflow *workflow = sim_pair(golden->user, golden->bot, golden->summary_method);
+    struct sim sim;
+    sim_start(&sim, workflow, golden->text, NULL, &world);
+    const char *stop = engine_stop_name(sim_run(&sim));
+    char *summary = engine_summary(sim.engine);
+    json_t *tree = json_pack("{sO ss so ss ss so}", "workflow", workflow->tree, "content", golden->text,
+                             "journal", journal_tree(&sim), "stop_reason", stop, "summary", summary, "result",
+                             engine_result(sim.engine, stop));
+    int failed = file && json_dumpf(tree, file, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    if (file) {
+        failed |= fputc('\n', file) == EOF;
+        failed |= fclose(file);
+        print_message("%s\n", path);
+    }
+    if (exists)
+        fclose(exists);
+    json_decref(tree);
+    free(summary);
+    sim_finish(&sim);
+    ab_workflow_destroy(workflow);
+    ab_buf_finish(&history);
+    free(path);
+    return failed;
+}
+
+/* --- replaying ------------------------------------------------------------------------------------------------ */
+
+static const enum engine_want wants[AB_KINDS] = {
+    [AB_KIND_BEGIN] = ENGINE_BEGIN,   [AB_KIND_TURN] = ENGINE_SAY,    [AB_KIND_MODEL_REPLY] = ENGINE_MODEL,
+    [AB_KIND_WAITING] = ENGINE_HUMAN, [AB_KIND_INPUT] = ENGINE_HUMAN,
+};
+
+static void assert_wanted(const struct engine *engine, struct ab_view event)
+{
+    struct engine_effect effect;
+    enum ab_event_kind kind = ab_event_kind(event);
+    struct ab_view step = ab_any_str(ab_map_get(event, "step")), agent = ab_any_str(ab_map_get(event, "agent"));
+    if (!step.p)
+        step = ab_any_str(ab_map_get(event, "ask"));
+    assert_int_equal(engine_next(engine, &effect, 1), 1);
+    assert_int_equal(effect.want, wants[kind]);
+    if (step.p)
+        assert_true(ab_view_is(step, effect.step));
+    if (agent.p)
+        assert_true(ab_view_is(agent, effect.agent));
+}
+
+static struct engine *engine_of(const struct ab_workflow *workflow, const json_t *golden)
+{
+    static const struct engine_limits none;
+    struct engine *engine;
+    struct ab_error err = {0};
+    if (engine_create(workflow, json_object_get(golden, "content"), &none, &engine, &err))
+        fail_msg("%s", err.text);
+    return engine;
+}
+
+static void apply_wanted(struct engine *engine, const json_t *event)
+{
+    struct ab_buf raw = {0};
+    struct ab_error err = {0};
+    ab_tree_pack(&raw, event);
+    assert_wanted(engine, ab_buf_view(&raw));
+    if (engine_apply(engine, ab_buf_view(&raw), &err))
+        fail_msg("%s: %s", err.path, err.text);
+    ab_buf_finish(&raw);
+}
+
+static void replay(const char *file, const json_t *golden)
+{
+    struct ab_workflow *workflow = NULL;
+    struct ab_error err = {0};
+    struct engine_effect effect;
+    json_t *journal = json_object_get(golden, "journal"), *event;
+    size_t i;
+
+    print_message("  %s\n", file);
+    if (ab_workflow_parse(json_object_get(golden, "workflow"), 0, &workflow, NULL, NULL, &err))
+        fail_msg("%s: %s", err.path, err.text);
+    struct engine *engine = engine_of(workflow, golden);
+    json_array_foreach (journal, i, event)
+        apply_wanted(engine, event);
+    assert_int_equal(engine_next(engine, &effect, 1), 1);
+    assert_int_equal(effect.want, ENGINE_FINISH);
+    assert_string_equal(engine_stop_name(effect.stop), ab_tree_view(golden, "stop_reason").p);
+    char *summary = engine_summary(engine);
+    json_t *result = engine_result(engine, engine_stop_name(effect.stop));
+    assert_string_equal(summary, ab_tree_view(golden, "summary").p);
+    assert_true(json_equal(result, json_object_get(golden, "result")));
+    json_decref(result);
+    free(summary);
+    engine_destroy(engine);
+    ab_workflow_destroy(workflow);
+}
+
+static void golden_journals_fold(void **state)
+{
+    DIR *folder = opendir(FOLDER);
+    size_t n = 0;
+    assert_non_null(folder); /* tests run in the root of the tree */
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        const char *dot = strrchr(entry->d_name, '.');
+        if (!dot || strcmp(dot, ".json"))
+            continue;
+        char *path = ab_format(FOLDER "/%s", entry->d_name);
+        json_error_t error;
+        json_t *golden = json_load_file(path, 0, &error);
+        if (!golden)
+            fail_msg("%s:%d: %s", path, error.line, error.text);
+        replay(entry->d_name, golden);
+        json_decref(golden);
+        free(path);
+        n++;
+    }
+    closedir(folder);
+    assert_true(n >= sizeof cases / sizeof *cases);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(golden_journals_fold)};
+    int failed = 0;
+    for (size_t i = 0; argc > 1 && !strcmp(argv[1], "--write") && i < sizeof cases / sizeof *cases; i++)
+        failed |= write_case(&cases[i]);
+    return failed ? failed : cmocka_run_group_tests(tests, NULL, NULL);
+}
