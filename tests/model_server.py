@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """An OpenAI-compatible model server for tests: real HTTP/1.1, no model.
 
-    /usr/bin/python3 tests/model_server.py [--port 0] [--host 127.0.0.1] [--behaviour JSON]
-    prints `listening PORT` once it accepts connections.
+    /usr/bin/python3 tests/model_server.py [--port 0] [--host 127.0.0.1] [--behaviour JSON] [--tls DIR]
+    prints `listening PORT` once it accepts connections. --tls speaks HTTPS with a self-signed certificate for the
+    host, made there as DIR/cert.pem and DIR/key.pem.
 
 From pytest: `with ModelServer() as server: server.control(...); server.calls()`.
 
@@ -54,6 +55,7 @@ import json
 import os
 import re
 import resource
+import ssl
 import subprocess
 import sys
 import time
@@ -500,15 +502,27 @@ def raise_descriptor_limit():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else 65536, hard))
 
 
+def tls_context(directory, host):
+    cert, key = os.path.join(directory, "cert.pem"), os.path.join(directory, "key.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-days", "2", "-subj", "/CN=model server of a test", "-addext", f"subjectAltName=IP:{host}",
+                    "-keyout", key, "-out", cert], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    return context
+
+
 async def main():
     options = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     options.add_argument("--host", default="127.0.0.1")
     options.add_argument("--port", type=int, default=0)
     options.add_argument("--behaviour", type=json.loads, default={}, help="the default behaviour, JSON")
+    options.add_argument("--tls", metavar="DIR", help="HTTPS; the certificate is made in DIR")
     wish = options.parse_args()
     raise_descriptor_limit()
     server, loop = Server(wish.behaviour), asyncio.get_running_loop()
-    listener = await loop.create_server(lambda: Connection(server, loop), wish.host, wish.port, backlog=4096)
+    listener = await loop.create_server(lambda: Connection(server, loop), wish.host, wish.port, backlog=4096,
+                                         ssl=tls_context(wish.tls, wish.host) if wish.tls else None)
     print("listening", listener.sockets[0].getsockname()[1], flush=True)
     async with listener:
         await listener.serve_forever()

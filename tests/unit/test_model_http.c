@@ -98,25 +98,34 @@ static size_t call_count(void)
     return n;
 }
 
-static int start_server(void **state)
+/* Starts a server; tls is NULL or the directory for its certificate. Returns its port, or -1. */
+static int spawn(pid_t *pid, const char *tls)
 {
-    int ends[2], port = 0;
+    int ends[2], port = -1;
     if (pipe(ends))
         return -1;
-    server_pid = fork();
-    if (!server_pid) {
+    *pid = fork();
+    if (!*pid) {
         dup2(ends[1], 1);
-        execl("/usr/bin/python3", "python3", "tests/model_server.py", (char *)NULL);
+        execl("/usr/bin/python3", "python3", "tests/model_server.py", tls ? "--tls" : (char *)NULL, tls,
+              (char *)NULL);
         _exit(127);
     }
     close(ends[1]);
     FILE *out = fdopen(ends[0], "r");
     if (!out || fscanf(out, "listening %d", &port) != 1)
-        return -1;
-    fclose(out);
+        port = -1;
+    if (out)
+        fclose(out);
+    return port;
+}
+
+static int start_server(void **state)
+{
+    int port = spawn(&server_pid, NULL);
     snprintf(server_url, sizeof server_url, "http://127.0.0.1:%d", port);
     snprintf(base_url, sizeof base_url, "%s/v1", server_url);
-    return 0;
+    return port < 0 ? -1 : 0;
 }
 
 static int stop_server(void **state)
@@ -788,6 +797,38 @@ static void what_is_missing_is_named(void **state)
     }
 }
 
+static void https_only_with_a_certificate_that_is_trusted(void **state)
+{
+    char directory[] = "/tmp/autobots-model-XXXXXX";
+    pid_t pid;
+    assert_non_null(mkdtemp(directory));
+    int port = spawn(&pid, directory);
+    assert_true(port > 0);
+    char *url = ab_format("https://127.0.0.1:%d/v1", port), *cert = ab_format("%s/cert.pem", directory);
+    char *key = ab_format("%s/key.pem", directory);
+    struct model_endpoint endpoint = {.model = "m", .base_url = url, .api_key = ab_view_of("sk-request-987")};
+    retries_max = 0;
+    struct outcome outcome = call_keyed(NULL, false, endpoint, "x");
+    assert_false(outcome.ok);
+    assert_int_equal(outcome.failure.kind, MODEL_FAILED_CONNECT);
+    assert_non_null(strstr(outcome.failure.error.text, "certificate"));
+    outcome_finish(&outcome);
+    setenv("SSL_CERT_FILE", cert, 1);
+    outcome = call_keyed(NULL, false, endpoint, "x");
+    assert_answer(&outcome, "echo: x");
+    outcome_finish(&outcome);
+    unsetenv("SSL_CERT_FILE");
+    retries_max = -1;
+    kill(pid, SIGTERM);
+    waitpid(pid, NULL, 0);
+    unlink(cert);
+    unlink(key);
+    rmdir(directory);
+    free(url);
+    free(cert);
+    free(key);
+}
+
 /* --- many at once ---------------------------------------------------------------------------------------------- */
 
 static void many_calls_at_once(void **state)
@@ -853,6 +894,7 @@ int main(void)
         cmocka_unit_test(keys_in_errors_are_scrubbed),
         cmocka_unit_test(azure_has_its_own_header_and_path),
         cmocka_unit_test(what_is_missing_is_named),
+        cmocka_unit_test(https_only_with_a_certificate_that_is_trusted),
         cmocka_unit_test(many_calls_at_once),
     };
     return cmocka_run_group_tests_name("model_http", tests, start_server, stop_server);

@@ -39,6 +39,7 @@ struct http_pool {
     size_t queued, connecting;
     bool in_curl; /* curl is on the stack: it must not be called again */
     char *user_agent;
+    char *ca_file; /* of the environment's SSL_CERT_FILE; NULL = the system's certificates */
 };
 
 /* --- queue ----------------------------------------------------------------------------------------------------- */
@@ -190,6 +191,9 @@ struct http_pool *http_pool_create(const char *user_agent, struct ab_error *err)
     struct http_pool *pool = ab_calloc(1, sizeof *pool);
     *pool = (struct http_pool){
         .multi = multi, .epoll_fd = epoll_fd, .deadline_ms = INT64_MAX, .user_agent = ab_strdup(user_agent)};
+    const char *ca_file = getenv("SSL_CERT_FILE");
+    if (ca_file && *ca_file)
+        pool->ca_file = ab_strdup(ca_file);
     curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
     curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, pool);
     curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
@@ -206,6 +210,7 @@ void http_pool_destroy(struct http_pool *pool)
     curl_multi_cleanup(pool->multi);
     close(pool->epoll_fd);
     free(pool->user_agent);
+    free(pool->ca_file);
     free(pool);
 }
 
@@ -260,6 +265,8 @@ static void configure(struct http_transfer *transfer, const struct http_request 
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* stopping does not wait for the resolver */
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    if (transfer->pool->ca_file)
+        curl_easy_setopt(easy, CURLOPT_CAINFO, transfer->pool->ca_file);
     if (request->direct)
         curl_easy_setopt(easy, CURLOPT_PROXY, "");
     curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_connected);

@@ -6,7 +6,8 @@
  * ones fill the name cache and the connection pool for the rest.
  *
  * Callbacks come from http_run() only. A transfer may not be stopped from inside on_head and on_body; return -1 there
- * to abort it. Redirects are never followed.
+ * to abort it. Redirects are never followed. Servers' certificates are checked against the system's, or against the
+ * file SSL_CERT_FILE names.
  */
 #ifndef AB_WORKER_MODEL_HTTP_H
 #define AB_WORKER_MODEL_HTTP_H
