@@ -39,7 +39,7 @@ struct http_pool {
     size_t queued, connecting;
     bool in_curl; /* curl is on the stack: it must not be called again */
     char *user_agent;
-    char *ca_file; /* of the environment's SSL_CERT_FILE; NULL = the system's certificates */
+    char *ca_file; /* SSL_CERT_FILE, else the system's bundle; NULL = whatever curl finds */
 };
 
 /* --- queue ----------------------------------------------------------------------------------------------------- */
@@ -173,6 +173,15 @@ static void start_curl(void)
     curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
+static char *find_ca_file(void)
+{
+    const char *file = getenv("SSL_CERT_FILE");
+    if (file && *file)
+        return ab_strdup(file);
+    file = curl_version_info(CURLVERSION_NOW)->cainfo;
+    return file && !access(file, R_OK) ? ab_strdup(file) : NULL;
+}
+
 struct http_pool *http_pool_create(const char *user_agent, struct ab_error *err)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -191,9 +200,7 @@ struct http_pool *http_pool_create(const char *user_agent, struct ab_error *err)
     struct http_pool *pool = ab_calloc(1, sizeof *pool);
     *pool = (struct http_pool){
         .multi = multi, .epoll_fd = epoll_fd, .deadline_ms = INT64_MAX, .user_agent = ab_strdup(user_agent)};
-    const char *ca_file = getenv("SSL_CERT_FILE");
-    if (ca_file && *ca_file)
-        pool->ca_file = ab_strdup(ca_file);
+    pool->ca_file = find_ca_file();
     curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
     curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, pool);
     curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
@@ -265,8 +272,11 @@ static void configure(struct http_transfer *transfer, const struct http_request 
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* stopping does not wait for the resolver */
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-    if (transfer->pool->ca_file)
+    if (transfer->pool->ca_file) {
+        /* with a directory beside the file curl would parse both again for each connection: 25 ms a time */
         curl_easy_setopt(easy, CURLOPT_CAINFO, transfer->pool->ca_file);
+        curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+    }
     if (request->direct)
         curl_easy_setopt(easy, CURLOPT_PROXY, "");
     curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_connected);
