@@ -1,0 +1,108 @@
+"""kill -9 at random times under load. AUTOBOTS_SEED repeats the choices, though not the machine's timing."""
+
+import time
+
+import flows
+import pytest
+from service import slow
+from stubborn import Stubborn, check_calls, check_ends
+
+JOBS, TURNS = 60, 3
+CONFIG = {"heartbeat_ms": 150, "lease_ms": 600}
+VICTIMS = {"storage": ["storage"], "broker": ["broker"], "broker and storage": ["broker", "storage"],
+           "workers": ["worker1", "worker2"], "all": ["storage", "broker", "worker1", "worker2"]}
+
+
+class Killer:
+    """Kills one of the victims every now and then, and starts it again a little later."""
+
+    def __init__(self, service, victims, rng, kills):
+        self.service, self.victims, self.rng, self.left = service, victims, rng, kills
+        self.at = time.monotonic() + rng.uniform(0.05, 0.3)
+        self.down = None
+
+    def __call__(self):
+        if time.monotonic() < self.at:
+            return
+        if self.down:
+            self.service.start(self.down)
+            self.down = None
+            self.at = time.monotonic() + self.rng.uniform(0.1, 0.6)
+        elif self.left:
+            self.left -= 1
+            self.down = self.rng.choice(self.victims)
+            self.service.kill(self.down)
+            self.at = time.monotonic() + self.rng.choice([0.0, 0.1, 0.5])
+
+    def done(self):
+        return not self.left and not self.down
+
+
+@pytest.mark.parametrize("who", VICTIMS)
+def test_every_job_ends_once_whoever_is_killed(make_service, model, rng, who):
+    model.behave(delay_ms=40, piece_chars=6)
+    service = make_service(workers=2, config=CONFIG)
+    with Stubborn(service.endpoint(), f"u-{model.name}") as stubborn:
+        killer = Killer(service, VICTIMS[who], rng, kills=8)
+        flow, submitted = flows.http_chat(model, replies=TURNS - 1), 0
+
+        def meanwhile():
+            nonlocal submitted
+            if submitted < JOBS:
+                stubborn.submit(flow, f"{model.name} load {submitted}")
+                submitted += 1
+            killer()
+
+        stubborn.pump(lambda: submitted == JOBS and killer.done() and stubborn.all_ended(), 90 * slow(),
+                      "all jobs ended", meanwhile)
+        states = [job.end for job in stubborn.jobs.values()]
+        assert states.count("succeeded") == JOBS, states
+        check_ends(service, stubborn)
+        repeated = check_calls(stubborn, model.calls(), repeats_allowed=any("worker" in v for v in VICTIMS[who]))
+        print(f"{repeated} model calls repeated, {stubborn.connects} connections")
+
+
+def test_watchers_that_come_during_the_kills_see_every_event_once(make_service, model, rng):
+    """Stubborn checks each connection's seqs; this one opens many, at random times, while broker and storage die."""
+    model.behave(delay_ms=30)
+    service = make_service(workers=1, config=CONFIG)
+    with Stubborn(service.endpoint(), "w") as first:
+        jobs = [first.submit(flows.http_chat(model, replies=9), f"{model.name} watch {i}") for i in range(3)]
+        killer = Killer(service, ["broker", "storage"], rng, kills=5)
+        others = []
+
+        def meanwhile():
+            killer()
+            if all(job.accepted for job in jobs) and len(others) < 8 and rng.random() < 0.1:
+                others.append(Stubborn(service.endpoint(), "w"))
+                for job in jobs:
+                    copy = type(job)(job.header, job.body)
+                    copy.accepted = job.accepted
+                    others[-1].jobs[job.id] = copy
+            for other in others:
+                other.step(0)
+
+        first.pump(lambda: first.all_ended() and killer.done() and len(others) == 8 and
+                   all(other.all_ended() for other in others), 90 * slow(), "all watchers saw the end", meanwhile)
+        for other in others:
+            for job in jobs:
+                assert other.jobs[job.id].events == job.events
+            other.close()
+        check_ends(service, first)
+        check_calls(first, model.calls(), repeats_allowed=False)
+
+
+def test_a_stopped_worker_gives_its_jobs_back_and_nothing_is_lost(make_service, model):
+    """SIGTERM: drained jobs are no failures and run on elsewhere."""
+    model.behave(delay_ms=150)
+    service = make_service(workers=2, config=CONFIG)
+    with Stubborn(service.endpoint(), "drain") as stubborn:
+        for i in range(20):
+            stubborn.submit(flows.http_chat(model, replies=2), f"{model.name} drain {i}")
+        stubborn.pump(lambda: len(model.calls()) > 10, 20, "calls are made")
+        assert service["worker1"].terminate() == 0
+        stubborn.pump(stubborn.all_ended, 60 * slow(), "all jobs ended")
+        assert all(job.end == "succeeded" for job in stubborn.jobs.values())
+        assert not any(e["kind"] == "attempt_failed" for job in stubborn.jobs.values() for e in job.events)
+        check_ends(service, stubborn)
+        check_calls(stubborn, model.calls(), repeats_allowed=True)
