@@ -67,7 +67,8 @@ enum ab_program {
     X(WORKERS, workers, INT, "1", 0, 256, NULL, CLI, "worker processes that `up` starts")                              \
     X(SLOTS, slots, INT, "64", 1, 4096, NULL, WORKER, "jobs a worker runs at once")                                    \
     X(POOL, pool, STRING, "default", 0, 0, NULL, WORKER, "pool the worker takes jobs for")                             \
-    X(HEARTBEAT_MS, heartbeat_ms, DURATION, "2500", 50, 60000, NULL, BROKER, "how often a worker says it is alive")    \
+    X(HEARTBEAT_MS, heartbeat_ms, DURATION, "2500", 50, 60000, NULL, BROKER | STORAGE,                                 \
+      "how often a peer says it is alive")                                                                             \
     X(LEASE_MS, lease_ms, DURATION, "10s", 200, 3600000, NULL, BROKER,                                                 \
       "silence after which a worker's jobs go to another; at least two heartbeats")                                    \
     X(MESSAGE_BYTES_MAX, message_bytes_max, BYTES, "8MiB", 65536, 1073741824, NULL, ALL,                               \

@@ -12,9 +12,9 @@
 #include "common/wire/operations.h"
 
 enum {
-    STORE_OPS_MAX = 1000,          /* in one transaction */
-    STORE_PAGE_BYTES = 1 << 20,    /* a listing stops at this size, whatever its limit says */
-    STORE_SCAN_ROWS_MAX = 20000,   /* rows one read looks at before it gives its cursor back */
+    STORE_OPS_MAX = 1000,        /* in one transaction */
+    STORE_PAGE_BYTES = 1 << 20,  /* a listing stops at this size, whatever its limit says */
+    STORE_SCAN_ROWS_MAX = 20000, /* rows one read looks at before it gives its cursor back */
     STORE_WAL_BYTES_MAX = 64 << 20,
     STORE_GALLERY_BYTES_MAX = 16 << 20, /* one snapshot */
 };
@@ -32,9 +32,9 @@ struct store_notice {
 
 struct store_call {
     const struct ab_op_row *row;
-    const void *request;    /* decoded by row->request */
-    struct ab_buf *answer;  /* an answer map is appended; untouched if refused */
-    struct ab_buf *faults;  /* cleared; if refused, a msgpack array of {path, what, hint} or empty */
+    const void *request;   /* decoded by row->request */
+    struct ab_buf *answer; /* an answer map is appended; untouched if refused */
+    struct ab_buf *faults; /* cleared; if refused, a msgpack array of {path, what, hint} or empty */
 };
 
 struct store;

@@ -52,11 +52,11 @@ static bool has_clear_key(const json_t *tree)
     size_t i;
     json_t *value;
     if (json_is_object(tree)) {
-        json_object_foreach((json_t *)(uintptr_t)tree, key, value)
+        json_object_foreach ((json_t *)(uintptr_t)tree, key, value)
             if ((!strcmp(key, "api_key") && json_string_length(value)) || has_clear_key(value))
                 return true;
     } else {
-        json_array_foreach(tree, i, value)
+        json_array_foreach (tree, i, value)
             if (has_clear_key(value))
                 return true;
     }
@@ -72,8 +72,9 @@ int workflow_check_stored(struct ab_view flow_config, struct ab_error *err)
     bool clear = has_clear_key(tree);
     json_decref(tree);
     if (clear)
-        return ab_fail_at(err, AB_EINVALID, "flow_config",
-                          "holds an api_key in clear, which is never stored: leave it out, or configure it at the worker");
+        return ab_fail_at(
+            err, AB_EINVALID, "flow_config",
+            "holds an api_key in clear, which is never stored: leave it out, or configure it at the worker");
     return 0;
 }
 

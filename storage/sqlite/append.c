@@ -97,9 +97,9 @@ static int check_fit(struct db *db, const struct append *a, const struct head *h
     if (r->token < head->token)
         return ab_fail(err, AB_ESTALE, "a newer lease holder has written to this job: drop it");
     if (r->seq != head->seq + 1)
-        return ab_fail_at(err, AB_ECONFLICT, "seq", "the journal is at %llu, so the next event is %llu, not %llu",
-                          (unsigned long long)head->seq, (unsigned long long)head->seq + 1,
-                          (unsigned long long)r->seq);
+        return ab_fail_at(
+            err, AB_ECONFLICT, "seq", "the journal is at %llu, so the next event is %llu, not %llu",
+            (unsigned long long)head->seq, (unsigned long long)head->seq + 1, (unsigned long long)r->seq);
     if (r->wait.n && r->inbox_seen < head->inbox_k)
         return ab_fail(err, AB_ECONFLICT, "the inbox holds a later row (%llu): do not wait",
                        (unsigned long long)head->inbox_k);

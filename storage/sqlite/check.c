@@ -18,7 +18,8 @@ static const struct {
     {"SELECT j.n FROM jobs j LEFT JOIN users u ON u.key=j.user LEFT JOIN workflows w ON w.key=j.workflow"
      " WHERE u.key IS NULL OR w.key IS NULL",
      "job %s has no user or no workflow"},
-    {"SELECT DISTINCT v.n FROM events v LEFT JOIN jobs j ON j.n=v.n WHERE j.n IS NULL", "events of job %s, which does not exist"},
+    {"SELECT DISTINCT v.n FROM events v LEFT JOIN jobs j ON j.n=v.n WHERE j.n IS NULL",
+     "events of job %s, which does not exist"},
     /* a job whose content was deleted keeps its end event only */
     {"SELECT v.n FROM events v JOIN jobs j ON j.n=v.n WHERE j.input IS NOT NULL GROUP BY v.n"
      " HAVING min(v.seq)<>1 OR max(v.seq)<>count(*)",
@@ -26,7 +27,8 @@ static const struct {
     {"SELECT a.n FROM events a JOIN events b ON b.n=a.n AND b.seq=a.seq+1 WHERE b.token<a.token",
      "a token in the journal of job %s goes down"},
     {"SELECT n FROM events WHERE kind=8 GROUP BY n HAVING count(*)>1", "job %s ended more than once"},
-    {"SELECT v.n FROM events v LEFT JOIN ends e ON e.n=v.n WHERE v.kind=8 AND (e.event IS NULL OR e.event<>v.e)",
+    {"SELECT v.n FROM events v LEFT JOIN ends e ON e.n=v.n WHERE v.kind=8 AND (e.event IS NULL OR "
+     "e.event<>v.e)",
      "the end event of job %s is not the one its end names"},
     {"SELECT e.n FROM ends e LEFT JOIN events v ON v.e=e.event WHERE e.event IS NOT NULL AND"
      " (v.e IS NULL OR v.n<>e.n OR v.kind<>8 OR v.seq<>(SELECT max(seq) FROM events WHERE n=e.n))",
@@ -41,11 +43,14 @@ static const struct {
     {"SELECT m.session||'/'||m.pos FROM messages m LEFT JOIN ends e ON e.n=m.pos>>24"
      " WHERE (m.pos&16777215)=1 AND m.deleted=0 AND (e.event IS NULL OR e.event NOT IN (SELECT e FROM events))",
      "answer %s names an end event that is not there"},
-    {"SELECT m.session||'/'||m.pos FROM messages m WHERE (m.pos&16777215)>=2 AND m.body IS NULL", "saved message %s is empty"},
-    {"SELECT i.id FROM message_ids i LEFT JOIN messages m ON m.session=i.session AND m.pos=i.pos WHERE m.pos IS NULL",
+    {"SELECT m.session||'/'||m.pos FROM messages m WHERE (m.pos&16777215)>=2 AND m.body IS NULL",
+     "saved message %s is empty"},
+    {"SELECT i.id FROM message_ids i LEFT JOIN messages m ON m.session=i.session AND m.pos=i.pos WHERE m.pos "
+     "IS NULL",
      "message id %s names a message that is not there"},
     {"SELECT n FROM inbox GROUP BY n HAVING min(k)<>1 OR max(k)<>count(*)", "the inbox of job %s has a gap"},
-    {"SELECT n FROM job_secrets WHERE n NOT IN (SELECT n FROM open_jobs)", "sealed keys of job %s, which is not open"},
+    {"SELECT n FROM job_secrets WHERE n NOT IN (SELECT n FROM open_jobs)",
+     "sealed keys of job %s, which is not open"},
 };
 _Static_assert(AB_KIND_END == 8, "the checks name the end event's kind");
 
@@ -96,11 +101,13 @@ static int check_events(struct db *db, FILE *out, struct ab_error *err)
         if (rc != SQLITE_ROW)
             break;
         struct ab_view body = col_blob(s, 4);
-        const char *what = crc32c(body) != (uint32_t)col_int(s, 3)      ? "has a wrong checksum"
-                           : (int64_t)ab_event_kind(body) != col_int(s, 2) ? "is of another kind than its row says"
-                                                                           : NULL;
+        const char *what = crc32c(body) != (uint32_t)col_int(s, 3) ? "has a wrong checksum"
+                           : (int64_t)ab_event_kind(body) != col_int(s, 2)
+                               ? "is of another kind than its row says"
+                               : NULL;
         if (what) {
-            fprintf(out, "event %lld of job %lld %s\n", (long long)col_int(s, 1), (long long)col_int(s, 0), what);
+            fprintf(out, "event %lld of job %lld %s\n", (long long)col_int(s, 1), (long long)col_int(s, 0),
+                    what);
             faults++;
         }
     }
@@ -113,8 +120,8 @@ static int check_all(struct db *db, FILE *out, struct ab_error *err)
 {
     int64_t version = db_number(db, "PRAGMA user_version", -1);
     if (version != (int64_t)migrations_n)
-        return ab_fail_at(err, AB_EUSAGE, db->path, "%s has schema %lld, this program checks schema %u", db->path,
-                          (long long)version, migrations_n);
+        return ab_fail_at(err, AB_EUSAGE, db->path, "%s has schema %lld, this program checks schema %u",
+                          db->path, (long long)version, migrations_n);
     int code = db_exec(db, "BEGIN", err);
     if (code || (code = db_check_schema(db, err)))
         return code;

@@ -3,7 +3,12 @@
 
 #include <stdlib.h>
 
-enum { PAGE_BYTES = 16384, WRITER_CACHE_KIB = 32 << 10, READER_CACHE_KIB = 8 << 10, READER_MAP_BYTES = 256 << 20 };
+enum {
+    PAGE_BYTES = 16384,
+    WRITER_CACHE_KIB = 32 << 10,
+    READER_CACHE_KIB = 8 << 10,
+    READER_MAP_BYTES = 256 << 20
+};
 
 static const char *const sql_text[SQL_N] = {
 #define X(name, text) [SQL_##name] = text,
@@ -49,7 +54,8 @@ int db_fail(sqlite3 *handle, int rc, const char *doing, struct ab_error *err)
     const char *hint = (rc & 0xff) == SQLITE_FULL ? ": the disk is full, free some space"
                        : code == AB_EDAMAGED      ? ": run autobots-storage --check, then restore a copy"
                                                   : "";
-    return ab_fail(err, code, "%s: %s (%d)%s", doing, handle ? sqlite3_errmsg(handle) : sqlite3_errstr(rc), rc, hint);
+    return ab_fail(err, code, "%s: %s (%d)%s", doing, handle ? sqlite3_errmsg(handle) : sqlite3_errstr(rc), rc,
+                   hint);
 }
 
 /* ---- statements ---- */
@@ -145,8 +151,8 @@ int db_connect(struct db *db, const char *path, struct ab_error *err)
 int db_prepare(struct db *db, struct ab_error *err)
 {
     for (int i = 0; i < SQL_N; i++)
-        if (sqlite3_prepare_v3(db->handle, sql_text[i], -1, SQLITE_PREPARE_PERSISTENT, &db->statements[i], NULL) !=
-            SQLITE_OK)
+        if (sqlite3_prepare_v3(db->handle, sql_text[i], -1, SQLITE_PREPARE_PERSISTENT, &db->statements[i],
+                               NULL) != SQLITE_OK)
             return db_fail(db->handle, sqlite3_extended_errcode(db->handle), sql_text[i], err);
     return 0;
 }

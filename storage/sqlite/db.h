@@ -90,7 +90,7 @@ int64_t db_number(struct db *db, const char *text, int64_t otherwise);
 int db_fail(sqlite3 *handle, int rc, const char *doing, struct ab_error *err);
 
 /* ---- statements ---- */
-sqlite3_stmt *db_sql(struct db *db, enum sql_id id); /* reset, nothing bound */
+sqlite3_stmt *db_sql(struct db *db, enum sql_id id);                      /* reset, nothing bound */
 int db_row(struct db *db, sqlite3_stmt *statement, struct ab_error *err); /* 1 a row, 0 no more, <0 broken */
 int db_run(struct db *db, sqlite3_stmt *statement, struct ab_error *err); /* to its end; 0 or <0 */
 void db_release(struct db *db); /* resets all that the operation used */
@@ -184,7 +184,7 @@ struct migration {
     const char *text;
 };
 extern const struct migration migrations[];
-extern const unsigned migrations_n; /* = the schema version of this program */
+extern const unsigned migrations_n;      /* = the schema version of this program */
 enum { DB_APPLICATION_ID = 0x6175626f }; /* "aubo" in the file's header */
 /* Brings the open database to version n; an existing one of an older version is copied first. */
 int db_migrate(struct db *db, const struct migration *list, unsigned n, struct ab_error *err);
@@ -216,8 +216,8 @@ int job_cancel(struct db *db, uint64_t n, const char *reason, struct ab_error *e
 /* Removes what an ended job held: events before seq, input, inbox. The row stays, so that its id stays taken. */
 int job_purge(struct db *db, uint64_t n, uint64_t seq, struct ab_error *err);
 /* Messages of a session as a list of records, pos > after, at most limit; *next = cursor or 0. */
-int messages_list(struct db *db, int64_t session, int64_t after, uint64_t limit, struct list *list, int64_t *next,
-                  struct ab_error *err);
+int messages_list(struct db *db, int64_t session, int64_t after, uint64_t limit, struct list *list,
+                  int64_t *next, struct ab_error *err);
 int message_history(struct db *db, int64_t session, uint64_t n, uint64_t limit, struct list *list,
                     struct ab_error *err);
 /* Text of job n's question or answer out of its input and events (redact.c). */
@@ -229,7 +229,9 @@ enum { MSG_ID_MAX = AB_ID_TEXT + 16 };
 const char *msg_id_made(struct ab_id job, unsigned sub, char text[MSG_ID_MAX]);
 /* All messages of a session and what its ended jobs held; its live jobs are cancelled. With `keep` live jobs go on and
  * only their messages are hidden. *removed counts messages. */
-int messages_remove(struct db *db, int64_t user, int64_t session, bool keep, uint64_t *removed, struct ab_error *err);
-int session_record(struct db *db, struct ab_view user, sqlite3_stmt *row, struct ab_buf *out, struct ab_error *err);
+int messages_remove(struct db *db, int64_t user, int64_t session, bool keep, uint64_t *removed,
+                    struct ab_error *err);
+int session_record(struct db *db, struct ab_view user, sqlite3_stmt *row, struct ab_buf *out,
+                   struct ab_error *err);
 
 #endif

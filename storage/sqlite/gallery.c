@@ -6,7 +6,18 @@
 
 #include "common/clock.h"
 
-enum { COL_KEY, COL_ID, COL_USER, COL_NAME, COL_DESCRIPTION, COL_SESSION, COL_MESSAGES, COL_TAGS, COL_CREATED, COL_WORDS };
+enum {
+    COL_KEY,
+    COL_ID,
+    COL_USER,
+    COL_NAME,
+    COL_DESCRIPTION,
+    COL_SESSION,
+    COL_MESSAGES,
+    COL_TAGS,
+    COL_CREATED,
+    COL_WORDS
+};
 enum { SEARCH_WORDS_MAX = 8, TAGS_MAX = 64 };
 
 /* ---- records ---- */
@@ -106,7 +117,8 @@ static int all_messages(struct db *db, int64_t session, struct list *list, struc
         if (code)
             return code;
         if (list->buf.n > STORE_GALLERY_BYTES_MAX)
-            return ab_fail(err, AB_ETOOLARGE, "the session's messages are over %d bytes, the most an item holds",
+            return ab_fail(err, AB_ETOOLARGE,
+                           "the session's messages are over %d bytes, the most an item holds",
                            STORE_GALLERY_BYTES_MAX);
     } while (next);
     return 0;

@@ -64,7 +64,8 @@ static int submitted_before(struct db *db, const struct ab_op_submit *r, const u
 
 /* The session the job goes into: found, made under its name, or made with a new name. */
 static int submit_session(struct db *db, const struct ab_op_submit *r, int64_t user, int64_t workflow,
-                          struct ab_op_submit_answer *a, int64_t *key, char made[AB_ID_TEXT], struct ab_error *err)
+                          struct ab_op_submit_answer *a, int64_t *key, char made[AB_ID_TEXT],
+                          struct ab_error *err)
 {
     *key = 0;
     if (r->no_session)
@@ -332,7 +333,8 @@ int job_cancel(struct db *db, uint64_t n, const char *reason, struct ab_error *e
     int code = head_load(db, n, &head, err);
     if (code || head.end)
         return code;
-    struct ab_op_inbox r = {.id = ab_id_make(db->now_ms), .kind = ab_view_of("cancel"), .text = ab_view_of(reason)};
+    struct ab_op_inbox r = {
+        .id = ab_id_make(db->now_ms), .kind = ab_view_of("cancel"), .text = ab_view_of(reason)};
     sqlite3_stmt *s = db_sql(db, SQL_JOB_BY_N);
     bind_int(s, 1, (int64_t)n);
     if ((code = db_row(db, s, err)) < 0 || (code = inbox_add(db, &head, &r, err)))

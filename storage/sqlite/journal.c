@@ -53,7 +53,8 @@ static int fold_inbox(struct db *db, struct ab_open_job *job, struct ab_error *e
 
 static void open_job_of(sqlite3_stmt *s, struct ab_open_job *job)
 {
-    static const char *const states[] = {[OPEN_READY] = "ready", [OPEN_WAITING] = "waiting", [OPEN_RETRY] = "retry"};
+    static const char *const states[] = {
+        [OPEN_READY] = "ready", [OPEN_WAITING] = "waiting", [OPEN_RETRY] = "retry"};
     *job = (struct ab_open_job){
         .n = (uint64_t)col_int(s, 0),
         .job = col_id(s, 1),
@@ -123,14 +124,14 @@ int op_open_jobs(struct db *db, const void *request, struct ab_buf *answer, stru
 /* ---- journals ---- */
 struct page {
     struct list list;
-    uint64_t seq; /* of its last event */
+    uint64_t seq;       /* of its last event */
     struct ab_view end; /* state, if that event ends the job */
     bool more;
 };
 
 /* Events after `after`: at most `limit`, and at most bytes_max unless one alone is longer. */
-static int read_page(struct db *db, uint64_t n, uint64_t after, uint64_t limit, size_t bytes_max, struct page *page,
-                     struct ab_error *err)
+static int read_page(struct db *db, uint64_t n, uint64_t after, uint64_t limit, size_t bytes_max,
+                     struct page *page, struct ab_error *err)
 {
     sqlite3_stmt *s = db_sql(db, SQL_EVENTS_AFTER);
     bind_int(s, 1, (int64_t)n);
@@ -216,8 +217,8 @@ static int read_inbox(struct db *db, uint64_t n, struct list *list, struct ab_er
     return got;
 }
 
-static int load_into(struct db *db, uint64_t n, struct ab_op_load_answer *a, struct page *page, struct list *inbox,
-                     struct ab_error *err)
+static int load_into(struct db *db, uint64_t n, struct ab_op_load_answer *a, struct page *page,
+                     struct list *inbox, struct ab_error *err)
 {
     sqlite3_stmt *s = db_sql(db, SQL_SECRETS_GET);
     bind_int(s, 1, (int64_t)n);

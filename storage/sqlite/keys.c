@@ -106,7 +106,8 @@ int64_t session_require(struct db *db, struct ab_view user, struct ab_view id, s
 int64_t workflow_key(struct db *db, struct ab_view hash, struct ab_view text, struct ab_error *err)
 {
     if (hash.n != AB_HASH_BYTES)
-        return ab_fail_at(err, AB_EINVALID, "hash", "a workflow's hash has %d bytes, not %zu", AB_HASH_BYTES, hash.n);
+        return ab_fail_at(err, AB_EINVALID, "hash", "a workflow's hash has %d bytes, not %zu", AB_HASH_BYTES,
+                          hash.n);
     int64_t key = cached(db->workflows, hash);
     if (key)
         return key;
@@ -116,7 +117,8 @@ int64_t workflow_key(struct db *db, struct ab_view hash, struct ab_view text, st
     if (key)
         return key < 0 ? key : cache_put(db->workflows, hash, key);
     if (!text.p)
-        return ab_fail_at(err, AB_EUNKNOWN_WORKFLOW, "hash", "no workflow with this hash is stored: send its text");
+        return ab_fail_at(err, AB_EUNKNOWN_WORKFLOW, "hash",
+                          "no workflow with this hash is stored: send its text");
     char *name = NULL;
     int code = workflow_check(hash, text, &name, db->faults, err);
     if (code)
@@ -136,7 +138,8 @@ int cursor_read(struct ab_view text, int64_t *cursor, struct ab_error *err)
     int64_t value = 0;
     for (size_t i = 0; i < text.n; i++) {
         if (text.p[i] < '0' || text.p[i] > '9' || value > (INT64_MAX - 9) / 10)
-            return ab_fail_at(err, AB_EINVALID, "after", "not a cursor of this listing: pass the answer's next");
+            return ab_fail_at(err, AB_EINVALID, "after",
+                              "not a cursor of this listing: pass the answer's next");
         value = value * 10 + (text.p[i] - '0');
     }
     *cursor = value;

@@ -32,8 +32,8 @@ static int place_of(struct db *db, int64_t session, struct place *place, struct 
 }
 
 /* Content and metadata of an answer, from the job's end event. */
-static int read_answer(struct db *db, uint64_t n, struct ab_message_record *m, int64_t *at_ms, struct ab_buf *text,
-                       struct ab_error *err)
+static int read_answer(struct db *db, uint64_t n, struct ab_message_record *m, int64_t *at_ms,
+                       struct ab_buf *text, struct ab_error *err)
 {
     sqlite3_stmt *s = db_sql(db, SQL_END_GET);
     bind_int(s, 1, (int64_t)n);
@@ -80,8 +80,8 @@ static int read_job_message(struct db *db, int64_t pos, struct ab_message_record
 }
 
 /* Appends one message's record: 1, or 0 if there is nothing to show. */
-static int record_add(struct db *db, const struct place *place, int64_t pos, struct ab_view body, struct ab_buf *out,
-                      struct ab_error *err)
+static int record_add(struct db *db, const struct place *place, int64_t pos, struct ab_view body,
+                      struct ab_buf *out, struct ab_error *err)
 {
     if (body.p) {
         ab_buf_add(out, body.p, body.n);
@@ -103,8 +103,8 @@ static int record_add(struct db *db, const struct place *place, int64_t pos, str
 }
 
 /* ---- listings ---- */
-int messages_list(struct db *db, int64_t session, int64_t after, uint64_t limit, struct list *list, int64_t *next,
-                  struct ab_error *err)
+int messages_list(struct db *db, int64_t session, int64_t after, uint64_t limit, struct list *list,
+                  int64_t *next, struct ab_error *err)
 {
     struct place place;
     int got = place_of(db, session, &place, err);
@@ -156,7 +156,8 @@ int message_history(struct db *db, int64_t session, uint64_t n, uint64_t limit, 
     size_t starts[AB_PAGE_MAX + 1], count = 0;
     struct ab_buf items = {0}, record = {0};
     int got;
-    while (count < limit && count < AB_PAGE_MAX && items.n < STORE_PAGE_BYTES && (got = db_row(db, s, err)) > 0) {
+    while (count < limit && count < AB_PAGE_MAX && items.n < STORE_PAGE_BYTES &&
+           (got = db_row(db, s, err)) > 0) {
         ab_buf_clear(&record);
         if ((got = record_add(db, &place, col_int(s, 0), col_blob(s, 1), &record, err)) < 0)
             break;
@@ -209,7 +210,8 @@ int op_load_messages(struct db *db, const void *request, struct ab_buf *answer, 
 /* ---- saving ---- */
 
 /* The record as it is stored: what the client left out is filled in. */
-static void complete(struct ab_message_record *m, struct ab_view session, struct ab_view id, struct ab_view timestamp)
+static void complete(struct ab_message_record *m, struct ab_view session, struct ab_view id,
+                     struct ab_view timestamp)
 {
     m->session_id = session;
     m->msg_id = id;
@@ -218,8 +220,8 @@ static void complete(struct ab_message_record *m, struct ab_view session, struct
 }
 
 /* A message with this id is there: the same content again is answered as stored. */
-static int saved_before(struct db *db, struct ab_message_record *m, int64_t session, int64_t pos, struct ab_buf *out,
-                        struct ab_error *err)
+static int saved_before(struct db *db, struct ab_message_record *m, int64_t session, int64_t pos,
+                        struct ab_buf *out, struct ab_error *err)
 {
     sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_GET);
     bind_int(s, 1, session);
@@ -250,7 +252,8 @@ static int message_insert(struct db *db, int64_t user, int64_t session, struct a
     if (pos < least)
         pos = least;
     if (pos_n(pos) > db->n_last)
-        return ab_fail(err, AB_ETOOLARGE, "the session holds %d saved messages, the most it may", 1 << POS_BITS);
+        return ab_fail(err, AB_ETOOLARGE, "the session holds %d saved messages, the most it may",
+                       1 << POS_BITS);
     s = db_sql(db, SQL_MESSAGE_ADD);
     bind_int(s, 1, session);
     bind_int(s, 2, pos);
@@ -266,7 +269,8 @@ static int message_insert(struct db *db, int64_t user, int64_t session, struct a
     return db_run(db, s, err);
 }
 
-static int save_new(struct db *db, struct ab_message_record *m, int64_t user, struct ab_buf *out, struct ab_error *err)
+static int save_new(struct db *db, struct ab_message_record *m, int64_t user, struct ab_buf *out,
+                    struct ab_error *err)
 {
     char session_made[AB_ID_TEXT], id_made[AB_ID_TEXT], iso[AB_ISO8601_MAX];
     struct ab_view session = m->session_id, id = m->msg_id;
@@ -381,7 +385,8 @@ static int message_delete(struct db *db, int64_t user, int64_t session, int64_t 
     return redact_message(db, session, pos, err);
 }
 
-static int delete_one(struct db *db, const struct ab_op_delete_message *r, int64_t *session, struct ab_error *err)
+static int delete_one(struct db *db, const struct ab_op_delete_message *r, int64_t *session,
+                      struct ab_error *err)
 {
     int64_t user = user_find(db, r->user, err), pos = 0;
     int got = user <= 0 ? (int)user : message_find(db, user, r->msg_id, session, &pos, err);
@@ -450,7 +455,8 @@ static struct ab_view chosen_id(struct db *db, int64_t pos, struct ab_view body)
     return ab_any_str(ab_map_get(col_blob(s, 4), "msg_id"));
 }
 
-int messages_remove(struct db *db, int64_t user, int64_t session, bool keep, uint64_t *removed, struct ab_error *err)
+int messages_remove(struct db *db, int64_t user, int64_t session, bool keep, uint64_t *removed,
+                    struct ab_error *err)
 {
     int64_t pos = -1;
     *removed = 0;

@@ -16,34 +16,46 @@ const struct migration migrations[] = {
         "CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
         "INSERT INTO meta VALUES('epoch',0),('session_next',1);"
         "CREATE TABLE users(key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
-        "CREATE TABLE workflows(key INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, name TEXT NOT NULL, text TEXT NOT NULL);"
+        "CREATE TABLE workflows(key INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, name TEXT NOT NULL, text "
+        "TEXT NOT NULL);"
         /* n: commit number. session: key, kept after the session is gone. same: hash of the request, for idempotency.
          * input: the body of SUBMIT; NULL once the job's content was deleted. */
-        "CREATE TABLE jobs(n INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, user INTEGER NOT NULL, session INTEGER,"
-        " workflow INTEGER NOT NULL, created_ms INTEGER NOT NULL, same BLOB NOT NULL, history INTEGER, tenant TEXT,"
-        " priority INTEGER, not_before_ms INTEGER, deadline_ms INTEGER, concurrency TEXT, pool TEXT, input BLOB);"
+        "CREATE TABLE jobs(n INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, user INTEGER NOT NULL, session "
+        "INTEGER,"
+        " workflow INTEGER NOT NULL, created_ms INTEGER NOT NULL, same BLOB NOT NULL, history INTEGER, tenant "
+        "TEXT,"
+        " priority INTEGER, not_before_ms INTEGER, deadline_ms INTEGER, concurrency TEXT, pool TEXT, input "
+        "BLOB);"
         "CREATE INDEX jobs_by_user ON jobs(user);"
         "CREATE TABLE open_jobs(n INTEGER PRIMARY KEY, state INTEGER NOT NULL, wake_at_ms INTEGER);"
         /* event: row of the end event; NULL once it was deleted */
-        "CREATE TABLE ends(n INTEGER PRIMARY KEY, state INTEGER NOT NULL, at_ms INTEGER NOT NULL, event INTEGER);"
-        "CREATE TABLE events(e INTEGER PRIMARY KEY, n INTEGER NOT NULL, seq INTEGER NOT NULL, token INTEGER NOT NULL,"
+        "CREATE TABLE ends(n INTEGER PRIMARY KEY, state INTEGER NOT NULL, at_ms INTEGER NOT NULL, event "
+        "INTEGER);"
+        "CREATE TABLE events(e INTEGER PRIMARY KEY, n INTEGER NOT NULL, seq INTEGER NOT NULL, token INTEGER "
+        "NOT NULL,"
         " kind INTEGER NOT NULL, crc INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE(n,seq));"
-        "CREATE TABLE inbox(n INTEGER NOT NULL, k INTEGER NOT NULL, id BLOB NOT NULL, kind TEXT NOT NULL, ask TEXT,"
+        "CREATE TABLE inbox(n INTEGER NOT NULL, k INTEGER NOT NULL, id BLOB NOT NULL, kind TEXT NOT NULL, ask "
+        "TEXT,"
         " text TEXT, at_ms INTEGER NOT NULL, PRIMARY KEY(n,k), UNIQUE(n,id)) WITHOUT ROWID;"
         "CREATE TABLE job_secrets(n INTEGER PRIMARY KEY, secrets BLOB NOT NULL);"
         /* flow_config: msgpack, if it was given; else the workflow's text counts */
-        "CREATE TABLE sessions(key INTEGER PRIMARY KEY, user INTEGER NOT NULL, id TEXT NOT NULL, created_ms INTEGER NOT NULL,"
+        "CREATE TABLE sessions(key INTEGER PRIMARY KEY, user INTEGER NOT NULL, id TEXT NOT NULL, created_ms "
+        "INTEGER NOT NULL,"
         " workflow INTEGER, name TEXT, description TEXT, flow_config BLOB, UNIQUE(user,id));"
         "CREATE INDEX sessions_by_user ON sessions(user);"
         /* pos: see pos_of(). body: the whole record of a saved message; NULL for a job's. A hidden row (deleted) stays
          * so that the session still knows its jobs. */
-        "CREATE TABLE messages(session INTEGER NOT NULL, pos INTEGER NOT NULL, deleted INTEGER NOT NULL, body BLOB,"
+        "CREATE TABLE messages(session INTEGER NOT NULL, pos INTEGER NOT NULL, deleted INTEGER NOT NULL, body "
+        "BLOB,"
         " PRIMARY KEY(session,pos)) WITHOUT ROWID;"
         /* only ids that a client chose: those of jobs' messages are made of the job's id */
-        "CREATE TABLE message_ids(user INTEGER NOT NULL, id TEXT NOT NULL, session INTEGER NOT NULL, pos INTEGER NOT NULL,"
+        "CREATE TABLE message_ids(user INTEGER NOT NULL, id TEXT NOT NULL, session INTEGER NOT NULL, pos "
+        "INTEGER NOT NULL,"
         " PRIMARY KEY(user,id)) WITHOUT ROWID;"
-        "CREATE TABLE gallery(key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, user INTEGER NOT NULL, created_ms INTEGER NOT NULL,"
-        " name TEXT, description TEXT, session BLOB NOT NULL, messages BLOB NOT NULL, tags BLOB NOT NULL, words TEXT NOT NULL);",
+        "CREATE TABLE gallery(key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, user INTEGER NOT NULL, "
+        "created_ms INTEGER NOT NULL,"
+        " name TEXT, description TEXT, session BLOB NOT NULL, messages BLOB NOT NULL, tags BLOB NOT NULL, "
+        "words TEXT NOT NULL);",
     },
 };
 const unsigned migrations_n = sizeof migrations / sizeof migrations[0];
@@ -94,11 +106,13 @@ int db_migrate(struct db *db, const struct migration *list, unsigned n, struct a
     if (version < 0 || application < 0 || tables < 0)
         return db_fail(db->handle, sqlite3_extended_errcode(db->handle), "reading the database's header", err);
     if (tables ? application != DB_APPLICATION_ID : version != 0)
-        return ab_fail_at(err, AB_EDAMAGED, db->path, "%s is not a database of autobots; move it away", db->path);
+        return ab_fail_at(err, AB_EDAMAGED, db->path, "%s is not a database of autobots; move it away",
+                          db->path);
     if (version > n)
-        return ab_fail_at(err, AB_EUSAGE, db->path,
-                          "%s has schema %lld, written by a newer autobots; this one knows up to %u: run the newer one",
-                          db->path, (long long)version, n);
+        return ab_fail_at(
+            err, AB_EUSAGE, db->path,
+            "%s has schema %lld, written by a newer autobots; this one knows up to %u: run the newer one",
+            db->path, (long long)version, n);
     if (version > 0 && version < n) {
         int code = copy_first(db, (unsigned)version, err);
         if (code)
@@ -115,8 +129,9 @@ int db_migrate(struct db *db, const struct migration *list, unsigned n, struct a
 /* The schema as text, in a fixed order. */
 static char *schema_text(sqlite3 *handle)
 {
-    static const char query[] = "SELECT group_concat(type||' '||name||' '||coalesce(sql,''),char(10)) FROM"
-                                " (SELECT * FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%' ORDER BY type,name)";
+    static const char query[] =
+        "SELECT group_concat(type||' '||name||' '||coalesce(sql,''),char(10)) FROM"
+        " (SELECT * FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%' ORDER BY type,name)";
     sqlite3_stmt *s = NULL;
     char *text = NULL;
     if (sqlite3_prepare_v2(handle, query, -1, &s, NULL) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW &&
@@ -137,8 +152,8 @@ int db_check_schema(struct db *db, struct ab_error *err)
     char *is = schema_text(db->handle), *should = schema_text(model.handle);
     if (!code && (!is || !should || strcmp(is, should)))
         code = ab_fail_at(err, AB_EDAMAGED, db->path,
-                          "%s: its tables are not those of schema %u; it was changed by another program", db->path,
-                          migrations_n);
+                          "%s: its tables are not those of schema %u; it was changed by another program",
+                          db->path, migrations_n);
     free(is);
     free(should);
     sqlite3_close(model.handle);

@@ -8,8 +8,21 @@ enum { PREFIX_MIN = 4, CANDIDATES_MAX = 5 };
 
 /* ---- one record ---- */
 /* Columns of SQL_JOB_COLUMNS. */
-enum { COL_N, COL_ID, COL_USER, COL_SESSION, COL_WORKFLOW, COL_CREATED, COL_NOT_BEFORE, COL_INPUT, COL_END, COL_ENDED,
-       COL_END_EVENT, COL_OPEN, COL_WAKE };
+enum {
+    COL_N,
+    COL_ID,
+    COL_USER,
+    COL_SESSION,
+    COL_WORKFLOW,
+    COL_CREATED,
+    COL_NOT_BEFORE,
+    COL_INPUT,
+    COL_END,
+    COL_ENDED,
+    COL_END_EVENT,
+    COL_OPEN,
+    COL_WAKE
+};
 
 struct progress {
     uint64_t seq, attempt;
@@ -107,12 +120,14 @@ static bool prefix_range(struct ab_view job, struct ab_id *low, struct ab_id *hi
         char c = job.p[i];
         if (c == '-')
             continue;
-        int value = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+        int value = c >= '0' && c <= '9'                 ? c - '0'
+                    : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                         : -1;
         if (value < 0 || digits == 2 * AB_ID_BYTES)
             return false;
         unsigned shift = digits % 2 ? 0 : 4;
         low->b[digits / 2] |= (uint8_t)(value << shift);
-        high->b[digits / 2] &= (uint8_t)~((15 - value) << shift);
+        high->b[digits / 2] &= (uint8_t) ~((15 - value) << shift);
         digits++;
     }
     return digits >= PREFIX_MIN;
@@ -133,7 +148,8 @@ static int find_prefix(struct db *db, int64_t user, struct ab_view job, uint64_t
     int got, rows = 0;
     while ((got = db_row(db, s, err)) > 0 && found < CANDIDATES_MAX) {
         if (++rows > STORE_SCAN_ROWS_MAX)
-            return ab_fail_at(err, AB_EINVALID, "job", "is too short a prefix among so many jobs: give more characters");
+            return ab_fail_at(err, AB_EINVALID, "job",
+                              "is too short a prefix among so many jobs: give more characters");
         if (col_int(s, 2) != user)
             continue;
         char text[AB_ID_TEXT];
@@ -147,7 +163,8 @@ static int find_prefix(struct db *db, int64_t user, struct ab_view job, uint64_t
     if (!found)
         return no_such_job(job, err);
     if (found > 1)
-        return ab_fail_at(err, AB_EINVALID, "job", "fits more than one job, give more characters:%s", candidates);
+        return ab_fail_at(err, AB_EINVALID, "job", "fits more than one job, give more characters:%s",
+                          candidates);
     return 0;
 }
 
@@ -224,8 +241,8 @@ static int wanted(struct db *db, const struct listing *l, sqlite3_stmt *row, str
     return got <= 0 ? got : col_int(s, 0) == l->end;
 }
 
-static int list_into(struct db *db, const struct ab_op_list_jobs *r, int64_t user, struct list *list, uint64_t *next,
-                     struct ab_error *err)
+static int list_into(struct db *db, const struct ab_op_list_jobs *r, int64_t user, struct list *list,
+                     uint64_t *next, struct ab_error *err)
 {
     struct listing l;
     int got = read_filter(db, r, user, &l, err);

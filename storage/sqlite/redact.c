@@ -111,7 +111,8 @@ static int redact_input(struct db *db, uint64_t n, struct ab_view input, struct 
 {
     struct ab_buf content = {0}, body = {0};
     ab_pack_str(&content, ab_view_of(tombstone));
-    struct ab_input kept = {.content = ab_buf_view(&content), .msg_id = ab_any_str(ab_map_get(input, "msg_id"))};
+    struct ab_input kept = {.content = ab_buf_view(&content),
+                            .msg_id = ab_any_str(ab_map_get(input, "msg_id"))};
     ab_encode(&body, &ab_input_schema, &kept);
     sqlite3_stmt *s = db_sql(db, SQL_JOB_SET_INPUT);
     bind_int(s, 1, (int64_t)n);

@@ -8,7 +8,8 @@
 /* Columns of SQL_SESSION_COLUMNS. */
 enum { COL_KEY, COL_ID, COL_CREATED, COL_NAME, COL_DESCRIPTION, COL_FLOW, COL_TEXT };
 
-int session_record(struct db *db, struct ab_view user, sqlite3_stmt *row, struct ab_buf *out, struct ab_error *err)
+int session_record(struct db *db, struct ab_view user, sqlite3_stmt *row, struct ab_buf *out,
+                   struct ab_error *err)
 {
     (void)db;
     char iso[AB_ISO8601_MAX];
@@ -150,7 +151,8 @@ int op_clear_session(struct db *db, const void *request, struct ab_buf *answer, 
     const struct ab_op_session *r = request;
     struct ab_op_deleted_answer a = {0};
     int64_t key = session_require(db, r->user, r->session, err);
-    int code = key < 0 ? (int)key : messages_remove(db, user_find(db, r->user, err), key, true, &a.deleted, err);
+    int code =
+        key < 0 ? (int)key : messages_remove(db, user_find(db, r->user, err), key, true, &a.deleted, err);
     if (!code)
         ab_encode(answer, &ab_op_deleted_answer_schema, &a);
     return code;

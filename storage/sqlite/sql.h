@@ -6,104 +6,110 @@
 #ifndef STORAGE_SQLITE_SQL_H
 #define STORAGE_SQLITE_SQL_H
 
-#define SQL_JOB_COLUMNS                                                                                      \
-    "j.n,j.id,u.name,s.id,w.name,j.created_ms,j.not_before_ms,j.input,e.state,e.at_ms,e.event,o.state,o.wake_at_ms "
-#define SQL_JOB_JOINS                                                                                        \
-    "JOIN users u ON u.key=j.user LEFT JOIN sessions s ON s.key=j.session JOIN workflows w ON w.key=j.workflow " \
+#define SQL_JOB_COLUMNS                                                                                        \
+    "j.n,j.id,u.name,s.id,w.name,j.created_ms,j.not_before_ms,j.input,e.state,e.at_ms,e.event,o.state,o.wake_" \
+    "at_ms "
+#define SQL_JOB_JOINS                                                                                          \
+    "JOIN users u ON u.key=j.user LEFT JOIN sessions s ON s.key=j.session JOIN workflows w ON "                \
+    "w.key=j.workflow "                                                                                        \
     "LEFT JOIN ends e ON e.n=j.n LEFT JOIN open_jobs o ON o.n=j.n "
-#define SQL_SESSION_COLUMNS                                                                                  \
-    "s.key,s.id,s.created_ms,s.name,s.description,s.flow_config,w.text "                                     \
+#define SQL_SESSION_COLUMNS                                                                                    \
+    "s.key,s.id,s.created_ms,s.name,s.description,s.flow_config,w.text "                                       \
     "FROM sessions s LEFT JOIN workflows w ON w.key=s.workflow "
-#define SQL_GALLERY_COLUMNS                                                                                  \
-    "g.key,g.id,u.name,g.name,g.description,g.session,g.messages,g.tags,g.created_ms,g.words "               \
+#define SQL_GALLERY_COLUMNS                                                                                    \
+    "g.key,g.id,u.name,g.name,g.description,g.session,g.messages,g.tags,g.created_ms,g.words "                 \
     "FROM gallery g JOIN users u ON u.key=g.user "
 
-#define SQL_STATEMENTS(X)                                                                                    \
-    X(BEGIN_WRITE, "BEGIN IMMEDIATE")                                                                        \
-    X(BEGIN_READ, "BEGIN")                                                                                   \
-    X(COMMIT, "COMMIT")                                                                                      \
-    X(ROLLBACK, "ROLLBACK")                                                                                  \
-    X(META_SET, "UPDATE meta SET value=?2 WHERE key=?1")                                                     \
-    X(USER_GET, "SELECT key FROM users WHERE name=?1")                                                       \
-    X(USER_ADD, "INSERT INTO users(name) VALUES(?1)")                                                        \
-    X(WORKFLOW_KEY, "SELECT key FROM workflows WHERE hash=?1")                                               \
-    X(WORKFLOW_TEXT, "SELECT text FROM workflows WHERE hash=?1")                                             \
-    X(WORKFLOW_ADD, "INSERT INTO workflows(hash,name,text) VALUES(?1,?2,?3)")                                \
-    /* jobs */                                                                                               \
-    X(JOB_ADD, "INSERT INTO jobs(n,id,user,session,workflow,created_ms,same,history,tenant,priority,"        \
-               "not_before_ms,deadline_ms,concurrency,pool,input) "                                          \
-               "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)")                                 \
-    X(JOB_BY_ID, "SELECT n,user,session,history,same FROM jobs WHERE id=?1")                                 \
-    X(JOB_BY_N, "SELECT id,user,session,created_ms,input FROM jobs WHERE n=?1")                              \
-    X(JOB_SET_INPUT, "UPDATE jobs SET input=?2 WHERE n=?1")                                                  \
-    X(JOB_RECORD, "SELECT " SQL_JOB_COLUMNS "FROM jobs j " SQL_JOB_JOINS "WHERE j.n=?1 AND j.input IS NOT NULL") \
-    X(JOBS_OF_USER, "SELECT n,session,created_ms FROM jobs WHERE user=?1 AND n<?2 ORDER BY n DESC")          \
-    X(JOBS_BY_PREFIX, "SELECT n,id,user FROM jobs WHERE id>=?1 AND id<=?2 ORDER BY id")                      \
-    X(OPEN_BEFORE, "SELECT o.n,o.state FROM open_jobs o JOIN jobs j ON j.n=o.n WHERE o.n<?2 AND j.user=?1 "  \
-                   "ORDER BY o.n DESC")                                                                      \
-    X(JOBS_COUNT, "SELECT coalesce(max(n),0) FROM jobs")                                                     \
-    X(OPEN_COUNT, "SELECT count(*) FROM open_jobs")                                                          \
-    X(OPEN_ADD, "INSERT INTO open_jobs(n,state) VALUES(?1,?2)")                                              \
-    X(OPEN_SET, "UPDATE open_jobs SET state=?2,wake_at_ms=?3 WHERE n=?1")                                    \
-    X(OPEN_GET, "SELECT state,wake_at_ms FROM open_jobs WHERE n=?1")                                         \
-    X(OPEN_REMOVE, "DELETE FROM open_jobs WHERE n=?1")                                                       \
-    X(OPEN_PAGE, "SELECT j.n,j.id,u.name,j.tenant,s.id,j.priority,j.not_before_ms,j.deadline_ms,"            \
-                 "j.concurrency,j.pool,w.hash,j.history,length(j.input),o.state,o.wake_at_ms "               \
-                 "FROM open_jobs o JOIN jobs j ON j.n=o.n JOIN users u ON u.key=j.user "                     \
-                 "LEFT JOIN sessions s ON s.key=j.session JOIN workflows w ON w.key=j.workflow "             \
-                 "WHERE o.n>?1 ORDER BY o.n")                                                                \
-    X(END_ADD, "INSERT INTO ends(n,state,at_ms,event) VALUES(?1,?2,?3,?4)")                                  \
-    X(END_GET, "SELECT state,at_ms,event FROM ends WHERE n=?1")                                              \
-    X(END_FORGET, "UPDATE ends SET event=NULL WHERE n=?1")                                                   \
-    X(SECRETS_ADD, "INSERT INTO job_secrets(n,secrets) VALUES(?1,?2)")                                       \
-    X(SECRETS_GET, "SELECT secrets FROM job_secrets WHERE n=?1")                                             \
-    X(SECRETS_REMOVE, "DELETE FROM job_secrets WHERE n=?1")                                                  \
-    /* events */                                                                                             \
-    X(EVENT_ADD, "INSERT INTO events(n,seq,token,kind,crc,body) VALUES(?1,?2,?3,?4,?5,?6)")                  \
-    X(EVENT_LAST, "SELECT seq,token FROM events WHERE n=?1 ORDER BY seq DESC LIMIT 1")                       \
-    X(EVENT_GET, "SELECT token,body FROM events WHERE n=?1 AND seq=?2")                                      \
-    X(EVENT_BODY, "SELECT body FROM events WHERE e=?1")                                                      \
-    X(EVENT_SET, "UPDATE events SET body=?2,crc=?3 WHERE e=?1")                                              \
-    X(EVENTS_AFTER, "SELECT seq,kind,body FROM events WHERE n=?1 AND seq>?2 ORDER BY seq")                   \
-    X(EVENTS_ALL, "SELECT e,kind,body FROM events WHERE n=?1 ORDER BY seq")                                  \
-    X(EVENTS_KINDS, "SELECT e,seq,token,kind FROM events WHERE n=?1 ORDER BY seq")                           \
-    X(EVENTS_REMOVE, "DELETE FROM events WHERE n=?1 AND seq<?2")                                             \
-    /* inbox */                                                                                              \
-    X(INBOX_LAST, "SELECT coalesce(max(k),0) FROM inbox WHERE n=?1")                                         \
-    X(INBOX_BY_ID, "SELECT k,kind,ask,text FROM inbox WHERE n=?1 AND id=?2")                                 \
-    X(INBOX_ADD, "INSERT INTO inbox(n,k,id,kind,ask,text,at_ms) VALUES(?1,?2,?3,?4,?5,?6,?7)")               \
-    X(INBOX_ALL, "SELECT k,kind,ask,text FROM inbox WHERE n=?1 ORDER BY k")                                  \
-    X(INBOX_CANCEL, "SELECT 1 FROM inbox WHERE n=?1 AND kind='cancel' LIMIT 1")                              \
-    X(INBOX_REMOVE, "DELETE FROM inbox WHERE n=?1")                                                          \
-    /* sessions */                                                                                           \
-    X(SESSION_KEY, "SELECT key FROM sessions WHERE user=?1 AND id=?2")                                       \
-    X(SESSION_ID, "SELECT s.id,u.name FROM sessions s JOIN users u ON u.key=s.user WHERE s.key=?1")          \
-    X(SESSION_ADD, "INSERT INTO sessions(key,user,id,created_ms,workflow) VALUES(?1,?2,?3,?4,?5)")           \
-    X(SESSION_CREATED, "UPDATE sessions SET created_ms=?2 WHERE key=?1")                                     \
-    X(SESSION_NAME, "UPDATE sessions SET name=coalesce(?2,name),description=coalesce(?3,description) WHERE key=?1") \
-    X(SESSION_FLOW, "UPDATE sessions SET flow_config=?2 WHERE key=?1")                                       \
-    X(SESSION_REMOVE, "DELETE FROM sessions WHERE key=?1")                                                   \
-    X(SESSION_RECORD, "SELECT " SQL_SESSION_COLUMNS "WHERE s.key=?1")                                        \
-    X(SESSIONS_OF_USER, "SELECT " SQL_SESSION_COLUMNS "WHERE s.user=?1 AND s.key>?2 ORDER BY s.key")         \
-    /* messages */                                                                                           \
-    X(MESSAGE_ADD, "INSERT INTO messages(session,pos,deleted,body) VALUES(?1,?2,0,?3)")                      \
-    X(MESSAGE_GET, "SELECT deleted,body FROM messages WHERE session=?1 AND pos=?2")                          \
-    X(MESSAGE_LAST, "SELECT coalesce(max(pos),0) FROM messages WHERE session=?1")                            \
-    X(MESSAGE_ANY, "SELECT 1 FROM messages WHERE session=?1 AND deleted=0 LIMIT 1")                          \
-    X(MESSAGE_HIDE, "UPDATE messages SET deleted=1,body=NULL WHERE session=?1 AND pos=?2")                   \
-    X(MESSAGE_REMOVE, "DELETE FROM messages WHERE session=?1 AND pos=?2")                                    \
-    X(MESSAGES_AFTER, "SELECT pos,body FROM messages WHERE session=?1 AND pos>?2 AND deleted=0 ORDER BY pos") \
-    X(MESSAGES_BEFORE, "SELECT pos,body FROM messages WHERE session=?1 AND pos<?2 AND deleted=0 ORDER BY pos DESC") \
-    X(MESSAGES_ALL, "SELECT pos,deleted,body FROM messages WHERE session=?1 AND pos>?2 ORDER BY pos LIMIT 1")                     \
-    X(MESSAGE_ID_ADD, "INSERT INTO message_ids(user,id,session,pos) VALUES(?1,?2,?3,?4)")                    \
-    X(MESSAGE_ID_GET, "SELECT session,pos FROM message_ids WHERE user=?1 AND id=?2")                         \
-    X(MESSAGE_ID_REMOVE, "DELETE FROM message_ids WHERE user=?1 AND id=?2")                                  \
-    /* gallery */                                                                                            \
-    X(GALLERY_ADD, "INSERT INTO gallery(id,user,created_ms,name,description,session,messages,tags,words) "   \
-                   "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)")                                                     \
-    X(GALLERY_GET, "SELECT " SQL_GALLERY_COLUMNS "WHERE g.id=?1")                                            \
-    X(GALLERY_AFTER, "SELECT " SQL_GALLERY_COLUMNS "WHERE g.key>?1 ORDER BY g.key")                          \
-    X(GALLERY_NAME, "UPDATE gallery SET name=coalesce(?2,name),description=coalesce(?3,description) WHERE id=?1") \
+#define SQL_STATEMENTS(X)                                                                                      \
+    X(BEGIN_WRITE, "BEGIN IMMEDIATE")                                                                          \
+    X(BEGIN_READ, "BEGIN")                                                                                     \
+    X(COMMIT, "COMMIT")                                                                                        \
+    X(ROLLBACK, "ROLLBACK")                                                                                    \
+    X(META_SET, "UPDATE meta SET value=?2 WHERE key=?1")                                                       \
+    X(USER_GET, "SELECT key FROM users WHERE name=?1")                                                         \
+    X(USER_ADD, "INSERT INTO users(name) VALUES(?1)")                                                          \
+    X(WORKFLOW_KEY, "SELECT key FROM workflows WHERE hash=?1")                                                 \
+    X(WORKFLOW_TEXT, "SELECT text FROM workflows WHERE hash=?1")                                               \
+    X(WORKFLOW_ADD, "INSERT INTO workflows(hash,name,text) VALUES(?1,?2,?3)")                                  \
+    /* jobs */                                                                                                 \
+    X(JOB_ADD, "INSERT INTO jobs(n,id,user,session,workflow,created_ms,same,history,tenant,priority,"          \
+               "not_before_ms,deadline_ms,concurrency,pool,input) "                                            \
+               "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)")                                   \
+    X(JOB_BY_ID, "SELECT n,user,session,history,same FROM jobs WHERE id=?1")                                   \
+    X(JOB_BY_N, "SELECT id,user,session,created_ms,input FROM jobs WHERE n=?1")                                \
+    X(JOB_SET_INPUT, "UPDATE jobs SET input=?2 WHERE n=?1")                                                    \
+    X(JOB_RECORD,                                                                                              \
+      "SELECT " SQL_JOB_COLUMNS "FROM jobs j " SQL_JOB_JOINS "WHERE j.n=?1 AND j.input IS NOT NULL")           \
+    X(JOBS_OF_USER, "SELECT n,session,created_ms FROM jobs WHERE user=?1 AND n<?2 ORDER BY n DESC")            \
+    X(JOBS_BY_PREFIX, "SELECT n,id,user FROM jobs WHERE id>=?1 AND id<=?2 ORDER BY id")                        \
+    X(OPEN_BEFORE, "SELECT o.n,o.state FROM open_jobs o JOIN jobs j ON j.n=o.n WHERE o.n<?2 AND j.user=?1 "    \
+                   "ORDER BY o.n DESC")                                                                        \
+    X(JOBS_COUNT, "SELECT coalesce(max(n),0) FROM jobs")                                                       \
+    X(OPEN_COUNT, "SELECT count(*) FROM open_jobs")                                                            \
+    X(OPEN_ADD, "INSERT INTO open_jobs(n,state) VALUES(?1,?2)")                                                \
+    X(OPEN_SET, "UPDATE open_jobs SET state=?2,wake_at_ms=?3 WHERE n=?1")                                      \
+    X(OPEN_GET, "SELECT state,wake_at_ms FROM open_jobs WHERE n=?1")                                           \
+    X(OPEN_REMOVE, "DELETE FROM open_jobs WHERE n=?1")                                                         \
+    X(OPEN_PAGE, "SELECT j.n,j.id,u.name,j.tenant,s.id,j.priority,j.not_before_ms,j.deadline_ms,"              \
+                 "j.concurrency,j.pool,w.hash,j.history,length(j.input),o.state,o.wake_at_ms "                 \
+                 "FROM open_jobs o JOIN jobs j ON j.n=o.n JOIN users u ON u.key=j.user "                       \
+                 "LEFT JOIN sessions s ON s.key=j.session JOIN workflows w ON w.key=j.workflow "               \
+                 "WHERE o.n>?1 ORDER BY o.n")                                                                  \
+    X(END_ADD, "INSERT INTO ends(n,state,at_ms,event) VALUES(?1,?2,?3,?4)")                                    \
+    X(END_GET, "SELECT state,at_ms,event FROM ends WHERE n=?1")                                                \
+    X(END_FORGET, "UPDATE ends SET event=NULL WHERE n=?1")                                                     \
+    X(SECRETS_ADD, "INSERT INTO job_secrets(n,secrets) VALUES(?1,?2)")                                         \
+    X(SECRETS_GET, "SELECT secrets FROM job_secrets WHERE n=?1")                                               \
+    X(SECRETS_REMOVE, "DELETE FROM job_secrets WHERE n=?1")                                                    \
+    /* events */                                                                                               \
+    X(EVENT_ADD, "INSERT INTO events(n,seq,token,kind,crc,body) VALUES(?1,?2,?3,?4,?5,?6)")                    \
+    X(EVENT_LAST, "SELECT seq,token FROM events WHERE n=?1 ORDER BY seq DESC LIMIT 1")                         \
+    X(EVENT_GET, "SELECT token,body FROM events WHERE n=?1 AND seq=?2")                                        \
+    X(EVENT_BODY, "SELECT body FROM events WHERE e=?1")                                                        \
+    X(EVENT_SET, "UPDATE events SET body=?2,crc=?3 WHERE e=?1")                                                \
+    X(EVENTS_AFTER, "SELECT seq,kind,body FROM events WHERE n=?1 AND seq>?2 ORDER BY seq")                     \
+    X(EVENTS_ALL, "SELECT e,kind,body FROM events WHERE n=?1 ORDER BY seq")                                    \
+    X(EVENTS_KINDS, "SELECT e,seq,token,kind FROM events WHERE n=?1 ORDER BY seq")                             \
+    X(EVENTS_REMOVE, "DELETE FROM events WHERE n=?1 AND seq<?2")                                               \
+    /* inbox */                                                                                                \
+    X(INBOX_LAST, "SELECT coalesce(max(k),0) FROM inbox WHERE n=?1")                                           \
+    X(INBOX_BY_ID, "SELECT k,kind,ask,text FROM inbox WHERE n=?1 AND id=?2")                                   \
+    X(INBOX_ADD, "INSERT INTO inbox(n,k,id,kind,ask,text,at_ms) VALUES(?1,?2,?3,?4,?5,?6,?7)")                 \
+    X(INBOX_ALL, "SELECT k,kind,ask,text FROM inbox WHERE n=?1 ORDER BY k")                                    \
+    X(INBOX_CANCEL, "SELECT 1 FROM inbox WHERE n=?1 AND kind='cancel' LIMIT 1")                                \
+    X(INBOX_REMOVE, "DELETE FROM inbox WHERE n=?1")                                                            \
+    /* sessions */                                                                                             \
+    X(SESSION_KEY, "SELECT key FROM sessions WHERE user=?1 AND id=?2")                                         \
+    X(SESSION_ID, "SELECT s.id,u.name FROM sessions s JOIN users u ON u.key=s.user WHERE s.key=?1")            \
+    X(SESSION_ADD, "INSERT INTO sessions(key,user,id,created_ms,workflow) VALUES(?1,?2,?3,?4,?5)")             \
+    X(SESSION_CREATED, "UPDATE sessions SET created_ms=?2 WHERE key=?1")                                       \
+    X(SESSION_NAME,                                                                                            \
+      "UPDATE sessions SET name=coalesce(?2,name),description=coalesce(?3,description) WHERE key=?1")          \
+    X(SESSION_FLOW, "UPDATE sessions SET flow_config=?2 WHERE key=?1")                                         \
+    X(SESSION_REMOVE, "DELETE FROM sessions WHERE key=?1")                                                     \
+    X(SESSION_RECORD, "SELECT " SQL_SESSION_COLUMNS "WHERE s.key=?1")                                          \
+    X(SESSIONS_OF_USER, "SELECT " SQL_SESSION_COLUMNS "WHERE s.user=?1 AND s.key>?2 ORDER BY s.key")           \
+    /* messages */                                                                                             \
+    X(MESSAGE_ADD, "INSERT INTO messages(session,pos,deleted,body) VALUES(?1,?2,0,?3)")                        \
+    X(MESSAGE_GET, "SELECT deleted,body FROM messages WHERE session=?1 AND pos=?2")                            \
+    X(MESSAGE_LAST, "SELECT coalesce(max(pos),0) FROM messages WHERE session=?1")                              \
+    X(MESSAGE_ANY, "SELECT 1 FROM messages WHERE session=?1 AND deleted=0 LIMIT 1")                            \
+    X(MESSAGE_HIDE, "UPDATE messages SET deleted=1,body=NULL WHERE session=?1 AND pos=?2")                     \
+    X(MESSAGE_REMOVE, "DELETE FROM messages WHERE session=?1 AND pos=?2")                                      \
+    X(MESSAGES_AFTER, "SELECT pos,body FROM messages WHERE session=?1 AND pos>?2 AND deleted=0 ORDER BY pos")  \
+    X(MESSAGES_BEFORE,                                                                                         \
+      "SELECT pos,body FROM messages WHERE session=?1 AND pos<?2 AND deleted=0 ORDER BY pos DESC")             \
+    X(MESSAGES_ALL, "SELECT pos,deleted,body FROM messages WHERE session=?1 AND pos>?2 ORDER BY pos LIMIT 1")  \
+    X(MESSAGE_ID_ADD, "INSERT INTO message_ids(user,id,session,pos) VALUES(?1,?2,?3,?4)")                      \
+    X(MESSAGE_ID_GET, "SELECT session,pos FROM message_ids WHERE user=?1 AND id=?2")                           \
+    X(MESSAGE_ID_REMOVE, "DELETE FROM message_ids WHERE user=?1 AND id=?2")                                    \
+    /* gallery */                                                                                              \
+    X(GALLERY_ADD, "INSERT INTO gallery(id,user,created_ms,name,description,session,messages,tags,words) "     \
+                   "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)")                                                       \
+    X(GALLERY_GET, "SELECT " SQL_GALLERY_COLUMNS "WHERE g.id=?1")                                              \
+    X(GALLERY_AFTER, "SELECT " SQL_GALLERY_COLUMNS "WHERE g.key>?1 ORDER BY g.key")                            \
+    X(GALLERY_NAME,                                                                                            \
+      "UPDATE gallery SET name=coalesce(?2,name),description=coalesce(?3,description) WHERE id=?1")            \
     X(GALLERY_REMOVE, "DELETE FROM gallery WHERE id=?1")
 
 enum sql_id {

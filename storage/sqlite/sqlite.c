@@ -12,13 +12,16 @@
 #include "common/failpoint.h"
 #include "common/log.h"
 
-enum { OP_NUMBERS = 64, TEND_BYTES = 4 << 20 /* of log, from which on a checkpoint beside the writer is worth it */ };
+enum {
+    OP_NUMBERS = 64,
+    TEND_BYTES = 4 << 20 /* of log, from which on a checkpoint beside the writer is worth it */
+};
 
 static op_fn *const op_table[OP_NUMBERS] = {
 #define X(name, number, kind, by, request, answer, doc) [number] = SELECT_##kind(op_##name),
-#define SELECT_READ(fn)   fn
-#define SELECT_WRITE(fn)  fn
-#define SELECT_BROKER(fn) NULL
+#define SELECT_READ(fn)                                 fn
+#define SELECT_WRITE(fn)                                fn
+#define SELECT_BROKER(fn)                               NULL
     AB_OPERATIONS(X)
 #undef X
 };
@@ -33,8 +36,10 @@ static int remember(struct db *db, struct ab_error *err)
 {
     int64_t n = db_number(db, "SELECT coalesce(max(n),0) FROM jobs", -1);
     int64_t epoch = db_number(db, "SELECT value FROM meta WHERE key='epoch'", -1);
-    int64_t session = db_number(db, "SELECT max(value,(SELECT coalesce(max(key),0)+1 FROM sessions)) FROM meta"
-                                    " WHERE key='session_next'", -1);
+    int64_t session = db_number(db,
+                                "SELECT max(value,(SELECT coalesce(max(key),0)+1 FROM sessions)) FROM meta"
+                                " WHERE key='session_next'",
+                                -1);
     if (n < 0 || epoch < 0 || session < 0)
         return db_fail(db->handle, sqlite3_extended_errcode(db->handle), "reading the counters", err);
     db->n_last = (uint64_t)n;

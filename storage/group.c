@@ -1,0 +1,214 @@
+/* Group commit: running operations into one transaction, and making their answers final after its sync. */
+#include "storage/group.h"
+
+#include <stdlib.h>
+
+#include "common/failpoint.h"
+#include "common/log.h"
+
+void group_init(struct group *group, struct store *store)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < ab_ops_n; i++)
+        if (ab_ops[i].request->size > size)
+            size = ab_ops[i].request->size;
+    *group = (struct group){.store = store, .decoded = ab_alloc(size)};
+}
+
+void group_finish(struct group *group)
+{
+    if (group->open)
+        group->store->ops->rollback(group->store);
+    ab_buf_finish(&group->bodies);
+    ab_buf_finish(&group->answer);
+    ab_buf_finish(&group->faults);
+    free(group->answers);
+    free(group->decoded);
+}
+
+/* ---- running ---- */
+static void pack_failure(const struct ab_error *err, uint64_t rid, struct ab_view faults, struct ab_buf *out)
+{
+    struct ab_failure failure;
+    ab_error_to(err, &failure);
+    failure.rid = rid;
+    if (faults.n)
+        failure.faults = faults;
+    ab_encode(out, &ab_failure_schema, &failure);
+}
+
+/* Runs one operation into group->answer. Returns its code. */
+static int run(struct group *group, const struct ab_op_row *op, struct ab_view request, int64_t wall_ms,
+               struct ab_error *err)
+{
+    ab_buf_clear(&group->answer);
+    ab_buf_clear(&group->faults);
+    group->ops++;
+    if (group->down.code) {
+        *err = group->down;
+        return err->code;
+    }
+    int code = ab_decode(op->request, request, group->decoded, err);
+    if (code)
+        return code;
+    if (!group->open) {
+        code = group->store->ops->begin(group->store, wall_ms, err);
+        group->open = !code;
+    }
+    struct store_call call = {
+        .row = op, .request = group->decoded, .answer = &group->answer, .faults = &group->faults};
+    if (!code)
+        code = group->store->ops->run(group->store, wall_ms, &call, err);
+    if (!group->open || group->store->broken)
+        group->down = *err;
+    return code;
+}
+
+static struct group_answer *answer_new(struct group *group, const struct ab_route *route, uint64_t rid)
+{
+    if (group->n == group->cap) {
+        group->cap = group->cap ? group->cap * 2 : 64;
+        group->answers = ab_realloc(group->answers, group->cap * sizeof *group->answers);
+    }
+    struct group_answer *a = &group->answers[group->n++];
+    *a = (struct group_answer){.route = *route, .rid = rid, .at = group->bodies.n};
+    return a;
+}
+
+static void pack_result(struct group *group, int code, const struct ab_error *err)
+{
+    ab_pack_array(&group->bodies, 2);
+    ab_pack_str(&group->bodies, ab_view_of(ab_code_name(code)));
+    if (code)
+        pack_failure(err, 0, ab_buf_view(&group->faults), &group->bodies);
+    else
+        ab_buf_add(&group->bodies, group->answer.p, group->answer.n);
+}
+
+/* One [number, request] of a batch. */
+static int run_item(struct group *group, const struct ab_batch *header, struct ab_reader *reader,
+                    int64_t wall_ms, struct ab_error *err)
+{
+    uint32_t pair;
+    uint64_t number;
+    struct ab_view request;
+    if (ab_read_array(reader, &pair) || ab_read_uint(reader, &number) || ab_read_any(reader, &request))
+        return AB_EINVALID; /* cannot be: the body was walked before */
+    const struct ab_op_row *op = ab_op_by_number(number);
+    if (!op || op->kind != AB_OP_WRITE || !(op->by & AB_BY_BROKER))
+        return ab_fail(err, AB_EDENIED, "operation %llu is none that a broker may put into a batch",
+                       (unsigned long long)number);
+    if (op->number != AB_OP_epoch && header->epoch != group->store->ops->epoch(group->store))
+        return ab_fail(err, AB_ESTALE, "epoch %llu is over: a newer broker has taken over",
+                       (unsigned long long)header->epoch);
+    return run(group, op, request, wall_ms, err);
+}
+
+/* The body is an array of [uint, any], not too long. */
+static int walk(struct ab_view body, uint32_t *count, struct ab_error *err)
+{
+    struct ab_reader reader = ab_reader(body);
+    struct ab_view request;
+    uint64_t number;
+    uint32_t pair;
+    if (ab_read_array(&reader, count))
+        return ab_fail(err, AB_EINVALID, "a batch's body is an array of [operation number, request]");
+    if (*count > STORE_OPS_MAX)
+        return ab_fail(err, AB_ETOOLARGE, "a batch holds at most %d operations, not %u", STORE_OPS_MAX, *count);
+    for (uint32_t i = 0; i < *count; i++)
+        if (ab_read_array(&reader, &pair) || pair != 2 || ab_read_uint(&reader, &number) ||
+            ab_read_any(&reader, &request))
+            return ab_fail(err, AB_EINVALID, "item %u of the batch is no [operation number, request]", i);
+    return 0;
+}
+
+int group_batch(struct group *group, const struct ab_route *route, const struct ab_batch *header,
+                struct ab_view body, int64_t wall_ms, struct ab_error *err)
+{
+    uint32_t count;
+    int code = walk(body, &count, err);
+    if (code)
+        return code;
+    struct ab_reader reader = ab_reader(body);
+    ab_read_array(&reader, &count);
+    size_t slot = group->n;
+    answer_new(group, route, header->rid)->ops = count;
+    ab_pack_array(&group->bodies, count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct ab_error why = {0};
+        ab_buf_clear(&group->faults);
+        code = run_item(group, header, &reader, wall_ms, &why);
+        pack_result(group, code, &why);
+    }
+    group->answers[slot].end = group->bodies.n;
+    return 0;
+}
+
+void group_query(struct group *group, const struct ab_route *route, uint64_t rid, const struct ab_op_row *op,
+                 struct ab_view request, int64_t wall_ms)
+{
+    struct ab_error why = {0};
+    struct group_answer *a = answer_new(group, route, rid);
+    a->refused = run(group, op, request, wall_ms, &why) != 0;
+    if (a->refused)
+        pack_failure(&why, rid, ab_buf_view(&group->faults), &group->bodies);
+    else
+        ab_buf_add(&group->bodies, group->answer.p, group->answer.n);
+    a->end = group->bodies.n;
+}
+
+/* ---- committing ---- */
+
+/* Nothing of the group is on disk: every operation that was not refused before is now. */
+static void refuse_all(struct group *group)
+{
+    ab_buf_clear(&group->bodies);
+    ab_buf_clear(&group->faults);
+    for (size_t i = 0; i < group->n; i++) {
+        struct group_answer *a = &group->answers[i];
+        a->at = group->bodies.n;
+        a->refused = true;
+        if (a->ops)
+            ab_pack_array(&group->bodies, a->ops);
+        for (uint32_t op = 0; op < a->ops; op++)
+            pack_result(group, group->down.code, &group->down);
+        if (!a->ops)
+            pack_failure(&group->down, a->rid, (struct ab_view){0}, &group->bodies);
+        a->end = group->bodies.n;
+    }
+}
+
+int group_commit(struct group *group, struct ab_error *err)
+{
+    int code = 0;
+    AB_FAILPOINT("storage.before_commit");
+    if (group->open && !group->down.code && (code = group->store->ops->commit(group->store, &group->down)))
+        group->down.code = code;
+    if (code == AB_ESYSTEM) {
+        *err = group->down;
+        return code;
+    }
+    if (group->down.code) {
+        ab_log(AB_ERROR_LEVEL, "commit.failed", "code", ab_code_name(group->down.code), "text",
+               group->down.text, NULL);
+        if (group->open)
+            group->store->ops->rollback(group->store);
+        refuse_all(group);
+    }
+    group->open = false;
+    AB_FAILPOINT("storage.after_commit");
+    return 0;
+}
+
+void group_each(struct group *group, group_send_fn *send, void *context)
+{
+    for (size_t i = 0; i < group->n; i++) {
+        const struct group_answer *a = &group->answers[i];
+        AB_FAILPOINT("storage.before_answer");
+        send(context, a, ab_view(group->bodies.p + a->at, a->end - a->at));
+    }
+    ab_buf_clear(&group->bodies);
+    group->n = 0;
+    group->ops = 0;
+    group->down = (struct ab_error){0};
+}

@@ -1,0 +1,358 @@
+/* The storage service's loop. It owns the sockets and the writer; one wake-up drains what waits (bounded), runs all
+ * writes in one transaction, syncs once, then answers everybody. Reads go to the reader thread as they come.
+ *
+ * A peer whose pipe is full is forgotten: its next word is answered `denied`, it says HELLO and sends again what it
+ * has no answer for. All operations are idempotent, so nothing needs to be kept for it here.
+ */
+#include "storage/server.h"
+
+#include <signal.h>
+
+#include "common/clock.h"
+#include "common/failpoint.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/version.h"
+#include "common/wire/socket.h"
+#include "storage/group.h"
+#include "storage/peers.h"
+#include "storage/reader.h"
+
+enum {
+    MESSAGES_MAX = 1000,   /* taken from the socket in one wake-up */
+    HEARTBEATS_MISSED = 3, /* then a peer is gone */
+    IDLE_MS = 200,         /* after the last commit: time to look after the files */
+    BATCH_BODIES = 4,      /* a batch may be so many times a message's greatest body */
+};
+
+struct server {
+    const struct server_options *options;
+    struct store *store;
+    struct ab_loop *loop;
+    void *router;
+    struct reader *reader;
+    struct peers peers;
+    struct group group;
+    int64_t beat_ms;        /* when peers are next looked after */
+    int64_t idle_ms;        /* when the files are, unless something is written before */
+    struct ab_error failed; /* why the service has to end */
+};
+
+/* ---- sending ---- */
+static void sent(struct server *s, const struct ab_route *route, int code)
+{
+    struct peer *peer = peers_find(&s->peers, route);
+    if (!code && peer)
+        peer->told_ms = ab_mono_ms();
+    if (!code || !peer)
+        return;
+    ab_log(AB_INFO, "peer.lost", "session", ab_num((long long)peer->session), "why",
+           code == AB_EBUSY ? "it does not read" : "its connection is gone", NULL);
+    peers_remove(&s->peers, route);
+}
+
+static void refuse(struct server *s, const struct ab_route *route, uint64_t rid, const struct ab_error *err)
+{
+    sent(s, route, ab_send_error(s->router, route, AB_ERROR, rid, (struct ab_id){{0}}, err));
+}
+
+static void send_answer(void *context, const struct group_answer *answer, struct ab_view body)
+{
+    struct server *s = context;
+    struct ab_failure failure;
+    int code;
+    if (answer->ops)
+        code = ab_send(s->router, &answer->route, AB_RESULTS, &(struct ab_results){.rid = answer->rid}, body);
+    else if (!answer->refused)
+        code = ab_send(s->router, &answer->route, AB_RESULT, &(struct ab_result){.rid = answer->rid}, body);
+    else if (!(code = ab_decode(&ab_failure_schema, body, &failure, NULL)))
+        code = ab_send(s->router, &answer->route, AB_ERROR, &failure, (struct ab_view){0});
+    sent(s, &answer->route, code);
+}
+
+/* Words about jobs that the committed operations cancelled. Broker that is not there reads the inbox when it comes. */
+static void send_notices(struct server *s)
+{
+    const struct store_notice *notices;
+    size_t n = s->store->ops->notices(s->store, &notices);
+    for (size_t i = 0; n && i < s->peers.cap; i++) {
+        struct peer peer = s->peers.slots[i];
+        if (!peer.session || peer.role != AB_BY_BROKER)
+            continue;
+        int code = 0;
+        for (size_t k = 0; k < n && !code; k++)
+            code = ab_send(
+                s->router, &peer.route, AB_NOTICE,
+                &(struct ab_notice){.job = notices[k].job, .k = notices[k].k, .kind = ab_view_of("cancel")},
+                (struct ab_view){0});
+        sent(s, &peer.route, code);
+        if (code)
+            return send_notices(
+                s); /* the table was rebuilt: begin again without that peer; notices are idempotent */
+    }
+}
+
+/* ---- commands ---- */
+typedef void command_fn(struct server *s, struct peer *peer, const struct ab_message *m);
+
+static unsigned role_of(struct ab_view name)
+{
+    return ab_view_is(name, "broker")   ? AB_BY_BROKER
+           : ab_view_is(name, "worker") ? AB_BY_WORKER
+           : ab_view_is(name, "client") ? AB_BY_CLIENT
+                                        : 0;
+}
+
+/* HELLO: the only command of a peer that is not known yet. */
+static void on_hello(struct server *s, const struct ab_message *m)
+{
+    struct ab_hello hello;
+    struct ab_error err = {0};
+    int code = ab_message_header(m, &hello, &err);
+    if (!code && !role_of(hello.role))
+        code = ab_fail_at(&err, AB_EINVALID, "role", "is client, worker or broker, not %.*s",
+                          AB_VIEW_FMT(hello.role));
+    if (!code && (hello.vmin > AB_VERSION_MAX || hello.vmax < AB_VERSION_MIN))
+        code = ab_fail(&err, AB_EVERSION, "storage speaks versions %d to %d, you speak %llu to %llu",
+                       AB_VERSION_MIN, AB_VERSION_MAX, (unsigned long long)hello.vmin,
+                       (unsigned long long)hello.vmax);
+    struct peer *peer = code ? NULL : peers_add(&s->peers, &m->route);
+    if (!code && !peer)
+        code = ab_fail(&err, AB_EBUSY, "storage has %d peers, the most it takes", PEERS_MAX);
+    if (code) {
+        ab_send_error(s->router, &m->route, AB_REJECT, 0, (struct ab_id){{0}}, &err);
+        return;
+    }
+    peer->role = role_of(hello.role);
+    peer->heard_ms = ab_mono_ms();
+    struct ab_welcome welcome = {
+        .version = hello.vmax < AB_VERSION_MAX ? hello.vmax : AB_VERSION_MAX,
+        .session = peer->session,
+        .epoch = s->store->ops->epoch(s->store),
+        .heartbeat_ms = (uint64_t)s->options->heartbeat_ms,
+        .body_bytes_max = s->options->message_bytes_max * BATCH_BODIES,
+        .build = ab_view_of(ab_build()),
+    };
+    sent(s, &m->route, ab_send(s->router, &m->route, AB_WELCOME, &welcome, (struct ab_view){0}));
+}
+
+static void on_ping(struct server *s, struct peer *peer, const struct ab_message *m)
+{
+    struct ab_ping ping;
+    struct ab_error err = {0};
+    (void)peer;
+    if (ab_message_header(m, &ping, &err))
+        return refuse(s, &m->route, 0, &err);
+    sent(s, &m->route, ab_send(s->router, &m->route, AB_PONG, &ping, (struct ab_view){0}));
+}
+
+static void on_word(struct server *s, struct peer *peer, const struct ab_message *m)
+{
+    (void)s;
+    (void)peer;
+    (void)m; /* that it was heard is all */
+}
+
+static void on_batch(struct server *s, struct peer *peer, const struct ab_message *m)
+{
+    struct ab_batch batch = {0};
+    struct ab_error err = {0};
+    int code = ab_message_header(m, &batch, &err);
+    if (!code && peer->role != AB_BY_BROKER)
+        code = ab_fail(&err, AB_EDENIED, "only a broker sends BATCH");
+    AB_FAILPOINT("storage.received");
+    if (!code)
+        code = group_batch(&s->group, &m->route, &batch, m->body, ab_wall_ms(), &err);
+    if (code)
+        refuse(s, &m->route, batch.rid, &err);
+}
+
+/* The operation, if this peer may ask it of storage. */
+static int query_op(const struct peer *peer, struct ab_view name, const struct ab_op_row **op,
+                    struct ab_error *err)
+{
+    *op = ab_op_by_name(name);
+    if (!*op)
+        return ab_fail_at(err, AB_ENOTFOUND, "op", "there is no operation %.*s", AB_VIEW_FMT(name));
+    if ((*op)->kind == AB_OP_BROKER)
+        return ab_fail_at(err, AB_ENOTFOUND, "op", "the broker answers %s, storage does not", (*op)->name);
+    if (!((*op)->by & peer->role))
+        return ab_fail_at(err, AB_EDENIED, "op", "a peer of this role may not ask %s", (*op)->name);
+    if ((*op)->kind == AB_OP_WRITE && peer->role == AB_BY_BROKER)
+        return ab_fail_at(err, AB_EDENIED, "op", "a broker writes with BATCH");
+    return 0;
+}
+
+static void on_query(struct server *s, struct peer *peer, const struct ab_message *m)
+{
+    struct ab_query query = {0};
+    struct ab_error err = {0};
+    const struct ab_op_row *op;
+    int code = ab_message_header(m, &query, &err);
+    if (!code)
+        code = query_op(peer, query.op, &op, &err);
+    AB_FAILPOINT("storage.received");
+    if (!code && op->kind == AB_OP_WRITE)
+        group_query(&s->group, &m->route, query.rid, op, m->body, ab_wall_ms());
+    else if (!code)
+        code = reader_put(s->reader, &m->route, query.rid, op, m->body, &err);
+    if (code)
+        refuse(s, &m->route, query.rid, &err);
+}
+
+static command_fn *const handlers[256] = {
+    [AB_PING] = on_ping,  [AB_PONG] = on_word,   [AB_HEARTBEAT] = on_word,
+    [AB_ERROR] = on_word, [AB_BATCH] = on_batch, [AB_QUERY] = on_query,
+};
+
+static void dispatch(struct server *s, const struct ab_message *m)
+{
+    struct ab_error err = {0};
+    const struct ab_command_row *row = ab_command_row(m->command);
+    if (m->command == AB_HELLO)
+        return on_hello(s, m);
+    struct peer *peer = peers_find(&s->peers, &m->route);
+    if (!peer && m->command == AB_ERROR)
+        return; /* two who do not know each other would go on for ever */
+    if (!peer)
+        ab_fail(&err, AB_EDENIED, "say HELLO first");
+    else if (m->version < AB_VERSION_MIN || m->version > AB_VERSION_MAX)
+        ab_fail(&err, AB_EVERSION, "storage speaks versions %d to %d, not %u", AB_VERSION_MIN, AB_VERSION_MAX,
+                m->version);
+    else if (!row)
+        ab_fail(&err, AB_EINVALID, "unknown command %u", m->command);
+    else if (!handlers[m->command])
+        ab_fail(&err, AB_EDENIED, "storage takes no %s", row->name);
+    if (err.code) {
+        struct ab_ping any; /* most requests have a rid; it is worth naming */
+        bool named = row && !ab_decode(&ab_ping_schema, m->header, &any, NULL);
+        return refuse(s, &m->route, named ? any.rid : 0, &err);
+    }
+    peer->heard_ms = ab_mono_ms();
+    handlers[m->command](s, peer, m);
+}
+
+/* ---- the loop ---- */
+static bool on_router(void *owner)
+{
+    struct server *s = owner;
+    for (int i = 0; i < MESSAGES_MAX && s->group.ops < STORE_OPS_MAX; i++) {
+        struct ab_message m;
+        struct ab_error err = {0};
+        int got = ab_message_receive(s->router, &m, &err);
+        if (!got)
+            return false;
+        if (got > 0)
+            dispatch(s, &m);
+        else if (m.route.n)
+            refuse(s, &m.route, 0, &err);
+        ab_message_close(&m);
+    }
+    return true;
+}
+
+static bool on_reader(void *owner)
+{
+    struct server *s = owner;
+    struct reader_answer a;
+    for (int i = 0; i < READS_MAX; i++) {
+        if (!reader_take(s->reader, &a))
+            return false;
+        if (a.err.code)
+            refuse(s, &a.route, a.rid, &a.err);
+        else
+            sent(s, &a.route,
+                 ab_send(s->router, &a.route, AB_RESULT, &(struct ab_result){.rid = a.rid}, a.body));
+    }
+    return true;
+}
+
+static void stop_for(struct server *s)
+{
+    ab_log(AB_ERROR_LEVEL, "storage.failed", "text", s->failed.text, NULL);
+    ab_loop_stop(s->loop);
+}
+
+static void commit(struct server *s, int64_t now_ms)
+{
+    if (group_commit(&s->group, &s->failed))
+        return stop_for(s);
+    group_each(&s->group, send_answer, s);
+    send_notices(s);
+    if (s->store->ops->tend(s->store, false, &s->failed))
+        return stop_for(s);
+    s->idle_ms = now_ms + IDLE_MS;
+}
+
+/* Peers that are silent too long are gone; those who hear nothing else get a HEARTBEAT. */
+static void beat(struct server *s, int64_t now_ms)
+{
+    int64_t every = s->options->heartbeat_ms;
+    peers_expire(&s->peers, now_ms - HEARTBEATS_MISSED * every);
+    for (size_t i = 0; i < s->peers.cap; i++) {
+        struct peer *peer = &s->peers.slots[i];
+        if (!peer->session || peer->told_ms > now_ms - every / 2)
+            continue;
+        struct ab_route route = peer->route;
+        peer->told_ms = now_ms;
+        sent(s, &route,
+             ab_send(s->router, &route, AB_HEARTBEAT, &(struct ab_heartbeat){0}, (struct ab_view){0}));
+    }
+    s->beat_ms = now_ms + every / 2;
+}
+
+static void tick(void *owner, int64_t now_ms)
+{
+    struct server *s = owner;
+    if (s->failed.code)
+        return;
+    if (s->group.n)
+        commit(s, now_ms);
+    else if (now_ms >= s->idle_ms) {
+        s->idle_ms = INT64_MAX;
+        if (s->store->ops->tend(s->store, true, &s->failed))
+            return stop_for(s);
+    }
+    if (now_ms >= s->beat_ms)
+        beat(s, now_ms);
+}
+
+static int64_t deadline(void *owner, int64_t now_ms)
+{
+    struct server *s = owner;
+    (void)now_ms;
+    return s->idle_ms < s->beat_ms ? s->idle_ms : s->beat_ms;
+}
+
+static void signalled(void *owner, int signo)
+{
+    struct server *s = owner;
+    if (signo != SIGHUP)
+        ab_loop_stop(s->loop);
+}
+
+int server_run(const struct server_options *options, struct store *store, struct ab_error *err)
+{
+    static const struct ab_loop_ops ops = {.deadline = deadline, .tick = tick, .signalled = signalled};
+    struct server s = {.options = options, .store = store, .idle_ms = INT64_MAX, .beat_ms = ab_mono_ms()};
+    s.loop = ab_loop_create(&ops, &s); /* blocks signals: before the reader's thread */
+    group_init(&s.group, store);
+    int code = reader_create(store, &s.reader, err);
+    if (!code &&
+        !(s.router = ab_router_create(options->endpoint, options->message_bytes_max * BATCH_BODIES, err)))
+        code = err->code;
+    if (!code) {
+        ab_loop_add_socket(s.loop, s.router, on_router, &s);
+        ab_loop_add_socket(s.loop, reader_socket(s.reader), on_reader, &s);
+        ab_log(AB_INFO, "storage.ready", "endpoint", options->endpoint, "build", ab_build(), NULL);
+        ab_loop_run(s.loop);
+        code = s.failed.code;
+        *err = s.failed;
+    }
+    ab_socket_destroy(s.router);
+    reader_destroy(s.reader);
+    group_finish(&s.group);
+    peers_finish(&s.peers);
+    ab_loop_destroy(s.loop);
+    return code;
+}
