@@ -301,7 +301,9 @@ static void what_is_sent(void **state)
     request.idempotency_key = "job:a:1";
     struct outcome outcome = call_with("hi", request);
     assert_answer(&outcome, "echo: hi");
-    assert_false(outcome.reply.usage.reported); /* extra_body took stream_options away */
+    assert_false(outcome.reply.usage.reported);      /* extra_body took stream_options away: an estimate */
+    assert_int_equal(outcome.reply.usage.prompt, 3); /* "be brief" and "hi" */
+    assert_int_equal(outcome.reply.usage.completion, 2);
     json_t *list = calls(), *seen = json_array_get(list, 0), *body = json_object_get(seen, "body");
     assert_string_equal(json_string_value(json_object_get(seen, "target")), "/v1/chat/completions");
     assert_true(json_is_false(json_object_get(seen, "authorization")));

@@ -5,6 +5,7 @@
  * in use further up the stack, so it is freed when the run is over.
  */
 #include "worker/model/internal.h"
+#include "worker/model/usage.h"
 
 #include <assert.h>
 #include <stddef.h>
@@ -232,6 +233,8 @@ void call_succeeded(struct model_call *call, struct model_reply *reply)
     }
     if (endpoint->backend->network)
         breakers_end(&client->breakers, endpoint->base_url, false, now_ms(client));
+    if (!reply->usage.reported)
+        usage_estimate(reply, call->messages);
     if (!reply->model)
         reply->model = ab_strdup(endpoint->model);
     reply->endpoint = call->plan.endpoint;

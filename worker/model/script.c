@@ -9,6 +9,7 @@
  * A scripted error is final for this endpoint: asking again would give the same; the next endpoint is still tried.
  */
 #include "worker/model/internal.h"
+#include "worker/model/usage.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -30,36 +31,13 @@ static struct attempt *attempt_of(struct timer *timer)
 
 /* --- texts ----------------------------------------------------------------------------------------------------- */
 
-/* Appends the text of a message's content: a string or an array of parts. */
-static void add_content(struct ab_buf *out, const json_t *content)
-{
-    size_t i;
-    json_t *part;
-    if (json_is_string(content))
-        ab_buf_add(out, json_string_value(content), json_string_length(content));
-    json_array_foreach (content, i, part)
-        add_content(out, json_object_get(part, "text"));
-}
-
 static char *echo_text(const json_t *messages)
 {
     struct ab_buf text = {0};
     size_t n = json_array_size(messages);
     if (n)
-        add_content(&text, json_object_get(json_array_get(messages, n - 1), "content"));
+        usage_add_text(&text, json_object_get(json_array_get(messages, n - 1), "content"));
     return ab_buf_detach(&text);
-}
-
-static int64_t prompt_bytes(const json_t *messages)
-{
-    struct ab_buf text = {0};
-    size_t i;
-    json_t *message;
-    json_array_foreach (messages, i, message)
-        add_content(&text, json_object_get(message, "content"));
-    int64_t bytes = (int64_t)text.n;
-    ab_buf_finish(&text);
-    return bytes;
 }
 
 /* --- the scenario ---------------------------------------------------------------------------------------------- */
@@ -83,17 +61,15 @@ static int64_t number(const json_t *object, const char *key)
     return value > 0 ? value : 0;
 }
 
+/* The scenario's numbers; without them the client estimates. */
 static struct model_usage usage_of(const struct attempt *attempt)
 {
     const json_t *given = json_object_get(attempt->reply, "usage");
-    if (given)
-        return (struct model_usage){.reported = true,
-                                    .prompt = number(given, "prompt_tokens"),
-                                    .completion = number(given, "completion_tokens"),
-                                    .cached = number(given, "cached_tokens"),
-                                    .reasoning = number(given, "reasoning_tokens")};
-    return (struct model_usage){.prompt = (prompt_bytes(attempt->call->messages) + 3) / 4,
-                                .completion = ((int64_t)attempt->bytes + 3) / 4};
+    return (struct model_usage){.reported = given != NULL,
+                                .prompt = number(given, "prompt_tokens"),
+                                .completion = number(given, "completion_tokens"),
+                                .cached = number(given, "cached_tokens"),
+                                .reasoning = number(given, "reasoning_tokens")};
 }
 
 /* --- the attempt ----------------------------------------------------------------------------------------------- */
