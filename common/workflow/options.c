@@ -81,6 +81,11 @@ json_t *ab_read_transitions(struct ab_reading *r, json_t *value)
                          ab_format("such as {writer: [critic], critic: [writer]}"));
         return NULL;
     }
+    if (json_object_size(value) > AB_WORKFLOW_AGENTS_MAX) {
+        ab_reading_fault(r, ab_format("has %zu members", json_object_size(value)),
+                         ab_format("at most %d", AB_WORKFLOW_AGENTS_MAX));
+        return NULL;
+    }
     json_t *out = json_object(), *names;
     const char *key;
     json_object_foreach (value, key, names) {

@@ -132,6 +132,12 @@ static char *choices_hint(const char *written, const char *intro, const char *co
     return ab_buf_detach(&hint);
 }
 
+/* Guessing costs far more than reading: it stops where faults are only counted. */
+static bool is_full(const struct ab_faults *list)
+{
+    return list->n >= AB_FAULTS_MAX;
+}
+
 const char *ab_read_choice(struct ab_reading *r, const struct ab_choice *choices, const char *written)
 {
     const char *names[CHOICES_MAX];
@@ -141,6 +147,8 @@ const char *ab_read_choice(struct ab_reading *r, const struct ab_choice *choices
             return choices[n].canonical ? choices[n].canonical : choices[n].name;
         names[n] = choices[n].name;
     }
+    if (is_full(&r->faults))
+        n = 0;
     ab_reading_fault(r, ab_format("\"%.80s\" is not known here", written),
                      choices_hint(written, "one of: ", names, n));
     return NULL;
@@ -237,6 +245,11 @@ static char *keys_hint(const struct ab_table *table, const char *written)
 
 static void unknown_key(struct ab_reading *r, const struct ab_table *table, const char *key)
 {
+    bool fault = table->own || r->flags & AB_WORKFLOW_STRICT;
+    if (is_full(fault ? &r->faults : &r->warnings)) {
+        (*(fault ? &r->faults.dropped : &r->warnings.dropped))++;
+        return;
+    }
     char *what = ab_format("unknown key in %s", table->title), *hint = keys_hint(table, key);
     if (table->own)
         ab_reading_fault_key(r, key, what, hint);

@@ -383,8 +383,7 @@ static void script_is_found_beside_the_model_or_at_the_top(void **state)
         "model: script\nagents: [{name: a, script: [x]}]",
         "agents: [{name: a, model: script, script: [x]}]",
         "agents: [{name: a, model: {script: [x]}}]",
-        "name: w\nreceiver: {name: a, config: {llm_config: {config_list: [{model: script, script: {replies: "
-        "[x]}}]}}}",
+        "name: w\nreceiver: {name: a, config: {llm_config: {config_list: [{script: {replies: [x]}}]}}}",
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         struct ab_workflow *w = parsed(texts[i]);
@@ -567,6 +566,16 @@ static void caps_are_kept(void **state)
     assert_int_equal(refused(large, 0, &err), AB_ETOOLARGE);
     free(large);
     free(filler);
+    ab_buf_clear(&text);
+    ab_buf_text(&text,
+                "name: w\ntype: groupchat\nreceiver: {name: g, config: {speaker_selection_method: random, "
+                "agents: [{name: a, type: userproxy}, {name: b, type: userproxy}], allowed_transitions: {");
+    for (int i = 0; i <= AB_WORKFLOW_AGENTS_MAX; i++)
+        ab_buf_format(&text, "n%d: [], ", i);
+    ab_buf_text(&text, "}}}");
+    refused(ab_buf_cstr(&text), 0, &err);
+    assert_string_equal(err.path, "$.receiver.config.allowed_transitions");
+    assert_non_null(strstr(err.text, "has 257 members: at most 256"));
     ab_buf_finish(&text);
 }
 
@@ -582,6 +591,14 @@ static void at_most_a_hundred_faults_are_kept_and_the_rest_counted(void **state)
     assert_int_equal(faults.n, AB_FAULTS_MAX);
     assert_int_equal(faults.dropped, 30);
     ab_faults_finish(&faults);
+    struct ab_faults warnings = {0};
+    ab_buf_text(&text, "receiver: {name: a, config: {llm_config: false}}\nname: w\n");
+    char *seed = strstr(ab_buf_cstr(&text), "zz0");
+    assert_int_equal(ab_workflow_read(ab_view_of(seed), NULL, 0, &w, NULL, NULL, &warnings, NULL), 0);
+    ab_workflow_destroy(w);
+    assert_int_equal(warnings.n, AB_FAULTS_MAX);
+    assert_int_equal(warnings.dropped, 30);
+    ab_faults_finish(&warnings);
     ab_buf_finish(&text);
 }
 
@@ -600,9 +617,8 @@ static void what_the_engine_cannot_run_is_named(void **state)
         {"model: m\ntype: sequential\nagents: [{name: a}, {name: b}]", "$.type"},
         {"model: m\ntype: groupchat\nagents: [{name: a}, {name: b}]", "$.agents[1].agent.type"},
         {"model: m\nsummary: llm\nagents: [{name: a}]", "$.summary_method"},
-        {"model: m\nagents: [{name: a, human: TERMINATE}]", "$.agents[1].agent.config.human_input_mode"},
-        {"model: m\nagents: [{name: a}, {name: b, human: ALWAYS}]",
-         "$.agents[0].agent.config.human_input_mode"},
+        {"model: m\nagents: [{name: a, human: TERMINATE}]", NULL},
+        {"model: m\nagents: [{name: a}, {name: b, human: ALWAYS}]", NULL},
         {"model: m\nagents: [{name: a, code: local}]", "$.agents[1].agent.config.code_execution_config"},
         {"model: m\nagents: [{name: a, tools: [x]}]", "$.agents[1].agent.tools"},
         {"model: m\nagents: [{name: a, tools: []}]", NULL},
