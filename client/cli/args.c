@@ -1,0 +1,283 @@
+/* From words to a verb with its options, and the help. The configuration has taken its own flags before. */
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "client/cli/cli.h"
+#include "common/tree.h"
+
+static const struct option_row {
+    const char *name, *arg, *help;
+    char letter;
+} options[OPT_N] = {
+#define X(name, letter, arg, help) {#name, arg, help, letter},
+    CLI_OPTIONS(X)
+#undef X
+};
+
+static const uint64_t always = BIT(json) | BIT(help);
+
+/* Says what is wrong and how it is written. Returns CLI_USAGE. */
+static int usage_fault(const struct cli *cli, const char *near, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static int usage_fault(const struct cli *cli, const char *near, const char *format, ...)
+{
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    char *clean = term_line(text, 200);
+    fprintf(stderr, "autobots: %s%s%s%s\n", clean, near ? "; did you mean " : "", near ? near : "",
+            near ? "?" : "");
+    if (cli->verb)
+        fprintf(stderr, "usage: autobots %s %s\n", cli->verb->name, cli->verb->usage);
+    else
+        fprintf(stderr, "`autobots help` lists the verbs\n");
+    free(clean);
+    return CLI_USAGE;
+}
+
+/* ---- verbs ---- */
+
+static bool verb_fits(const struct verb *verb, int argc, char **argv, int *words)
+{
+    const char *rest = verb->name;
+    for (*words = 0; *rest && *words < argc; ++*words) {
+        size_t n = strcspn(rest, " ");
+        if (strlen(argv[*words]) != n || strncmp(argv[*words], rest, n))
+            return false;
+        rest += n + (rest[n] == ' ');
+    }
+    return !*rest;
+}
+
+/* The longest name that fits. */
+static const struct verb *find_verb(int argc, char **argv, int *words)
+{
+    const struct verb *found = NULL;
+    *words = 0;
+    for (size_t i = 0; i < cli_verbs_n; i++) {
+        int n;
+        if (verb_fits(&cli_verbs[i], argc, argv, &n) && n > *words) {
+            found = &cli_verbs[i];
+            *words = n;
+        }
+    }
+    return found;
+}
+
+static const char *nearest_verb(const char *word)
+{
+    const char *names[128];
+    size_t n = 0;
+    for (; n < cli_verbs_n && n < 128; n++)
+        names[n] = cli_verbs[n].name;
+    return ab_nearest(word, names, n);
+}
+
+/* ---- options ---- */
+
+static int option_of(const struct verb *verb, const char *word, size_t n, char letter)
+{
+    for (int i = 0; i < OPT_N; i++) {
+        bool same = letter ? options[i].letter == letter
+                           : strlen(options[i].name) == n && !strncmp(options[i].name, word, n);
+        if (same && ((verb->options | always) & (1ull << i)))
+            return i;
+    }
+    return -1;
+}
+
+static const char *nearest_option(const struct verb *verb, const char *word)
+{
+    const char *names[OPT_N];
+    size_t n = 0;
+    for (int i = 0; i < OPT_N; i++)
+        if ((verb->options | always) & (1ull << i))
+            names[n++] = options[i].name;
+    return ab_nearest(word, names, n);
+}
+
+/* Takes argv[*at], and the next word if the option needs one. */
+static int take_option(struct cli *cli, int argc, char **argv, int *at)
+{
+    const char *word = argv[*at], *value = NULL;
+    int found;
+    if (word[1] == '-') {
+        size_t n = strcspn(word + 2, "=");
+        found = option_of(cli->verb, word + 2, n, 0);
+        value = word[2 + n] ? word + 3 + n : NULL;
+    } else {
+        found = option_of(cli->verb, NULL, 0, word[1]);
+        value = word[2] ? word + 2 : NULL;
+    }
+    if (found < 0)
+        return usage_fault(cli, nearest_option(cli->verb, word), "there is no option %s here", word);
+    if (!options[found].arg && value)
+        return usage_fault(cli, NULL, "%s takes no value", word);
+    if (options[found].arg && !value && ++*at >= argc)
+        return usage_fault(cli, NULL, "%s needs a value", word);
+    cli->option[found] = !options[found].arg ? "" : value ? value : argv[*at];
+    return 0;
+}
+
+static int take_words(struct cli *cli, int argc, char **argv)
+{
+    bool ended = false;
+    for (int i = 0; i < argc; i++) {
+        int rc = 0;
+        if (!ended && !strcmp(argv[i], "--"))
+            ended = true;
+        else if (!ended && argv[i][0] == '-' && argv[i][1])
+            rc = take_option(cli, argc, argv, &i);
+        else if (cli->n < CLI_WORDS_MAX - 1)
+            cli->words[cli->n++] = argv[i];
+        else
+            rc = usage_fault(cli, NULL, "too many words, from %s on", argv[i]);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+static int check_count(const struct cli *cli)
+{
+    const struct verb *verb = cli->verb;
+    if (cli->n < verb->least)
+        return usage_fault(cli, NULL, "%s: something is missing", verb->name);
+    if (verb->most >= 0 && cli->n > verb->most)
+        return usage_fault(cli, NULL, "%s: that is one word too many", cli->words[verb->most]);
+    return 0;
+}
+
+static void print_verb_help(const struct verb *verb)
+{
+    printf("usage: autobots %s%s%s\n\n%s\n", verb->name, *verb->usage ? " " : "", verb->usage, verb->help);
+    printf("\noptions:\n");
+    for (int i = 0; i < OPT_N; i++) {
+        if (!((verb->options | always) & (1ull << i)))
+            continue;
+        char letter[8] = "    ";
+        if (options[i].letter)
+            snprintf(letter, sizeof letter, "-%c, ", options[i].letter);
+        printf("  %s--%s%s%-*s %s\n", letter, options[i].name, options[i].arg ? " " : "",
+               18 - (int)strlen(options[i].name), options[i].arg ? options[i].arg : "", options[i].help);
+    }
+    printf("  %-22s %s\n", "--dir D, --endpoint E", "where the service is; `autobots help` lists more");
+}
+
+int args_parse(struct cli *cli, int argc, char **argv)
+{
+    /* Options may stand before the verb: `autobots --json status`. */
+    int words, rc, first = 0;
+    while (first < argc &&
+           (!strcmp(argv[first], "--json") || !strcmp(argv[first], "--help") || !strcmp(argv[first], "-h")))
+        cli->option[argv[first++][2] == 'j' ? OPT_json : OPT_help] = "";
+    if (first < argc && !strcmp(argv[first], "--version"))
+        argv[first] = argv[first] + 2;
+    if (first == argc) {
+        help_overview(cli->option[OPT_help] ? stdout : stderr);
+        return cli->option[OPT_help] ? CLI_HELPED : CLI_USAGE;
+    }
+    cli->verb = find_verb(argc - first, argv + first, &words);
+    if (!cli->verb)
+        return usage_fault(cli, nearest_verb(argv[first]), "there is no verb %s", argv[first]);
+    rc = take_words(cli, argc - first - words, argv + first + words);
+    cli->json = cli->option[OPT_json];
+    if (!rc && cli->option[OPT_help]) {
+        print_verb_help(cli->verb);
+        return CLI_HELPED;
+    }
+    return rc ? rc : check_count(cli);
+}
+
+/* ---- help ---- */
+
+static void print_row(FILE *out, const struct verb *verb)
+{
+    char head[96];
+    snprintf(head, sizeof head, "%s %s", verb->name, verb->usage);
+    fprintf(out, "  %-52s %.*s\n", head, (int)strcspn(verb->help, "\n"), verb->help);
+}
+
+void help_overview(FILE *out)
+{
+    fprintf(out, "autobots %s: durable chats of agents\n\n", autobots_version());
+    for (size_t i = 0; i < cli_verbs_n; i++)
+        print_row(out, &cli_verbs[i]);
+    fprintf(out,
+            "\nJOB is an id, the beginning of one, or `last`. --json and --help work with every verb.\n"
+            "Where the service is: --endpoint or AUTOBOTS_ENDPOINT, else --dir or AUTOBOTS_DIR, else\n"
+            "${XDG_STATE_HOME:-~/.local/state}/autobots.\n"
+            "Exit codes: 0 done; 1 failed, dead, expired or cancelled; 2 usage; 3 no service; 4 waiting for a\n"
+            "person; 130 detached by Ctrl-C.\n\nflags of the configuration (also in the environment and in "
+            "--config):\n");
+    ab_config_help(AB_PROGRAM_CLI, out);
+}
+
+int verb_help(struct cli *cli)
+{
+    if (!cli->n) {
+        help_overview(stdout);
+        return CLI_DONE;
+    }
+    int words;
+    const struct verb *verb = find_verb(cli->n, cli->words, &words);
+    if (!verb) {
+        cli->verb = NULL;
+        return usage_fault(cli, nearest_verb(cli->words[0]), "there is no verb %s", cli->words[0]);
+    }
+    print_verb_help(verb);
+    return CLI_DONE;
+}
+
+/* ---- values ---- */
+
+bool parse_number(const char *text, uint64_t *number)
+{
+    char *end;
+    if (!isdigit((unsigned char)*text) || strlen(text) > 18)
+        return false;
+    *number = strtoull(text, &end, 10);
+    return !*end;
+}
+
+bool parse_duration(const char *text, int64_t *ms)
+{
+    static const struct {
+        const char *unit;
+        int64_t ms;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+    char *end;
+    if (!isdigit((unsigned char)*text) || strspn(text, "0123456789") > 9)
+        return false;
+    int64_t number = strtoll(text, &end, 10);
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (!strcmp(end, units[i].unit)) {
+            *ms = number * units[i].ms;
+            return true;
+        }
+    return false;
+}
+
+bool parse_since(const char *text, int64_t now_ms, int64_t *ms)
+{
+    static const char *const forms[] = {"%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S",
+                                        "%Y-%m-%d"};
+    if (parse_duration(text, ms)) {
+        *ms = now_ms - *ms;
+        return true;
+    }
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        struct tm tm = {.tm_isdst = -1};
+        const char *end = strptime(text, forms[i], &tm);
+        if (!end || *end)
+            continue;
+        *ms = (int64_t)(i == 0 ? timegm(&tm) : mktime(&tm)) * 1000;
+        return true;
+    }
+    return false;
+}

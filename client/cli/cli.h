@@ -1,0 +1,174 @@
+/* The command line client: one table of verbs, one table of options, and what the verbs share.
+ *
+ * Untrusted text (anything a model, a file or another user wrote) reaches a terminal only through term_*.
+ */
+#ifndef AUTOBOTS_CLI_H
+#define AUTOBOTS_CLI_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "client/autobots.h"
+#include "common/bytes.h"
+#include "common/config.h"
+#include "common/error.h"
+
+/* What the program ends with. */
+enum {
+    CLI_DONE = 0,
+    CLI_FAILED = 1, /* also: the job failed, died, expired or was cancelled */
+    CLI_USAGE = 2,
+    CLI_NO_SERVICE = 3,
+    CLI_WAITING = 4, /* the job waits for a person */
+    CLI_DETACHED = 130
+};
+
+/* ---- options: name, letter or 0, what it takes or NULL, help ---- */
+/* clang-format off */
+#define CLI_OPTIONS(X)                                                                                     \
+    X(json, 0, NULL, "machine-readable output: JSON, one object per line")                                 \
+    X(help, 'h', NULL, "this help")                                                                        \
+    X(user, 'u', "USER", "who asks (AUTOBOTS_USER, else default_user_id of the configuration)")            \
+    X(workflow, 'w', "FILE", "workflow, JSON or YAML (without it: a user and one assistant)")              \
+    X(model, 'm', "NAME", "model of the built-in workflow (MODEL, else the configuration's first)")        \
+    X(session, 's', "SESSION", "the session to go on with")                                                \
+    X(detach, 'd', NULL, "print the id and return")                                                        \
+    X(daemon, 'd', NULL, "run in the background; returns once it is ready")                                \
+    X(follow, 'f', NULL, "go on with new lines")                                                           \
+    X(after, 0, "SEQ", "start behind this event")                                                          \
+    X(state, 0, "STATE", "open, waiting, succeeded, failed, cancelled, expired or dead")                   \
+    X(since, 0, "TIME", "accepted at or after: 10m, 2h, 7d ago, or 2026-01-31[T12:00:00Z]")                \
+    X(limit, 'n', "N", "at most so many (default 20 for jobs, else 100)")                                  \
+    X(deadline, 0, "DURATION", "ends as expired if it takes longer: 90s, 10m, 2h")                         \
+    X(name, 0, "NAME", "name")                                                                             \
+    X(description, 0, "TEXT", "description")                                                               \
+    X(tag, 't', "TAG", "tag; publish: several with commas")                                                \
+    X(mine, 0, NULL, "only what this user published")
+/* clang-format on */
+
+enum cli_option {
+#define X(name, letter, arg, help) OPT_##name,
+    CLI_OPTIONS(X)
+#undef X
+        OPT_N
+};
+#define BIT(option) (1ull << OPT_##option)
+
+enum { CLI_WORDS_MAX = 256 };
+
+struct verb;
+struct cli {
+    struct ab_config *config;
+    const struct verb *verb;
+    const char *option[OPT_N]; /* NULL: not given; "" for one without argument */
+    int n;                     /* words after the verb */
+    char *words[CLI_WORDS_MAX];
+    bool json;
+    const char *user;
+};
+
+struct verb {
+    const char *name;  /* "jobs", "sessions list" */
+    const char *usage; /* what follows the name */
+    const char *help;  /* first line: the summary */
+    uint64_t options;  /* BIT(…) beside json, help and the configuration's flags */
+    int least, most;   /* words; most -1: any number */
+    int (*run)(struct cli *cli);
+};
+extern const struct verb cli_verbs[];
+extern const size_t cli_verbs_n;
+
+/* args.c: fills verb, options and words from what the configuration left over. 0, or CLI_USAGE with a message; 1 above
+ * 255: help was printed. */
+enum { CLI_HELPED = 256 };
+int args_parse(struct cli *cli, int argc, char **argv);
+void help_overview(FILE *out);
+int verb_help(struct cli *cli);
+/* "90s", "10m", "2h", "7d" in ms; false if it is none. */
+bool parse_duration(const char *text, int64_t *ms);
+bool parse_number(const char *text, uint64_t *number);
+/* A duration ago or an ISO 8601 date, as wall clock ms. */
+bool parse_since(const char *text, int64_t now_ms, int64_t *ms);
+
+/* ---- term.c: what a terminal may show ---- */
+bool term_colours(FILE *out); /* a terminal, and neither NO_COLOR nor TERM=dumb */
+/* Text with control, C1, bidirectional and invalid characters replaced; newline and tab stay. */
+void term_text(FILE *out, const char *text, size_t bytes);
+/* The same on one line (newline becomes a space), at most `columns` characters (0: all); malloc'ed. */
+char *term_line(const char *text, size_t columns);
+/* "\033[36m" for that name, or "" without colours. */
+const char *term_agent_colour(bool colours, const char *name);
+const char *term_reset(bool colours);
+const char *term_dim(bool colours);
+/* JSON on one line, safe on a terminal; takes the tree. */
+void term_json(FILE *out, json_t *tree);
+void term_json_text(FILE *out, const char *json);
+/* "2026-01-31 12:00:00" local time. */
+void term_time(int64_t wall_ms, char text[32]);
+
+/* ---- service.c: finding and asking it ---- */
+/* "autobots: PATH: TEXT" on stderr, and with --json {"error": …} on stdout. Returns the exit code for err. */
+int cli_fail(struct cli *cli, const struct autobots_error *err);
+int cli_failf(struct cli *cli, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+enum service { SERVICE_BROKER = 1, SERVICE_STORAGE = 2 };
+/* A client of a service that is there, or NULL with the exit code. */
+struct autobots *service_open(struct cli *cli, unsigned needs, int *code);
+/* Asks one operation; NULL with the exit code after a message. `request` is taken. */
+json_t *service_ask(struct cli *cli, struct autobots *bots, const char *operation, json_t *request, int *code);
+/* The full id of JOB (id, unique prefix, last); false with *code. */
+bool service_job(struct cli *cli, struct autobots *bots, const char *word, char id[AUTOBOTS_ID_TEXT],
+                 int *code);
+/* The process id of the supervisor that holds the folder's lock, 0 if none; *offline: how it runs (may be NULL). */
+int service_supervisor(const char *dir, bool *offline);
+char *service_lock_path(const char *dir);
+
+/* ---- view.c: a job's events as they come ---- */
+struct view;
+struct view *view_create(struct cli *cli, FILE *out, bool json);
+void view_destroy(struct view *view);
+/* Shows the job until it ends, waits for a person, or Ctrl-C; returns the exit code. */
+int view_follow(struct view *view, struct autobots *bots, const char *job, uint64_t after);
+/* Blocks SIGINT and SIGTERM for good: view_follow takes them as the wish to detach. */
+void view_catch_signals(void);
+/* True if one came since (and forgets it). */
+bool view_interrupted(void);
+/* The end event seen by view_follow; borrowed, NULL if it has not ended. */
+const json_t *view_end(const struct view *view);
+
+/* ---- workflow_file.c ---- */
+/* Reads FILE, expands ${…}, and gives its text as JSON; NULL after all faults were printed. */
+char *workflow_read(struct cli *cli, const char *file, int *code);
+/* YAML that is known to be right, as JSON; malloc'ed. */
+char *workflow_parse_yaml(const char *yaml);
+char *workflow_builtin(const char *model);
+/* The built-in one with the model that is meant here. */
+char *workflow_default(struct cli *cli, int *code);
+
+/* ---- supervise.c ---- */
+/* The bin folder of this program; malloc'ed. */
+char *own_folder(void);
+char *log_path(const char *dir, const char *name);
+/* The last lines of a file, sanitised. */
+void log_tail(const char *path, size_t bytes_max, FILE *out);
+
+/* ---- verbs ---- */
+int verb_up(struct cli *cli);
+int verb_down(struct cli *cli);
+int verb_status(struct cli *cli);
+int verb_logs(struct cli *cli);
+int verb_config(struct cli *cli);
+int verb_doctor(struct cli *cli);
+int verb_submit(struct cli *cli);
+int verb_watch(struct cli *cli);
+int verb_jobs(struct cli *cli);
+int verb_show(struct cli *cli);
+int verb_cancel(struct cli *cli);
+int verb_input(struct cli *cli);
+int verb_stored(struct cli *cli); /* sessions, messages, gallery */
+int verb_validate(struct cli *cli);
+int verb_demo(struct cli *cli);
+int verb_version(struct cli *cli);
+
+#endif

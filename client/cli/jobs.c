@@ -1,0 +1,374 @@
+/* The verbs of jobs: submit, watch, jobs, show, cancel, input. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/cli/cli.h"
+#include "common/clock.h"
+#include "common/tree.h"
+
+enum { MESSAGE_BYTES_MAX = 64 << 20, JOBS_SHOWN = 20, PAGE_MAX = 1000 };
+
+/* How the service was named on this command line, for commands that are printed: " --dir X" or "". */
+static char *where(const struct cli *cli)
+{
+    static const struct {
+        enum ab_config_key key;
+        const char *flag;
+    } rows[] = {{AB_CONF_DIR, "--dir"}, {AB_CONF_ENDPOINT, "--endpoint"}};
+    struct ab_buf text = {0};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (!strncmp(ab_config_source(cli->config, rows[i].key), "flag", 4))
+            ab_buf_format(&text, " %s %s", rows[i].flag, ab_config_text(cli->config, rows[i].key));
+    if (cli->option[OPT_user])
+        ab_buf_format(&text, " --user %s", cli->user);
+    return ab_buf_detach(&text);
+}
+
+static int say_what_next(struct cli *cli, int code, const char *job)
+{
+    char *more = where(cli);
+    fflush(stdout);
+    if (code == CLI_DETACHED)
+        fprintf(stderr,
+                "\ndetached; the job goes on.\n  watch:  autobots watch %s%s\n  cancel: autobots cancel %s%s\n",
+                job, more, job, more);
+    else if (code == CLI_WAITING)
+        fprintf(
+            stderr,
+            "the job waits for an answer.\n  answer: autobots input %s TEXT%s\n  watch:  autobots watch %s%s\n",
+            job, more, job, more);
+    free(more);
+    return code;
+}
+
+/* ---- submit ---- */
+
+static char *read_stdin(struct cli *cli, int *code)
+{
+    struct ab_buf text = {0};
+    for (;;) {
+        ab_buf_reserve(&text, 65536);
+        ssize_t n = read(0, text.p + text.n, 65536);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0 || (text.n += (size_t)n) > MESSAGE_BYTES_MAX)
+            break;
+    }
+    if (text.n > MESSAGE_BYTES_MAX) {
+        *code = cli_failf(cli, CLI_FAILED, "a message has at most %d bytes", MESSAGE_BYTES_MAX);
+        ab_buf_finish(&text);
+        return NULL;
+    }
+    while (text.n && text.p[text.n - 1] == '\n')
+        text.n--;
+    return ab_buf_detach(&text);
+}
+
+/* All words are one message; `-` is standard input; none: the workflow's own task. */
+static char *message_text(struct cli *cli, int *code)
+{
+    if (cli->n == 1 && !strcmp(cli->words[0], "-"))
+        return read_stdin(cli, code);
+    struct ab_buf text = {0};
+    for (int i = 0; i < cli->n; i++) {
+        ab_buf_text(&text, i ? " " : "");
+        ab_buf_text(&text, cli->words[i]);
+    }
+    return ab_buf_detach(&text);
+}
+
+static bool read_deadline(struct cli *cli, struct autobots_job *job, int *code)
+{
+    int64_t ms;
+    const char *text = cli->option[OPT_deadline];
+    if (!text)
+        return true;
+    if (!parse_duration(text, &ms)) {
+        *code = cli_failf(cli, CLI_USAGE, "--deadline %s is no duration such as 90s, 10m or 2h", text);
+        return false;
+    }
+    job->deadline_ms = (uint64_t)(ab_wall_ms() + ms);
+    return true;
+}
+
+static int submit_and_follow(struct cli *cli, struct autobots *bots, const struct autobots_job *job)
+{
+    char id[AUTOBOTS_ID_TEXT];
+    struct autobots_error err;
+    if (autobots_submit(bots, job, id, NULL, &err))
+        return cli_fail(cli, &err);
+    if (cli->option[OPT_detach]) {
+        if (cli->json)
+            term_json(stdout, json_pack("{s:s}", "id", id));
+        else
+            puts(id);
+        return CLI_DONE;
+    }
+    if (!cli->json && isatty(2))
+        fprintf(stderr, "%s%s%s\n", term_dim(term_colours(stderr)), id, term_reset(term_colours(stderr)));
+    view_catch_signals();
+    struct view *view = view_create(cli, stdout, cli->json);
+    int code = view_follow(view, bots, id, 0);
+    view_destroy(view);
+    return say_what_next(cli, code, id);
+}
+
+int verb_submit(struct cli *cli)
+{
+    int code = CLI_DONE;
+    const char *session = ab_config_text(cli->config, AB_CONF_DEFAULT_SESSION_ID);
+    struct autobots_job job = {.session = cli->option[OPT_session] ? cli->option[OPT_session]
+                                          : *session               ? session
+                                                                   : NULL};
+    char *text = message_text(cli, &code), *workflow = NULL;
+    if (text && read_deadline(cli, &job, &code))
+        workflow = cli->option[OPT_workflow] ? workflow_read(cli, cli->option[OPT_workflow], &code)
+                                             : workflow_default(cli, &code);
+    if (workflow && !cli->n && !cli->option[OPT_workflow])
+        code = cli_failf(cli, CLI_USAGE, "what is the message? autobots submit TEXT, or - for standard input");
+    struct autobots *bots = workflow && !code ? service_open(cli, SERVICE_BROKER, &code) : NULL;
+    if (bots) {
+        job.text = cli->n ? text : NULL;
+        job.workflow = workflow;
+        code = submit_and_follow(cli, bots, &job);
+    }
+    autobots_close(bots);
+    free(workflow);
+    free(text);
+    return code;
+}
+
+/* ---- watch, cancel, input ---- */
+
+/* The service and the job's full id; NULL with *code. A full id needs no look-up, hence no storage. */
+static struct autobots *open_for_job(struct cli *cli, char id[AUTOBOTS_ID_TEXT], int *code)
+{
+    unsigned needs =
+        strlen(cli->words[0]) == AUTOBOTS_ID_TEXT - 1 ? SERVICE_BROKER : SERVICE_BROKER | SERVICE_STORAGE;
+    struct autobots *bots = service_open(cli, needs, code);
+    if (bots && service_job(cli, bots, cli->words[0], id, code))
+        return bots;
+    autobots_close(bots);
+    return NULL;
+}
+
+int verb_watch(struct cli *cli)
+{
+    int code;
+    uint64_t after = 0;
+    char id[AUTOBOTS_ID_TEXT];
+    if (cli->option[OPT_after] && !parse_number(cli->option[OPT_after], &after))
+        return cli_failf(cli, CLI_USAGE, "--after %s is no event number", cli->option[OPT_after]);
+    struct autobots *bots = open_for_job(cli, id, &code);
+    if (!bots)
+        return code;
+    view_catch_signals();
+    struct view *view = view_create(cli, stdout, cli->json);
+    code = view_follow(view, bots, id, after);
+    view_destroy(view);
+    autobots_close(bots);
+    return say_what_next(cli, code, id);
+}
+
+static int said(struct cli *cli, int rc, const struct autobots_error *err, const char *id, const char *what)
+{
+    if (rc)
+        return cli_fail(cli, err);
+    if (cli->json)
+        term_json(stdout, json_pack("{s:s, s:b}", "id", id, what, 1));
+    else
+        printf("%s: %s\n", id, what);
+    return CLI_DONE;
+}
+
+int verb_cancel(struct cli *cli)
+{
+    int code;
+    char id[AUTOBOTS_ID_TEXT];
+    struct autobots_error err;
+    struct autobots *bots = open_for_job(cli, id, &code);
+    if (bots)
+        code = said(cli, autobots_cancel(bots, id, cli->n > 1 ? cli->words[1] : NULL, &err), &err, id,
+                    "cancelling");
+    autobots_close(bots);
+    return code;
+}
+
+int verb_input(struct cli *cli)
+{
+    int code;
+    char id[AUTOBOTS_ID_TEXT];
+    struct autobots_error err;
+    struct autobots *bots = open_for_job(cli, id, &code);
+    if (bots) {
+        memmove(cli->words, cli->words + 1, (size_t)--cli->n * sizeof *cli->words);
+        char *text = message_text(cli, &code);
+        if (text)
+            code = said(cli, autobots_input(bots, id, text, &err), &err, id, "answered");
+        free(text);
+    }
+    autobots_close(bots);
+    return code;
+}
+
+/* ---- jobs ---- */
+
+static void print_job_row(const json_t *job)
+{
+    const char *state = ab_tree_str(job, "state"), *id = ab_tree_str(job, "id");
+    const json_t *content = json_object_get(job, "content");
+    char when[32], *text = term_line(json_is_string(content) ? json_string_value(content) : "[parts]", 48);
+    char *name = term_line(ab_tree_str(job, "workflow") ? ab_tree_str(job, "workflow") : "", 16);
+    term_time(ab_tree_int(job, "created_ms", 0), when);
+    printf("%s  %-9s  %s  %-16s  %s\n", id ? id : "?", state ? state : "?", when, name, text);
+    free(text);
+    free(name);
+}
+
+int verb_jobs(struct cli *cli)
+{
+    int code = CLI_DONE;
+    uint64_t limit = JOBS_SHOWN;
+    json_t *request = json_object();
+    if (cli->option[OPT_limit] && (!parse_number(cli->option[OPT_limit], &limit) || !limit || limit > PAGE_MAX))
+        code = cli_failf(cli, CLI_USAGE, "--limit is a number from 1 to %d", PAGE_MAX);
+    int64_t since;
+    if (cli->option[OPT_since] && !parse_since(cli->option[OPT_since], ab_wall_ms(), &since))
+        code = cli_failf(cli, CLI_USAGE, "--since %s is neither a duration (2h) nor a date (2026-01-31)",
+                         cli->option[OPT_since]);
+    else if (cli->option[OPT_since])
+        json_object_set_new(request, "since_ms", json_integer(since < 0 ? 0 : since));
+    json_object_set_new(request, "limit", json_integer((json_int_t)limit));
+    if (cli->option[OPT_state])
+        json_object_set_new(request, "state", json_string(cli->option[OPT_state]));
+    if (cli->option[OPT_session])
+        json_object_set_new(request, "session", json_string(cli->option[OPT_session]));
+    struct autobots *bots = code ? NULL : service_open(cli, SERVICE_STORAGE, &code);
+    json_t *answer = bots ? service_ask(cli, bots, "list_jobs", json_incref(request), &code) : NULL;
+    const json_t *jobs = json_object_get(answer, "jobs");
+    for (size_t i = 0; i < json_array_size(jobs); i++) {
+        if (cli->json)
+            term_json(stdout, json_incref(json_array_get(jobs, i)));
+        else
+            print_job_row(json_array_get(jobs, i));
+    }
+    if (answer && !cli->json && !json_array_size(jobs))
+        fprintf(stderr, "no jobs\n");
+    json_decref(answer);
+    json_decref(request);
+    autobots_close(bots);
+    return code;
+}
+
+/* ---- show ---- */
+
+static json_t *value_or_null(const json_t *object, const char *key)
+{
+    json_t *value = json_object_get(object, key);
+    return value ? json_incref(value) : json_null();
+}
+
+/* What the broker knows better than storage while the job is open; absent if there is no broker. */
+static json_t *live_status(struct cli *cli, const char *id)
+{
+    struct autobots_error err;
+    char *answer = NULL, *request = ab_format("{\"job\":\"%s\"}", id);
+    json_t *tree = NULL;
+    struct autobots *bots = autobots_open(
+        &(struct autobots_options){
+            .endpoint = ab_config_text(cli->config, AB_CONF_ENDPOINT), .user = cli->user, .timeout_ms = 2000},
+        NULL);
+    if (bots && !autobots_query(bots, "job_status", request, &answer, &err))
+        ab_json_parse(ab_view_of(answer), &tree, NULL);
+    autobots_close(bots);
+    free(answer);
+    free(request);
+    return tree;
+}
+
+static json_t *shown_error(const json_t *end)
+{
+    if (!ab_tree_str(end, "code"))
+        return json_null();
+    return json_pack("{s:o, s:o, s:o}", "code", value_or_null(end, "code"), "text", value_or_null(end, "text"),
+                     "path", value_or_null(end, "path"));
+}
+
+/* One object: id, state, attempt, result, error, and more. */
+static json_t *shown_job(struct cli *cli, const json_t *job)
+{
+    const json_t *end = json_object_get(job, "end");
+    json_t *shown = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", value_or_null(job, "id"), "state",
+                              value_or_null(job, "state"), "attempt", value_or_null(job, "attempt"), "result",
+                              value_or_null(end, "result"), "error", shown_error(end), "content",
+                              value_or_null(end, "content"), "stop_reason", value_or_null(end, "stop_reason"));
+    static const char *const more[] = {"n", "user", "session", "seq", "created_ms", "ended_ms", "workflow"};
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++)
+        json_object_set_new(shown, more[i], value_or_null(job, more[i]));
+    json_object_set_new(shown, "message", value_or_null(job, "content"));
+    if (json_is_null(json_object_get(shown, "attempt")))
+        json_object_set_new(shown, "attempt", json_integer(0));
+    json_t *live = end ? NULL : live_status(cli, ab_tree_str(job, "id"));
+    const char *state = ab_tree_str(live, "state");
+    if (state && strcmp(state, "not_found"))
+        json_object_update(shown, live);
+    json_decref(live);
+    return shown;
+}
+
+static void print_field(const json_t *shown, const char *key)
+{
+    const json_t *value = json_object_get(shown, key);
+    if (!value || json_is_null(value))
+        return;
+    char *text = json_is_string(value) ? ab_strdup(json_string_value(value))
+                                       : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    printf("%-12s ", key);
+    term_text(stdout, text, strlen(text));
+    fputs("\n", stdout);
+    free(text);
+}
+
+static void print_shown(const json_t *shown)
+{
+    static const char *const keys[] = {"id",          "state", "why",     "position", "attempt",
+                                       "worker",      "user",  "session", "workflow", "message",
+                                       "stop_reason", "error", "content"};
+    char when[32];
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        print_field(shown, keys[i]);
+    term_time(ab_tree_int(shown, "created_ms", 0), when);
+    printf("%-12s %s\n", "accepted", when);
+    if (ab_tree_int(shown, "ended_ms", 0)) {
+        term_time(ab_tree_int(shown, "ended_ms", 0), when);
+        printf("%-12s %s\n", "ended", when);
+    }
+    const json_t *usage = json_object_get(json_object_get(shown, "result"), "usage");
+    json_t *row = json_pack("{s:O*}", "usage", json_object_get(usage, "total"));
+    print_field(row, "usage");
+    json_decref(row);
+}
+
+int verb_show(struct cli *cli)
+{
+    int code = CLI_DONE;
+    struct autobots *bots = service_open(cli, SERVICE_STORAGE, &code);
+    json_t *answer =
+        bots ? service_ask(cli, bots, "get_job", json_pack("{s:s}", "job", cli->words[0]), &code) : NULL;
+    const json_t *job = json_object_get(answer, "job");
+    if (answer && !json_is_object(job))
+        code = cli_failf(cli, CLI_FAILED, "the service's answer has no job");
+    else if (answer) {
+        json_t *shown = shown_job(cli, job);
+        if (cli->json)
+            term_json(stdout, json_incref(shown));
+        else
+            print_shown(shown);
+        json_decref(shown);
+    }
+    json_decref(answer);
+    autobots_close(bots);
+    return code;
+}

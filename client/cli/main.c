@@ -1,0 +1,95 @@
+/* autobots: the command line client. The table of verbs, and main. */
+#include <locale.h>
+#include <stdlib.h>
+
+#include "client/cli/cli.h"
+
+#define LISTING (BIT(user) | BIT(limit))
+
+/* clang-format off */
+const struct verb cli_verbs[] = {
+    {"up", "[-d] [--dir D] [--workers N] [--config F] [--offline]",
+     "start the service: storage, broker and workers\n\n"
+     "Prints a line that starts with `ready` once jobs are taken. In the foreground the logs go to standard error and\n"
+     "Ctrl-C stops everything; with -d they go to DIR/log/*.log and `autobots down` stops it.",
+     BIT(daemon), 0, 0, verb_up},
+    {"down", "", "stop the service that `up -d` started, and wait for its end", 0, 0, 0, verb_down},
+    {"status", "", "the service, its workers and its queue", BIT(user), 0, 0, verb_status},
+    {"logs", "[-f] [JOB]", "log lines of the service, of one job only if it is named", BIT(follow) | BIT(limit) | BIT(user), 0, 1, verb_logs},
+    {"config", "", "every configuration key with its value and where that came from", 0, 0, 0, verb_config},
+    {"doctor", "", "check programs, folder, disk, sockets, service, model key, clock; say what to do", BIT(user), 0, 0, verb_doctor},
+    {"submit", "[-w FILE] [-s SESSION] [--detach] TEXT|-",
+     "submit a message and watch the agents answer\n\n"
+     "TEXT is all words that follow; - reads standard input. A workflow with a task of its own needs none.\n"
+     "Ctrl-C detaches; the job goes on.",
+     BIT(workflow) | BIT(model) | BIT(user) | BIT(session) | BIT(detach) | BIT(deadline), 0, -1, verb_submit},
+    {"watch", "JOB [--after SEQ]", "show a job's events from the beginning, then live", BIT(after) | BIT(user), 1, 1, verb_watch},
+    {"jobs", "[--state S] [--since T] [--user U]", "list jobs, newest first", LISTING | BIT(state) | BIT(since) | BIT(session), 0, 0, verb_jobs},
+    {"show", "JOB", "everything about one job", BIT(user), 1, 1, verb_show},
+    {"cancel", "JOB [REASON]", "end a job", BIT(user), 1, 2, verb_cancel},
+    {"input", "JOB TEXT|-", "answer the question a job waits with", BIT(user), 2, -1, verb_input},
+    {"sessions", "", "list the user's sessions", LISTING, 0, 0, verb_stored},
+    {"sessions list", "", "list the user's sessions", LISTING, 0, 0, verb_stored},
+    {"sessions show", "SESSION", "one session with its workflow", BIT(user), 1, 1, verb_stored},
+    {"sessions create", "[SESSION] [--name N] [-w FILE]", "make a session; prints its id",
+     BIT(user) | BIT(name) | BIT(description) | BIT(workflow), 0, 1, verb_stored},
+    {"sessions rename", "SESSION NAME", "change its name", BIT(user) | BIT(description), 2, 2, verb_stored},
+    {"sessions delete", "SESSION", "remove it with its messages; its live jobs are cancelled", BIT(user), 1, 1, verb_stored},
+    {"sessions clear", "SESSION", "remove its messages, keep the session", BIT(user), 1, 1, verb_stored},
+    {"sessions publish", "SESSION [--tag T,…] [--name N]", "put a snapshot of it into the gallery",
+     BIT(user) | BIT(tag) | BIT(name) | BIT(description), 1, 1, verb_stored},
+    {"messages", "SESSION", "messages of a session, oldest first", LISTING, 1, 1, verb_stored},
+    {"messages list", "SESSION", "messages of a session, oldest first", LISTING, 1, 1, verb_stored},
+    {"messages delete", "MESSAGE [SESSION]", "remove one message", BIT(user), 1, 2, verb_stored},
+    {"messages clear", "SESSION", "remove all messages of a session", BIT(user), 1, 1, verb_stored},
+    {"gallery", "[--tag T] [--mine]", "list published sessions", LISTING | BIT(tag) | BIT(mine), 0, 0, verb_stored},
+    {"gallery list", "[--tag T] [--mine]", "list published sessions", LISTING | BIT(tag) | BIT(mine), 0, 0, verb_stored},
+    {"gallery show", "ITEM", "one of them with its messages", BIT(user), 1, 1, verb_stored},
+    {"gallery search", "WORDS", "find by words in name, description, tags or messages", LISTING | BIT(tag) | BIT(mine), 1, -1, verb_stored},
+    {"gallery rename", "ITEM NAME", "change its name", BIT(user) | BIT(description), 2, 2, verb_stored},
+    {"gallery delete", "ITEM", "remove it", BIT(user), 1, 1, verb_stored},
+    {"validate", "FILE", "check a workflow file: every fault with its line and what to write instead", 0, 1, 1, verb_validate},
+    {"demo", "", "run an example chat in a temporary service; MODEL=… for a real model", 0, 0, 0, verb_demo},
+    {"version", "", "print the version", 0, 0, 0, verb_version},
+    {"help", "[VERB]", "this overview, or the help of one verb", 0, 0, 2, verb_help},
+};
+/* clang-format on */
+const size_t cli_verbs_n = sizeof cli_verbs / sizeof *cli_verbs;
+
+int verb_version(struct cli *cli)
+{
+    if (cli->json)
+        term_json(stdout, json_pack("{s:s}", "version", autobots_version()));
+    else
+        printf("autobots %s\n", autobots_version());
+    return CLI_DONE;
+}
+
+static const char *user_of(const struct cli *cli)
+{
+    const char *user = cli->option[OPT_user] ? cli->option[OPT_user] : getenv("AUTOBOTS_USER");
+    return user && *user ? user : ab_config_text(cli->config, AB_CONF_DEFAULT_USER_ID);
+}
+
+int main(int argc, char **argv)
+{
+    struct cli cli = {0};
+    struct ab_error err;
+    setlocale(LC_CTYPE, "");
+    if (ab_config_create(&cli.config, AB_PROGRAM_CLI, argc, argv, &err)) {
+        fprintf(stderr, "autobots: %s%s%s\n", err.path, *err.path ? ": " : "", err.text);
+        return CLI_USAGE;
+    }
+    int n, code;
+    char **rest = ab_config_rest(cli.config, &n);
+    code = args_parse(&cli, n, rest);
+    cli.user = user_of(&cli);
+    if (!code)
+        code = cli.verb->run(&cli);
+    if (code == CLI_HELPED)
+        code = CLI_DONE;
+    if (fflush(stdout) && code == CLI_DONE)
+        code = CLI_FAILED;
+    ab_config_destroy(cli.config);
+    return code;
+}

@@ -1,0 +1,386 @@
+/* A job as it is seen on a terminal: turns with the speaker's name in colour, pieces of a turn in place while it is
+ * written, one footer at the end. With --json: one event per line.
+ *
+ * A piece is shown only if it continues what is shown already; whatever is missing when the whole turn arrives is
+ * shown then. So a lost or repeated piece costs smoothness, never text.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "client/cli/cli.h"
+#include "common/tree.h"
+
+struct view {
+    struct cli *cli;
+    struct autobots *bots;
+    FILE *out;
+    bool json, colours, deltas;
+    char job[AUTOBOTS_ID_TEXT];
+    bool done;
+    int code;
+    json_t *end;
+    uint64_t waiting_seq; /* of the last `waiting` event */
+    struct {
+        char *step; /* whose text stands in the last line; NULL: nobody's */
+        uint64_t attempt;
+        uint64_t shown; /* its bytes on the screen */
+    } open;
+};
+
+struct view *view_create(struct cli *cli, FILE *out, bool json)
+{
+    struct view *view = ab_calloc(1, sizeof *view);
+    *view = (struct view){.cli = cli,
+                          .out = out,
+                          .json = json,
+                          .colours = term_colours(out),
+                          .deltas = !json && isatty(fileno(out))};
+    return view;
+}
+
+void view_destroy(struct view *view)
+{
+    if (!view)
+        return;
+    json_decref(view->end);
+    free(view->open.step);
+    free(view);
+}
+
+const json_t *view_end(const struct view *view)
+{
+    return view->end;
+}
+
+/* ---- pieces ---- */
+
+static void close_line(struct view *view)
+{
+    if (!view->open.step)
+        return;
+    fputs("\n", view->out);
+    free(view->open.step);
+    view->open.step = NULL;
+}
+
+static void print_speaker(struct view *view, const char *agent, const char *to)
+{
+    char *from = term_line(agent, 60), *whom = to ? term_line(to, 60) : NULL;
+    fprintf(view->out, "%s%s%s", term_agent_colour(view->colours, agent), from, term_reset(view->colours));
+    if (whom)
+        fprintf(view->out, "%s → %s%s", term_dim(view->colours), whom, term_reset(view->colours));
+    fputs("\n", view->out);
+    free(from);
+    free(whom);
+}
+
+static void on_delta(void *context, const struct autobots_delta *delta)
+{
+    struct view *view = context;
+    bool same = view->open.step && !strcmp(view->open.step, delta->step);
+    if (!same && delta->offset)
+        return; /* its beginning was not seen */
+    if (view->open.step && !same && view->open.shown)
+        return; /* another agent is writing; this turn is shown when it is whole */
+    if (!same || delta->attempt != view->open.attempt) {
+        if (same)
+            fputs("\n… once more\n", view->out);
+        close_line(view);
+        print_speaker(view, delta->agent, NULL);
+        view->open.step = ab_strdup(delta->step);
+        view->open.attempt = delta->attempt;
+        view->open.shown = 0;
+    }
+    uint64_t end = delta->offset + delta->text_bytes;
+    if (delta->offset > view->open.shown || end <= view->open.shown)
+        return;
+    uint64_t skip = view->open.shown - delta->offset;
+    term_text(view->out, delta->text + skip, delta->text_bytes - skip);
+    view->open.shown = end;
+    fflush(view->out);
+}
+
+/* ---- events ---- */
+
+static void print_content(struct view *view, const json_t *content, size_t skip)
+{
+    if (json_is_string(content)) {
+        size_t bytes = json_string_length(content);
+        if (skip < bytes)
+            term_text(view->out, json_string_value(content) + skip, bytes - skip);
+        return;
+    }
+    for (size_t i = 0; i < json_array_size(content); i++) {
+        const json_t *part = json_array_get(content, i);
+        const char *text = ab_tree_str(part, "text"), *type = ab_tree_str(part, "type");
+        char *clean = text ? NULL : term_line(type ? type : "part", 40);
+        if (text)
+            term_text(view->out, text, strlen(text));
+        else
+            fprintf(view->out, "[%s]", clean);
+        free(clean);
+    }
+}
+
+static void print_call(struct view *view, const json_t *event)
+{
+    const char *model = ab_tree_str(event, "model");
+    char *name = term_line(model ? model : "?", 60);
+    int64_t latency = ab_tree_int(event, "latency_ms", 0);
+    fprintf(view->out, "%s  %s · %lld → %lld tokens%s", term_dim(view->colours), name,
+            (long long)ab_tree_int(event, "prompt_tokens", 0),
+            (long long)ab_tree_int(event, "completion_tokens", 0),
+            ab_tree_bool(event, "estimated", false) ? " (estimated)" : "");
+    if (latency)
+        fprintf(view->out, " · %.1f s", (double)latency / 1000);
+    fprintf(view->out, "%s%s\n", ab_tree_bool(event, "offline", false) ? " · offline" : "",
+            term_reset(view->colours));
+    free(name);
+}
+
+static void show_turn(struct view *view, const json_t *event)
+{
+    const char *step = ab_tree_str(event, "step"), *agent = ab_tree_str(event, "agent");
+    bool same = view->open.step && step && !strcmp(view->open.step, step);
+    if (!same) {
+        close_line(view);
+        print_speaker(view, agent ? agent : "?", ab_tree_str(event, "to"));
+    }
+    print_content(view, json_object_get(event, "content"), same ? view->open.shown : 0);
+    fputs("\n", view->out);
+    free(view->open.step);
+    view->open.step = NULL;
+    if (!strcmp(ab_tree_str(event, "kind"), "model_reply"))
+        print_call(view, event);
+    fputs("\n", view->out);
+}
+
+static void note(struct view *view, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void note(struct view *view, const char *format, ...)
+{
+    struct ab_buf text = {0};
+    char *plain;
+    va_list args;
+    va_start(args, format);
+    if (vasprintf(&plain, format, args) < 0)
+        ab_out_of_memory();
+    va_end(args);
+    char *clean = term_line(plain, 0);
+    close_line(view);
+    fprintf(view->out, "%s%s%s\n", term_dim(view->colours), clean, term_reset(view->colours));
+    free(plain);
+    free(clean);
+    ab_buf_finish(&text);
+}
+
+static void show_started(struct view *view, const json_t *event)
+{
+    const char *worker = ab_tree_str(event, "worker");
+    if (ab_tree_int(event, "attempt", 1) > 1)
+        note(view, "attempt %lld on %s", (long long)ab_tree_int(event, "attempt", 1), worker ? worker : "?");
+}
+
+static void show_attempt_failed(struct view *view, const json_t *event)
+{
+    const char *text = ab_tree_str(event, "text");
+    note(view, "attempt %lld failed: %s", (long long)ab_tree_int(event, "attempt", 1), text ? text : "?");
+}
+
+static void show_waiting(struct view *view, const json_t *event)
+{
+    const char *agent = ab_tree_str(event, "agent"), *prompt = ab_tree_str(event, "prompt");
+    if (prompt)
+        note(view, "%s asks: %s", agent ? agent : "a question", prompt);
+}
+
+static void show_input(struct view *view, const json_t *event)
+{
+    const char *text = ab_tree_str(event, "text");
+    note(view, "answer: %s", text && *text ? text : "(empty)");
+}
+
+/* "cost 0.0123 USD", or "unpriced" */
+static void print_cost(struct view *view, const json_t *total)
+{
+    const json_t *cost = json_object_get(total, "cost");
+    if (json_is_number(cost))
+        fprintf(view->out, " · cost %.6f USD", json_number_value(cost));
+    else
+        fputs(" · unpriced", view->out);
+}
+
+static void print_usage(struct view *view, const json_t *result)
+{
+    const json_t *total = json_object_get(json_object_get(result, "usage"), "total");
+    if (!total)
+        return;
+    fprintf(view->out, "%lld calls · tokens: %lld in (%lld cached), %lld out",
+            (long long)ab_tree_int(total, "calls", 0), (long long)ab_tree_int(total, "prompt_tokens", 0),
+            (long long)ab_tree_int(total, "cached_tokens", 0),
+            (long long)ab_tree_int(total, "completion_tokens", 0));
+    print_cost(view, total);
+    fprintf(view->out, "%s\n", ab_tree_bool(result, "offline", false) ? " · offline" : "");
+}
+
+static void print_times(struct view *view, const json_t *result)
+{
+    const char *start = ab_tree_str(result, "start_time"), *end = ab_tree_str(result, "end_time");
+    if (start && end)
+        fprintf(view->out, "start %.32s · end %.32s · %.1f s\n", start, end,
+                ab_tree_number(result, "duration_s", 0));
+}
+
+static void show_end(struct view *view, const json_t *event)
+{
+    const char *state = ab_tree_str(event, "state"), *why = ab_tree_str(event, "stop_reason");
+    const char *content = ab_tree_str(event, "content"), *text = ab_tree_str(event, "text");
+    const json_t *result = json_object_get(event, "result");
+    close_line(view);
+    if (content && *content) {
+        fputs("answer\n", view->out);
+        term_text(view->out, content, strlen(content));
+        fputs("\n\n", view->out);
+    }
+    char *line = ab_format("%s: %s%s%s", state ? state : "ended",
+                           text && *text ? text
+                           : why         ? why
+                                         : "",
+                           text && *text && why ? " · stopped by: " : "", text && *text && why ? why : "");
+    char *clean = term_line(line, 0);
+    fprintf(view->out, "%s\n", clean);
+    print_usage(view, result);
+    print_times(view, result);
+    free(line);
+    free(clean);
+}
+
+static const struct {
+    const char *kind;
+    void (*show)(struct view *view, const json_t *event);
+} kinds[] = {
+    {"started", show_started},  {"turn", show_turn},
+    {"model_reply", show_turn}, {"attempt_failed", show_attempt_failed},
+    {"waiting", show_waiting},  {"input", show_input},
+    {"end", show_end},
+};
+
+/* ---- does it really wait? A replayed journal may hold questions that were answered long ago. ---- */
+
+static void on_record(void *context, const struct autobots_answer *answer)
+{
+    struct view *view = context;
+    json_t *tree = NULL;
+    if (view->done)
+        return;
+    if (!answer->error)
+        ab_json_parse(ab_view_of(answer->json), &tree, NULL);
+    const json_t *job = json_object_get(tree, "job");
+    const char *state = ab_tree_str(job, "state");
+    if (answer->error ||
+        (state && !strcmp(state, "waiting") && (uint64_t)ab_tree_int(job, "seq", 0) == view->waiting_seq)) {
+        view->done = true;
+        view->code = CLI_WAITING;
+    }
+    json_decref(tree);
+}
+
+static void ask_whether_waiting(struct view *view)
+{
+    char *request = ab_format("{\"job\":\"%s\"}", view->job);
+    autobots_start_query(view->bots, "get_job", request, on_record, view, NULL);
+    free(request);
+}
+
+static void on_end(struct view *view, json_t *tree)
+{
+    const char *state = ab_tree_str(tree, "state");
+    view->done = true;
+    view->code = state && !strcmp(state, "succeeded") ? CLI_DONE : CLI_FAILED;
+    view->end = json_incref(tree);
+}
+
+static void on_event(void *context, const struct autobots_event *event)
+{
+    struct view *view = context;
+    char *text = autobots_event_json(event);
+    json_t *tree = NULL;
+    if (view->json)
+        term_json_text(view->out, text);
+    if (!ab_json_parse(ab_view_of(text), &tree, NULL) && !view->json)
+        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+            if (!strcmp(kinds[i].kind, event->kind))
+                kinds[i].show(view, tree);
+    if (!strcmp(event->kind, "waiting") &&
+        strcmp(ab_tree_str(tree, "reason") ? ab_tree_str(tree, "reason") : "", "timer")) {
+        view->waiting_seq = event->seq;
+        ask_whether_waiting(view);
+    }
+    if (event->end)
+        on_end(view, tree);
+    fflush(view->out);
+    json_decref(tree);
+    free(text);
+}
+
+static void on_error(void *context, const struct autobots_error *error)
+{
+    struct view *view = context;
+    close_line(view);
+    view->done = true;
+    view->code = cli_fail(view->cli, error);
+}
+
+/* ---- following ---- */
+
+static int signals = -1;
+
+void view_catch_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    if (signals < 0)
+        signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+bool view_interrupted(void)
+{
+    struct signalfd_siginfo info;
+    return signals >= 0 && read(signals, &info, sizeof info) == sizeof info;
+}
+
+int view_follow(struct view *view, struct autobots *bots, const char *job, uint64_t after)
+{
+    struct autobots_error err;
+    struct autobots_watch watch = {.after = after,
+                                   .deltas = view->deltas,
+                                   .on_event = on_event,
+                                   .on_delta = view->deltas ? on_delta : NULL,
+                                   .on_error = on_error,
+                                   .context = view};
+    view->bots = bots;
+    snprintf(view->job, sizeof view->job, "%s", job);
+    if (autobots_start_watch(bots, job, &watch, &err))
+        return cli_fail(view->cli, &err);
+    while (!view->done) {
+        struct pollfd items[] = {{.fd = autobots_fd(bots), .events = POLLIN},
+                                 {.fd = signals, .events = POLLIN}};
+        poll(items, 2, autobots_deadline_ms(bots));
+        autobots_run(bots);
+        if (!view->done && view_interrupted()) {
+            close_line(view);
+            autobots_stop_watch(bots, job);
+            return CLI_DETACHED;
+        }
+    }
+    if (view->code != CLI_DONE)
+        close_line(view);
+    return view->code;
+}
