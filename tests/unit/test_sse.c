@@ -60,6 +60,7 @@ static void lines_of_one_event_are_joined(void **state)
 {
     expect_always("data: a\ndata: b\ndata:\ndata:  c\n\n", "<a\nb\n\n c>");
     expect_always("data: a\rdata:b\r\r", "<a\nb>");
+    expect_always("data: a\r\ndata: b\r\n\r\n", "<a\nb>");
 }
 
 static void comments_other_fields_and_empty_data_are_ignored(void **state)
