@@ -151,7 +151,7 @@ static void other_choices_are_not_ours(void **state)
 
 #define CALL(id, name, args)                                                                                   \
     "{\"function\":{\"arguments\":\"" args "\",\"name\":\"" name "\"},\"id\":\"" id "\",\"type\":"             \
-                                                                                    "\"function\"}"
+    "\"function\"}"
 
 static void tool_calls_by_index_in_fragments(void **state)
 {
