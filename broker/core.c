@@ -105,6 +105,11 @@ uint64_t core_epoch(const struct core *core)
     return core->epoch;
 }
 
+void core_stop(struct core *core)
+{
+    core->stopping = true;
+}
+
 bool core_superseded(const struct core *core)
 {
     return core->superseded;
@@ -181,8 +186,8 @@ void core_welcome(struct core *core, struct peer *peer)
         .lease_ms = core->config.lease_ms,
         .body_bytes_max = core->config.body_bytes_max,
         .storage = ab_view_of(core->config.storage),
-        .seal_key = pool && pool->has_seal_key ? ab_view(pool->seal_key, sizeof pool->seal_key)
-                                               : ab_view(NULL, 0),
+        .seal_key =
+            pool && pool->has_seal_key ? ab_view(pool->seal_key, sizeof pool->seal_key) : ab_view(NULL, 0),
         .build = ab_view_of(core->config.build),
     };
     peer->welcome_owed = false;
@@ -220,7 +225,8 @@ static void replace_namesakes(struct core *core, const struct peer *worker)
 {
     size_t at = 0;
     for (struct peer *other; (other = map_each(&core->peers.by_id, &at));)
-        if (other != worker && other->side == CORE_WORKERS && !other->lost && !strcmp(other->name, worker->name))
+        if (other != worker && other->side == CORE_WORKERS && !other->lost &&
+            !strcmp(other->name, worker->name))
             worker_replaced(core, other);
 }
 
@@ -302,13 +308,13 @@ static const struct row {
     bool needs_storage; /* refused until the open jobs are known */
     void (*handle)(struct core *core, struct peer *peer, const void *message, struct ab_view body);
 } rows[256] = {
-    [AB_ERROR] = {BY_BOTH, false, on_error},        [AB_PING] = {BY_BOTH, false, on_ping},
-    [AB_PONG] = {BY_BOTH, false, on_pong},          [AB_HEARTBEAT] = {BY_BOTH, false, on_heartbeat},
-    [AB_SUBMIT] = {BY_CLIENT, true, on_submit},     [AB_WATCH] = {BY_CLIENT, true, on_watch},
-    [AB_UNWATCH] = {BY_CLIENT, false, on_unwatch},  [AB_INBOX] = {BY_CLIENT, true, on_inbox},
-    [AB_QUERY] = {BY_BOTH, false, on_query},        [AB_CREDIT] = {BY_WORKER, false, on_credit},
-    [AB_EVENTS] = {BY_WORKER, true, on_events},     [AB_DELTA] = {BY_WORKER, false, on_delta},
-    [AB_ATTACH] = {BY_WORKER, true, on_attach},     [AB_RELEASE] = {BY_WORKER, true, on_release},
+    [AB_ERROR] = {BY_BOTH, false, on_error},       [AB_PING] = {BY_BOTH, false, on_ping},
+    [AB_PONG] = {BY_BOTH, false, on_pong},         [AB_HEARTBEAT] = {BY_BOTH, false, on_heartbeat},
+    [AB_SUBMIT] = {BY_CLIENT, true, on_submit},    [AB_WATCH] = {BY_CLIENT, true, on_watch},
+    [AB_UNWATCH] = {BY_CLIENT, false, on_unwatch}, [AB_INBOX] = {BY_CLIENT, true, on_inbox},
+    [AB_QUERY] = {BY_BOTH, false, on_query},       [AB_CREDIT] = {BY_WORKER, false, on_credit},
+    [AB_EVENTS] = {BY_WORKER, true, on_events},    [AB_DELTA] = {BY_WORKER, false, on_delta},
+    [AB_ATTACH] = {BY_WORKER, true, on_attach},    [AB_RELEASE] = {BY_WORKER, true, on_release},
     [AB_DRAIN] = {BY_WORKER, false, on_drain},
 };
 
@@ -327,15 +333,15 @@ static int check_message(struct core *core, const struct peer *peer, uint8_t ver
     const struct ab_command_row *known = ab_command_row(command);
     const struct row *row = &rows[command];
     if (version < AB_VERSION_MIN || version > AB_VERSION_MAX)
-        return ab_fail(err, AB_EVERSION, "version %u is not spoken here, only %d to %d", version, AB_VERSION_MIN,
-                       AB_VERSION_MAX);
+        return ab_fail(err, AB_EVERSION, "version %u is not spoken here, only %d to %d", version,
+                       AB_VERSION_MIN, AB_VERSION_MAX);
     if (!peer)
         return ab_fail(err, AB_EDENIED, "say HELLO first");
     if (!known)
         return ab_fail(err, AB_EINVALID, "unknown command %u", command);
     if (!(row->by & 1 << peer->side))
-        return ab_fail(err, AB_EDENIED, "a %s may not send %s", peer->side == CORE_WORKERS ? "worker" : "client",
-                       known->name);
+        return ab_fail(err, AB_EDENIED, "a %s may not send %s",
+                       peer->side == CORE_WORKERS ? "worker" : "client", known->name);
     if (body.n > core->config.body_bytes_max)
         return ab_fail(err, AB_ETOOLARGE, "the body has %zu bytes; message_bytes_max is %llu", body.n,
                        (unsigned long long)core->config.body_bytes_max);
@@ -405,11 +411,10 @@ void core_peer_gone(struct core *core, uint32_t id)
 /* ---- storage ---- */
 
 static void (*const answered[TICKET_KINDS])(struct core *core, const struct answer *answer) = {
-    [TICKET_EPOCH] = epoch_answered,     [TICKET_OPEN_JOBS] = open_jobs_answered,
-    [TICKET_SUBMIT] = submit_answered,   [TICKET_INBOX] = inbox_answered,
-    [TICKET_STARTED] = started_answered, [TICKET_EVENTS] = events_answered,
-    [TICKET_END] = end_answered,         [TICKET_LOAD] = load_answered,
-    [TICKET_RESYNC] = resync_answered,   [TICKET_PAGE] = page_answered,
+    [TICKET_EPOCH] = epoch_answered, [TICKET_OPEN_JOBS] = open_jobs_answered, [TICKET_SUBMIT] = submit_answered,
+    [TICKET_INBOX] = inbox_answered, [TICKET_STARTED] = started_answered,     [TICKET_EVENTS] = events_answered,
+    [TICKET_END] = end_answered,     [TICKET_LOAD] = load_answered,           [TICKET_RESYNC] = resync_answered,
+    [TICKET_PAGE] = page_answered,
 };
 
 void core_answered(struct core *core, const struct ticket *ticket, struct ab_view request, int code,
@@ -481,7 +486,8 @@ void core_tick(struct core *core, bool drained)
 {
     if (core->now_ms >= core->sweep_ms) {
         sweep_peers(core, drained);
-        core->sweep_ms = core->now_ms + core->config.heartbeat_ms / 4;
+        int64_t step = core->config.heartbeat_ms / 4;
+        core->sweep_ms = core->now_ms + (step < SWEEP_MS_MAX ? step : SWEEP_MS_MAX);
     }
     remove_lost(core);
     rebuild_tick(core);
@@ -492,7 +498,8 @@ void core_tick(struct core *core, bool drained)
         queue_due_jobs(core);
         deadlines_expire(core);
         cancels_expire(core);
-        dispatch(core);
+        if (!core->stopping)
+            dispatch(core);
         remove_lost(core);
     }
     watch_tick(core);

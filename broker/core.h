@@ -88,6 +88,9 @@ uint64_t core_epoch(const struct core *core);
 /* Storage knows a newer broker: this one must end. */
 bool core_superseded(const struct core *core);
 
+/* No more jobs are handed out: the process is about to end. */
+void core_stop(struct core *core);
+
 /* Once per wake-up, after all messages: timers, then dispatch. `drained`: nothing is left unread on the sockets,
  * so what has not been heard of is late indeed. */
 void core_tick(struct core *core, bool drained);

@@ -44,8 +44,8 @@ void job_notice(struct core *core, struct job *job, uint64_t k, struct ab_view k
     core_send(core, job->worker, AB_NOTICE, &notice, ab_view(NULL, 0), true);
 }
 
-static void send_job(struct core *core, struct job *job, uint64_t seq, struct ab_view input, struct ab_view secrets,
-                     struct ab_view journal, bool more)
+static void send_job(struct core *core, struct job *job, uint64_t seq, struct ab_view input,
+                     struct ab_view secrets, struct ab_view journal, bool more)
 {
     const struct ab_job_body body = {.input = input, .journal = journal};
     job->watched = watch_wants_deltas(job);
@@ -90,7 +90,6 @@ static void start(struct core *core, struct job *job, struct peer *worker)
     job->reload = false;
     job_set_token(&core->jobs, job, core_token(core));
     worker_add(worker, job);
-    worker->credit--;
     job_lease(core, job);
     append_started(core, job);
     /* A first attempt has nothing to read back: its worker may begin while the event is being committed. */

@@ -219,8 +219,8 @@ void end_answered(struct core *core, const struct answer *answer)
         job_ended(core, job);
         return;
     }
-    ab_log(AB_WARN, "job.end_refused", "n", ab_num((long long)job->n), "code", ab_code_name(answer->code), "text",
-           answer->err->text, NULL);
+    ab_log(AB_WARN, "job.end_refused", "n", ab_num((long long)job->n), "code", ab_code_name(answer->code),
+           "text", answer->err->text, NULL);
     job_resync(core, job);
 }
 
@@ -287,8 +287,10 @@ void deadlines_expire(struct core *core)
 {
     for (struct job *job; (job = heap_top(&core->deadlines)) && job->deadline_ms <= core->wall_ms;) {
         heap_remove(&core->deadlines, job);
-        if (job->state == JOB_RUNNING)
+        if (job->state == JOB_RUNNING) {
             job_notice(core, job, 0, ab_view_of("cancel"), ab_view(NULL, 0), ab_view_of("deadline"));
+            send_stale(core, job->worker, job->id, job->token, job->seq);
+        }
         job_end(core, job, VERDICT_EXPIRED, 0, "its deadline passed before it had ended");
     }
 }

@@ -56,13 +56,14 @@ struct cancelling {
 
 enum core_phase { PHASE_COLD, PHASE_LOADING, PHASE_READY };
 enum {
-    RETRY_AFTER_MS = 200,     /* told while storage is away */
-    BUSY_AFTER_MS = 1000,     /* told when the queue is full */
-    STALL_MS = 500,           /* before appends are tried again */
-    PAUSE_MS = 1000,          /* a longer silence of the loop is its own fault: the lease clock stands still */
-    SILENT_HEARTBEATS = 3,    /* then a peer is gone */
-    RESYNCS_MAX = 5,          /* of one job in a row, then it is given up until the next start */
-    STEP_MS = 100,            /* the tick runs at least this often while something is timed */
+    RETRY_AFTER_MS = 200,  /* told while storage is away */
+    BUSY_AFTER_MS = 1000,  /* told when the queue is full */
+    STALL_MS = 500,        /* before appends are tried again */
+    PAUSE_MS = 1000,       /* a longer silence of the loop is its own fault: the lease clock stands still */
+    SILENT_HEARTBEATS = 3, /* then a peer is gone */
+    RESYNCS_MAX = 5,       /* of one job in a row, then it is given up until the next start */
+    SWEEP_MS_MAX = PAUSE_MS / 2, /* or a quiet broker would take its own waiting for a pause */
+    STEP_MS = 100,               /* the tick runs at least this often while something is timed */
 };
 
 struct core {
@@ -73,10 +74,10 @@ struct core {
     int64_t lease_now_ms; /* like now_ms, without the loop's own pauses */
     int64_t start_ms, sweep_ms;
     enum core_phase phase;
-    bool storage_up, superseded;
+    bool storage_up, superseded, stopping;
     uint64_t epoch, counter, random;
-    uint64_t sessions;                                /* given to peers */
-    uint64_t pending_jobs, pending_bytes;             /* SUBMITs on their way to disk */
+    uint64_t sessions;                    /* given to peers */
+    uint64_t pending_jobs, pending_bytes; /* SUBMITs on their way to disk */
     uint64_t accepted, ended;
     struct jobs jobs;
     struct queue queue;
@@ -102,7 +103,7 @@ int core_send(struct core *core, struct peer *peer, enum ab_command command, con
 void core_error(struct core *core, struct peer *peer, uint64_t rid, const struct job *job,
                 const struct ab_error *err);
 struct ab_failure core_failure(const struct ab_error *err); /* views into *err */
-uint64_t core_token(struct core *core); /* a new one, greater than all before */
+uint64_t core_token(struct core *core);                     /* a new one, greater than all before */
 uint64_t core_random(struct core *core);
 void core_write(struct core *core, enum ab_op op, const void *request, const struct ticket *ticket);
 void core_read(struct core *core, enum ab_op op, const void *request, const struct ticket *ticket);

@@ -18,16 +18,16 @@ struct watcher;
 struct text;
 
 /* state, name in STATUS, meaning */
-#define JOB_STATES(X)                                                                                        \
-    X(NEW, "ready", "being made")                                                                            \
-    X(SCHEDULED, "scheduled", "waits for wake_at_ms: not_before or a retry's back-off")                      \
-    X(READY, "ready", "in the queue; `why` says if something other than its turn holds it back")             \
-    X(STARTING, "running", "has a worker; its started event or its journal is on the way")                   \
-    X(RUNNING, "running", "a worker has it")                                                                 \
-    X(ORPHAN, "running", "its worker's connection was lost; may be re-attached until the lease ends")        \
-    X(WAITING, "waiting", "parked by its worker: for a person or a timer; has no worker")                    \
-    X(SETTLING, "ready", "has no worker; appends are still in flight: then queued, or ended by the broker")  \
-    X(ENDING, "cancelling", "the broker's own end is on its way to disk")                                    \
+#define JOB_STATES(X)                                                                                          \
+    X(NEW, "ready", "being made")                                                                              \
+    X(SCHEDULED, "scheduled", "waits for wake_at_ms: not_before or a retry's back-off")                        \
+    X(READY, "ready", "in the queue; `why` says if something other than its turn holds it back")               \
+    X(STARTING, "running", "has a worker; its started event or its journal is on the way")                     \
+    X(RUNNING, "running", "a worker has it")                                                                   \
+    X(ORPHAN, "running", "its worker's connection was lost; may be re-attached until the lease ends")          \
+    X(WAITING, "waiting", "parked by its worker: for a person or a timer; has no worker")                      \
+    X(SETTLING, "ready", "has no worker; appends are still in flight: then queued, or ended by the broker")    \
+    X(ENDING, "cancelling", "the broker's own end is on its way to disk")                                      \
     X(ENDED, "ended", "to be freed")
 
 enum job_state {
@@ -63,16 +63,16 @@ struct hash_name {
 
 struct job {
     struct ab_id id;
-    uint64_t n;            /* commit number */
-    uint64_t token;        /* of the current or last attempt; 0 = none */
-    uint64_t seq;          /* last event on disk */
-    int64_t wake_at_ms;    /* wall; SCHEDULED, or WAITING for a timer */
-    int64_t deadline_ms;   /* wall; 0 = none */
-    int64_t since_ms;      /* monotonic: ready since, or (verdict) cancel asked at */
-    int64_t lease_ms;      /* lease clock: until then */
-    int64_t lease_key_ms;  /* its place in the lease heap, never later than lease_ms */
-    struct job *same_id;   /* next with the same hash of id */
-    struct flow *flow;     /* pool and tenant (= user) */
+    uint64_t n;              /* commit number */
+    uint64_t token;          /* of the current or last attempt; 0 = none */
+    uint64_t seq;            /* last event on disk */
+    int64_t wake_at_ms;      /* wall; SCHEDULED, or WAITING for a timer */
+    int64_t deadline_ms;     /* wall; 0 = none */
+    int64_t since_ms;        /* monotonic: ready since, or (verdict) cancel asked at */
+    int64_t lease_ms;        /* lease clock: until then */
+    int64_t lease_key_ms;    /* its place in the lease heap, never later than lease_ms */
+    struct job *same_id;     /* next with the same hash of id */
+    struct flow *flow;       /* pool and tenant (= user) */
     struct session *session; /* NULL: none */
     struct key *key;         /* NULL: none */
     struct hash_name *hash;
@@ -87,23 +87,23 @@ struct job {
     uint32_t body_bytes, inbox_k, attempt;
     int32_t priority;
     uint16_t failures, crashes;
-    uint16_t appends;  /* in flight to storage */
-    uint16_t group;    /* ORPHAN: jobs that are suspect with it if it is not re-attached; 0 = nobody's fault */
-    uint16_t company;  /* suspect: the most suspects its worker may have; 0 = no suspect */
+    uint16_t appends; /* in flight to storage */
+    uint16_t group;   /* ORPHAN: jobs that are suspect with it if it is not re-attached; 0 = nobody's fault */
+    uint16_t company; /* suspect: the most suspects its worker may have; 0 = no suspect */
     uint8_t resyncs;
-    uint8_t state;     /* enum job_state, moved by job_move only */
-    uint8_t why;       /* enum job_why */
-    uint8_t verdict;   /* enum job_verdict */
+    uint8_t state;        /* enum job_state, moved by job_move only */
+    uint8_t why;          /* enum job_why */
+    uint8_t verdict;      /* enum job_verdict */
     uint8_t verdict_code; /* minus AB_E…; 0 = by the verdict */
     bool history : 1;
-    bool running : 1;  /* counted in the limits */
-    bool watched : 1;  /* its worker knows that somebody wants DELTA */
-    bool reload : 1;   /* an inbox row came while its journal was being read */
-    bool stalled : 1;  /* an append was refused as unavailable: later ones line up behind it */
-    bool cancel : 1;   /* its worker was asked to stop at since_ms */
-    bool retry : 1;    /* SETTLING: then SCHEDULED */
-    bool parked : 1;   /* NEW, while open jobs are read: it is waiting */
-    bool resync : 1;   /* SETTLING: storage is asked for its last seq */
+    bool running : 1; /* counted in the limits */
+    bool watched : 1; /* its worker knows that somebody wants DELTA */
+    bool reload : 1;  /* an inbox row came while its journal was being read */
+    bool stalled : 1; /* an append was refused as unavailable: later ones line up behind it */
+    bool cancel : 1;  /* its worker was asked to stop at since_ms */
+    bool retry : 1;   /* SETTLING: then SCHEDULED */
+    bool parked : 1;  /* NEW, while open jobs are read: it is waiting */
+    bool resync : 1;  /* SETTLING: storage is asked for its last seq */
 };
 
 struct jobs {
@@ -123,7 +123,7 @@ struct job *jobs_find(const struct jobs *jobs, struct ab_id id); /* NULL if abse
 struct job *jobs_by_n(const struct jobs *jobs, uint64_t n);
 struct job *jobs_by_token(const struct jobs *jobs, uint64_t token);
 void job_set_token(struct jobs *jobs, struct job *job, uint64_t token); /* the lease in force */
-void job_unlease(struct jobs *jobs, struct job *job); /* its token finds it no more */
+void job_unlease(struct jobs *jobs, struct job *job);                   /* its token finds it no more */
 /* Keeps the input (and secrets) in memory, if all together stay under bytes_max. */
 void job_keep_input(struct jobs *jobs, struct job *job, struct ab_view input, struct ab_view secrets,
                     uint64_t bytes_max);

@@ -194,8 +194,8 @@ static void attempt_failed(struct core *core, struct job *job, const struct ab_o
 
 static bool held_until_now(const struct job *job, uint64_t token)
 {
-    return job->token == token &&
-           (job->state == JOB_RUNNING || job->state == JOB_ORPHAN || (job->state == JOB_SETTLING && !job->verdict));
+    return job->token == token && (job->state == JOB_RUNNING || job->state == JOB_ORPHAN ||
+                                   (job->state == JOB_SETTLING && !job->verdict));
 }
 
 static void events_committed(struct core *core, struct job *job, const struct answer *answer)
@@ -226,7 +226,8 @@ static void events_refused(struct core *core, struct job *job, const struct answ
     const struct ticket *ticket = answer->ticket;
     const struct ab_lease lease = {.job = job->id, .token = ticket->token, .seq = job->seq};
     struct peer *worker = job->token == ticket->token ? job->worker : NULL;
-    if (answer->code == AB_ECONFLICT && ticket->flags & TICKET_WAITS) {
+    /* A conflict about `seq` is a gap, not a later row. */
+    if (answer->code == AB_ECONFLICT && ticket->flags & TICKET_WAITS && strcmp(answer->err->path, "seq") != 0) {
         core_send(core, worker, AB_CONFLICT, &lease, ab_view(NULL, 0), true);
         job_settled(core, job);
         return;

@@ -96,7 +96,8 @@ struct peer *worker_pick(const struct pool *pool, const struct job *job)
 {
     struct peer *best = NULL;
     for (struct peer *worker = pool->workers; worker; worker = worker->pool_next) {
-        if (worker->lost || worker->draining || !worker->credit || worker->running >= worker->slots)
+        if (worker->lost || worker->draining || worker->running >= worker->credit ||
+            worker->running >= worker->slots)
             continue;
         if ((!best || less_loaded(worker, best)) && company_fits(worker, job))
             best = worker;

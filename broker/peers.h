@@ -25,7 +25,8 @@ struct peer {
     struct pool *pool;
     struct peer *pool_prev, *pool_next;
     struct job *jobs;
-    uint32_t slots, credit, running, suspects;
+    uint32_t slots, running, suspects;
+    uint32_t credit; /* jobs it may hold at once, as it said last */
     bool draining, welcomed;
 };
 
@@ -47,7 +48,7 @@ void worker_join(struct peer *worker, struct pool *pool);
 void worker_leave(struct peer *worker);
 /* The least loaded worker of the pool that may be sent this job (NULL: any job); NULL if there is none. */
 struct peer *worker_pick(const struct pool *pool, const struct job *job);
-/* The job runs there, and uses credit if it was sent by us. */
+/* The job runs there. */
 void worker_add(struct peer *worker, struct job *job);
 void worker_remove(struct job *job); /* from its worker, if it has one */
 

@@ -65,7 +65,8 @@ void queue_finish(struct queue *queue)
 }
 
 /* The row for this name, else the one for all, else NULL. */
-static const struct core_limit *limit_of(const struct queue *queue, enum core_limit_kind kind, struct ab_view name)
+static const struct core_limit *limit_of(const struct queue *queue, enum core_limit_kind kind,
+                                         struct ab_view name)
 {
     const struct core_limit *found = NULL;
     for (size_t i = 0; i < queue->limits_n; i++) {

@@ -23,10 +23,10 @@ struct tenant {
 struct pool {
     struct name name;
     uint32_t running, limit;
-    struct flow *ring;       /* the flow whose turn it is; circular */
-    struct heap set_aside;   /* suspects that fit to no worker now */
-    struct peer *workers;    /* owned by peers.c */
-    struct pool *next;       /* of all pools */
+    struct flow *ring;     /* the flow whose turn it is; circular */
+    struct heap set_aside; /* suspects that fit to no worker now */
+    struct peer *workers;  /* owned by peers.c */
+    struct pool *next;     /* of all pools */
     uint8_t seal_key[32];
     bool has_seal_key;
 };
@@ -36,7 +36,7 @@ struct flow {
     struct tenant *tenant;
     struct flow *next_of_tenant;
     struct flow *prev, *next; /* in the ring; NULL: not in it */
-    uint32_t deficit; /* jobs it may still start in this round */
+    uint32_t deficit;         /* jobs it may still start in this round */
     struct heap ready;
 };
 struct session {
@@ -72,10 +72,10 @@ void queue_unbind(struct queue *queue, struct job *job);
 /* The job holds its session from now on (it had been started before); false if another does. */
 bool queue_hold_session(struct job *job);
 
-void queue_put(struct queue *queue, struct job *job);                        /* ready */
+void queue_put(struct queue *queue, struct job *job);                          /* ready */
 void queue_schedule(struct queue *queue, struct job *job, int64_t wake_at_ms); /* later */
-struct job *queue_due(struct queue *queue, int64_t wall_ms);                 /* out of the schedule, or NULL */
-int64_t queue_next_ms(const struct queue *queue);                            /* wall; INT64_MAX = none */
+struct job *queue_due(struct queue *queue, int64_t wall_ms); /* out of the schedule, or NULL */
+int64_t queue_next_ms(const struct queue *queue);            /* wall; INT64_MAX = none */
 /* The next job of a pool, counted as running until queue_release; NULL: none may run. */
 struct job *queue_take(struct queue *queue, struct pool *pool);
 /* A taken job that fits to no worker now. */

@@ -157,7 +157,8 @@ void open_jobs_answered(struct core *core, const struct answer *answer)
     struct ab_error err = {0};
     if (answer->code || ab_decode(&ab_op_open_jobs_answer_schema, answer->body, &page, &err) ||
         !load_page(core, page.jobs)) {
-        ab_log(AB_ERROR_LEVEL, "broker.open_jobs_failed", "text", answer->code ? answer->err->text : err.text, NULL);
+        ab_log(AB_ERROR_LEVEL, "broker.open_jobs_failed", "text", answer->code ? answer->err->text : err.text,
+               NULL);
         core->reload_after = answer->ticket->n;
         core->rebuild_ms = core->now_ms + STALL_MS;
         core->reload = true;

@@ -211,7 +211,8 @@ void inbox_answered(struct core *core, const struct answer *answer)
         return;
     }
     const struct ab_receipt receipt = {.rid = answer->ticket->rid, .job = op.job, .k = done.k};
-    core_send(core, peers_find(&core->peers, answer->ticket->peer), AB_RECEIPT, &receipt, ab_view(NULL, 0), true);
+    core_send(core, peers_find(&core->peers, answer->ticket->peer), AB_RECEIPT, &receipt, ab_view(NULL, 0),
+              true);
     struct job *job = jobs_by_n(&core->jobs, done.n);
     if (job && done.k > job->inbox_k)
         job_inbox(core, job, done.k, op.kind, op.ask, op.text);

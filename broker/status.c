@@ -130,7 +130,8 @@ static int query_job_status(struct core *core, struct peer *peer, uint64_t rid, 
 
 static const struct {
     enum ab_op op;
-    int (*handle)(struct core *core, struct peer *peer, uint64_t rid, struct ab_view body, struct ab_error *err);
+    int (*handle)(struct core *core, struct peer *peer, uint64_t rid, struct ab_view body,
+                  struct ab_error *err);
 } queries[] = {
     {AB_OP_status, query_status},
     {AB_OP_job_status, query_job_status},
@@ -145,7 +146,8 @@ static int run_query(struct core *core, struct peer *peer, const struct ab_query
     for (size_t i = 0; i < sizeof queries / sizeof *queries; i++)
         if (row->number == queries[i].op)
             return queries[i].handle(core, peer, query->rid, body, err);
-    return ab_fail_at(err, AB_EDENIED, "op", "%s is answered by storage; its endpoint is in WELCOME", row->name);
+    return ab_fail_at(err, AB_EDENIED, "op", "%s is answered by storage; its endpoint is in WELCOME",
+                      row->name);
 }
 
 void on_query(struct core *core, struct peer *peer, const void *message, struct ab_view body)

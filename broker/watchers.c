@@ -266,8 +266,8 @@ void on_watch(struct core *core, struct peer *peer, const void *message, struct 
     if (rc)
         core_error(core, peer, watch->rid, job, &err);
     else
-        watch_start(core, peer, watch->job, watch->user, watch->after, ab_view_is(watch->want, "end"), watch->deltas,
-                    watch->rid);
+        watch_start(core, peer, watch->job, watch->user, watch->after, ab_view_is(watch->want, "end"),
+                    watch->deltas, watch->rid);
 }
 
 void on_unwatch(struct core *core, struct peer *peer, const void *message, struct ab_view body)
@@ -282,7 +282,8 @@ void on_unwatch(struct core *core, struct peer *peer, const void *message, struc
 /* ---- events ---- */
 
 /* 0: sent, next_seq moved on. */
-static int send_event(struct core *core, struct watcher *w, uint64_t seq, struct ab_view event, struct ab_view end)
+static int send_event(struct core *core, struct watcher *w, uint64_t seq, struct ab_view event,
+                      struct ab_view end)
 {
     const struct ab_event header = {.job = w->id, .seq = seq, .end = end};
     int rc = core_send(core, w->peer, AB_EVENT, &header, event, false);

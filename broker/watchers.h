@@ -11,12 +11,12 @@
 #include "broker/peers.h"
 
 enum {
-    WATCHERS_MAX = 1000000,     /* in all */
-    WATCH_PAGES_MAX = 64,       /* pages in flight to storage */
-    WATCH_PAGE_EVENTS = 500,    /* in one page */
-    WATCH_RETRY_MS = 20,        /* after a full pipe */
-    WATCH_AWAY_RETRY_MS = 200,  /* storage could not answer */
-    WATCH_TEXT_MAX = 64 << 10,  /* of the step being written, kept per watched job */
+    WATCHERS_MAX = 1000000,    /* in all */
+    WATCH_PAGES_MAX = 64,      /* pages in flight to storage */
+    WATCH_PAGE_EVENTS = 500,   /* in one page */
+    WATCH_RETRY_MS = 20,       /* after a full pipe */
+    WATCH_AWAY_RETRY_MS = 200, /* storage could not answer */
+    WATCH_TEXT_MAX = 64 << 10, /* of the step being written, kept per watched job */
 };
 
 enum watch_state {
