@@ -1,0 +1,42 @@
+"""Each example runs, and its README has a row for it."""
+
+import cli
+import pytest
+from service import ROOT
+
+EXAMPLES = ROOT / "client" / "examples"
+FILES = sorted(path for path in EXAMPLES.iterdir() if path.suffix in (".yaml", ".yml", ".json"))
+NEEDS_A_MODEL = {"openai.yaml"}
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.name not in NEEDS_A_MODEL], ids=lambda path: path.name)
+def test_runs_offline_with_its_own_task(shared, user, path):
+    result = cli.run("submit", "-w", path, "--json", home=shared.dir, env={"AUTOBOTS_USER": user})
+    assert result.code == 0, result
+    end = result.lines()[-1]
+    assert end["state"] == "succeeded" and end["content"] and end["result"]["offline"] is True
+    agents = {e["agent"] for e in result.lines() if e["kind"] == "model_reply"}
+    assert len(agents) >= (2 if path.name == "review.yaml" else 1)
+
+
+@pytest.fixture(scope="module")
+def with_key(short_folder, model_server):
+    """A worker whose own key and endpoint are the model server's."""
+    from service import Service
+    service = Service(short_folder(), env={"OPENAI_API_KEY": "sk-example-key", "OPENAI_BASE_URL": model_server.url})
+    yield service
+    service.stop()
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS_A_MODEL))
+def test_runs_on_an_endpoint(with_key, model, name):
+    model.behave(texts=["Names: a, b, c."])
+    model.server.control(models={model.name: {"texts": ["Names: a, b, c.", "TERMINATE"]}})
+    result = cli.run("submit", "-w", EXAMPLES / name, "--json", home=with_key.dir, env={"MODEL": model.name})
+    assert result.code == 0, result
+    assert model.calls() and all(call["authorization"] for call in model.calls())
+
+
+def test_every_example_has_a_row_in_the_readme():
+    text = (EXAMPLES / "README.md").read_text()
+    assert FILES and all(f"[{path.name}]({path.name})" in text for path in FILES)
