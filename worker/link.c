@@ -23,8 +23,9 @@ static void say_hello(struct link *link, int64_t now_ms)
                              .build = ab_view_of(ab_build())};
     if (link->ops->hello)
         link->ops->hello(link->owner, &hello);
-    ab_send(link->socket, NULL, AB_HELLO, &hello, (struct ab_view){0}); /* unsent: said again soon */
     link->said_ms = now_ms;
+    if (ab_send(link->socket, NULL, AB_HELLO, &hello, (struct ab_view){0}))
+        link->said_ms += LINK_CONNECT_MS - LINK_HELLO_AGAIN_MS; /* not connected yet */
 }
 
 static void on_welcome(struct link *link, const struct ab_message *m)

@@ -11,7 +11,8 @@
 #include "common/wire/socket.h"
 
 enum {
-    LINK_HELLO_AGAIN_MS = 500,
+    LINK_HELLO_AGAIN_MS = 500, /* after a HELLO without answer */
+    LINK_CONNECT_MS = 20,      /* after one that could not be sent */
     LINK_HEARTBEATS_LOST = 3,
     LINK_BURST_MAX = 256, /* messages taken in one wake-up */
 };

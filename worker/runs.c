@@ -62,11 +62,13 @@ static void link_run(struct worker *worker, struct run *run)
     worker->runs++;
 }
 
-int runs_take(struct worker *worker, const struct ab_job *job, struct ab_view body, struct ab_error *err)
+/* A job whose body cannot be read ends as failed: no other worker could read it either. */
+void runs_take(struct worker *worker, const struct ab_job *job, struct ab_view body)
 {
+    struct ab_error err = {0};
     struct run *run = runs_find(worker, job->job);
     if (run && run->token >= job->token)
-        return 0; /* it came twice */
+        return; /* it came twice */
     if (run)
         run_drop(run); /* the broker thought us dead and came back to us */
     run = ab_calloc(1, sizeof *run);
@@ -86,12 +88,9 @@ int runs_take(struct worker *worker, const struct ab_job *job, struct ab_view bo
     run->workflow = workflows_get(&worker->workflows, (const uint8_t *)job->hash.p);
     STAILQ_INIT(&run->inbox);
     link_run(worker, run);
-    int code = take_body(run, body, err);
-    if (code)
-        run_drop(run);
-    else
-        run_wake(run);
-    return code;
+    if (take_body(run, body, &err))
+        journal_end(run, "failed", "error", &err);
+    run_wake(run);
 }
 
 void run_drop(struct run *run)

@@ -31,7 +31,6 @@ static struct run *run_of(struct worker *worker, struct ab_id job, uint64_t toke
 static void on_job(struct worker *worker, const void *header, struct ab_view body)
 {
     const struct ab_job *job = header;
-    struct ab_error err = {0};
     char id[AB_ID_TEXT];
 
     if (AB_FAILPOINT("worker.job_received") || worker->draining || worker->runs >= worker->slots ||
@@ -39,11 +38,9 @@ static void on_job(struct worker *worker, const void *header, struct ab_view bod
         release(worker, job->job, job->token, job->seq);
         return;
     }
-    if (runs_take(worker, job, body, &err))
-        ab_log(AB_WARN, "job.unreadable", "job", ab_id_text(job->job, id), "error", err.text, NULL);
-    else
-        ab_log(AB_INFO, "job.start", "job", ab_id_text(job->job, id), "attempt",
-               ab_num((long long)job->attempt), "token", ab_num((long long)job->token), NULL);
+    ab_log(AB_INFO, "job.start", "job", ab_id_text(job->job, id), "attempt", ab_num((long long)job->attempt),
+           "token", ab_num((long long)job->token), NULL);
+    runs_take(worker, job, body);
 }
 
 static void on_committed(struct worker *worker, const void *header, struct ab_view body)

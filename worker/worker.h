@@ -127,8 +127,7 @@ struct run {
 };
 
 struct run *runs_find(struct worker *worker, struct ab_id job); /* NULL if it is not at hand */
-/* A run from JOB and its body; refused (AB_EINVALID) if they cannot be read. */
-int runs_take(struct worker *worker, const struct ab_job *job, struct ab_view body, struct ab_error *err);
+void runs_take(struct worker *worker, const struct ab_job *job, struct ab_view body); /* a run from JOB */
 /* Forgets it: aborts its call, sends nothing. */
 void run_drop(struct run *run);
 /* It is looked at before this wake-up ends. */

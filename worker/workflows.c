@@ -79,14 +79,15 @@ void workflows_put(struct workflows *workflows, struct workflow_entry *entry)
 
 void workflows_fill(struct workflow_entry *entry, struct ab_view text)
 {
+    uint8_t hash[AB_WORKFLOW_HASH_BYTES];
     json_t *tree = NULL;
-    int code = ab_json_parse(text, &tree, &entry->fault);
-    if (!code)
-        code = ab_workflow_parse(tree, 0, &entry->workflow, NULL, NULL, &entry->fault);
-    json_decref(tree);
-    if (!code && memcmp(entry->workflow->hash, entry->hash, sizeof entry->hash)) {
-        ab_workflow_destroy(entry->workflow);
-        entry->workflow = NULL;
+
+    ab_workflow_hash(text, hash);
+    if (memcmp(hash, entry->hash, sizeof hash)) {
         ab_fail(&entry->fault, AB_EDAMAGED, "the workflow's text does not have the hash it is stored under");
+        return;
     }
+    if (!ab_json_parse(text, &tree, &entry->fault))
+        ab_workflow_parse(tree, 0, &entry->workflow, NULL, NULL, &entry->fault);
+    json_decref(tree);
 }
