@@ -115,7 +115,8 @@ static int take_option(struct cli *cli, int argc, char **argv, int *at)
         value = word[2] ? word + 2 : NULL;
     }
     if (found < 0)
-        return usage_fault(cli, nearest_option(cli->verb, word), "there is no option %s here", word);
+        return usage_fault(cli, nearest_option(cli->verb, word + (word[1] == '-' ? 2 : 1)),
+                           "there is no option %s here", word);
     if (!options[found].arg && value)
         return usage_fault(cli, NULL, "%s takes no value", word);
     if (options[found].arg && !value && ++*at >= argc)
@@ -163,10 +164,11 @@ static void print_verb_help(const struct verb *verb)
         char letter[8] = "    ";
         if (options[i].letter)
             snprintf(letter, sizeof letter, "-%c, ", options[i].letter);
-        printf("  %s--%s%s%-*s %s\n", letter, options[i].name, options[i].arg ? " " : "",
-               18 - (int)strlen(options[i].name), options[i].arg ? options[i].arg : "", options[i].help);
+        char head[64];
+        snprintf(head, sizeof head, "%s--%s %s", letter, options[i].name, options[i].arg ? options[i].arg : "");
+        printf("  %-26s %s\n", head, options[i].help);
     }
-    printf("  %-22s %s\n", "--dir D, --endpoint E", "where the service is; `autobots help` lists more");
+    printf("  %-26s %s\n", "    --dir D, --endpoint E", "where the service is; `autobots help` lists more");
 }
 
 int args_parse(struct cli *cli, int argc, char **argv)

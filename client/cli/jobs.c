@@ -118,18 +118,22 @@ static int submit_and_follow(struct cli *cli, struct autobots *bots, const struc
 int verb_submit(struct cli *cli)
 {
     int code = CLI_DONE;
-    const char *session = ab_config_text(cli->config, AB_CONF_DEFAULT_SESSION_ID);
+    const char *file = cli->option[OPT_workflow],
+               *session = ab_config_text(cli->config, AB_CONF_DEFAULT_SESSION_ID);
     struct autobots_job job = {.session = cli->option[OPT_session] ? cli->option[OPT_session]
                                           : *session               ? session
                                                                    : NULL};
-    char *text = message_text(cli, &code), *workflow = NULL;
-    if (text && read_deadline(cli, &job, &code))
-        workflow = cli->option[OPT_workflow] ? workflow_read(cli, cli->option[OPT_workflow], &code)
-                                             : workflow_default(cli, &code);
-    if (workflow && !cli->n && !cli->option[OPT_workflow])
-        code = cli_failf(cli, CLI_USAGE, "what is the message? autobots submit TEXT, or - for standard input");
-    struct autobots *bots = workflow && !code ? service_open(cli, SERVICE_BROKER, &code) : NULL;
-    if (bots) {
+    if (!cli->n && !file)
+        return cli_failf(cli, CLI_USAGE, "what is the message? autobots submit TEXT, or - for standard input");
+    if (!read_deadline(cli, &job, &code))
+        return code;
+    /* A faulty file is told before a missing service; a missing service before a missing model. */
+    char *workflow = file ? workflow_read(cli, file, &code) : NULL;
+    struct autobots *bots = code ? NULL : service_open(cli, SERVICE_BROKER, &code);
+    if (bots && !workflow)
+        workflow = workflow_default(cli, &code);
+    char *text = bots && workflow ? message_text(cli, &code) : NULL;
+    if (text) {
         job.text = cli->n ? text : NULL;
         job.workflow = workflow;
         code = submit_and_follow(cli, bots, &job);
