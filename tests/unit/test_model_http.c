@@ -583,6 +583,49 @@ static void an_ill_endpoint_is_left_out_of_turn(void **state)
     free(other);
 }
 
+/* --- the cache ------------------------------------------------------------------------------------------------- */
+
+static struct outcome call_cached(struct model_client *client, int64_t seed, const char *key, const char *text)
+{
+    struct outcome outcome = {.client = client};
+    struct model_endpoint endpoint = {.model = "m", .base_url = base_url, .api_key = ab_view_of(key)};
+    struct model_request request = usual;
+    request.cache = true;
+    request.cache_seed = seed;
+    begin(&outcome, &endpoint, 1, text, request);
+    run_until(client, &outcome.done);
+    outcome.client = NULL;
+    assert_true(outcome.ok);
+    return outcome;
+}
+
+static void identical_requests_with_a_seed_are_sent_once(void **state)
+{
+    static const struct {
+        int64_t seed;
+        const char *key, *text;
+        bool cached;
+    } rows[] = {{0, "key-1", "x", false}, {0, "key-1", "x", true},  {1, "key-1", "x", false},
+                {0, "key-2", "x", false}, {0, "key-1", "y", false}, {1, "key-1", "x", true}};
+    struct model_client *client = create(NULL, false);
+    size_t sent = 0;
+    forget_calls();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct outcome outcome = call_cached(client, rows[i].seed, rows[i].key, rows[i].text);
+        char *expected = ab_format("echo: %s", rows[i].text);
+        sent += !rows[i].cached;
+        assert_answer(&outcome, expected);
+        assert_int_equal(outcome.reply.cached, rows[i].cached);
+        assert_int_equal(outcome.reply.attempts, !rows[i].cached);
+        assert_int_equal(outcome.reply.usage.completion, 2);
+        assert_in_range(outcome.reply.first_ms, 0, PATIENCE_MS);
+        assert_int_equal(call_count(), sent);
+        free(expected);
+        outcome_finish(&outcome);
+    }
+    model_client_destroy(client);
+}
+
 /* --- cancelling ------------------------------------------------------------------------------------------------ */
 
 static void wait_for_disconnect(size_t call_number)
@@ -888,6 +931,7 @@ int main(void)
         cmocka_unit_test(nobody_listens),
         cmocka_unit_test(the_next_endpoint_takes_over),
         cmocka_unit_test(an_ill_endpoint_is_left_out_of_turn),
+        cmocka_unit_test(identical_requests_with_a_seed_are_sent_once),
         cmocka_unit_test(cancelling_closes_the_connection_at_once),
         cmocka_unit_test(cancelling_inside_a_callback),
         cmocka_unit_test(a_call_waiting_for_its_retry_can_be_cancelled),

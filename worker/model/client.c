@@ -112,6 +112,19 @@ static void free_dead(struct model_client *client)
     }
 }
 
+/* Ends the call with a reply, which is consumed. */
+static void finish_with(struct model_call *call, struct model_reply *reply)
+{
+    if (call->state != CALL_ENDED) { /* else its last piece of text made its user cancel it */
+        reply->endpoint = call->plan.endpoint;
+        reply->attempts = call->attempts;
+        reply->latency_ms = now_ms(call->client) - call->started_ms;
+        reply->first_ms = call->first_ms;
+        call_end(call, reply);
+    }
+    model_reply_finish(reply);
+}
+
 /* --- attempts -------------------------------------------------------------------------------------------------- */
 
 /* Which endpoints are in turn; false = all of them. */
@@ -154,6 +167,22 @@ static void skip(struct model_call *call, const struct ab_error *why)
     follow(call, model_plan_skip(&call->plan, find_usable(call, usable) ? usable : NULL));
 }
 
+/* Ends the call with a reply kept earlier, if there is one. */
+static bool answer_from_cache(struct model_call *call)
+{
+    struct model_client *client = call->client;
+    struct model_reply reply;
+    if (!call->caching || !cache_find(&client->cache, call->cache_key, &reply))
+        return false;
+    client->stats.cache_hits++;
+    reply.cached = true;
+    call->attempt_ms = now_ms(client);
+    if (*reply.content)
+        call_text(call, ab_view_of(reply.content));
+    finish_with(call, &reply);
+    return true;
+}
+
 static void begin_attempt(struct model_call *call)
 {
     struct model_client *client = call->client;
@@ -162,6 +191,9 @@ static void begin_attempt(struct model_call *call)
         skip(call, &endpoint->config_error);
         return;
     }
+    call->caching = call->cache && endpoint->backend->key && endpoint->backend->key(call, call->cache_key);
+    if (!call->text_given && answer_from_cache(call))
+        return;
     call->attempts++;
     client->stats.attempts++;
     if (call->text_given && call->callbacks.on_attempt) {
@@ -237,12 +269,9 @@ void call_succeeded(struct model_call *call, struct model_reply *reply)
         usage_estimate(reply, call->messages);
     if (!reply->model)
         reply->model = ab_strdup(endpoint->model);
-    reply->endpoint = call->plan.endpoint;
-    reply->attempts = call->attempts;
-    reply->latency_ms = now_ms(client) - call->started_ms;
-    reply->first_ms = call->first_ms;
-    call_end(call, reply);
-    model_reply_finish(reply);
+    if (call->caching)
+        cache_add(&client->cache, call->cache_key, reply);
+    finish_with(call, reply);
 }
 
 /* "agent "writer", model m at https://…: what"; without secrets. */
@@ -310,6 +339,7 @@ void model_client_destroy(struct model_client *client)
     http_pool_destroy(client->http);
     timers_finish(&client->timers);
     breakers_finish(&client->breakers);
+    cache_finish(&client->cache);
     free(client);
 }
 
@@ -365,6 +395,8 @@ static void copy_request(struct model_call *call, const struct model_request *re
     call->max_tokens = request->max_tokens;
     call->timeout_ms = request->timeout_ms > 0 ? request->timeout_ms : MODEL_TIMEOUT_MS_DEFAULT;
     call->stream = request->stream;
+    call->cache = request->cache;
+    call->cache_seed = request->cache_seed;
 }
 
 static void copy_endpoints(struct model_call *call, const struct model_request *request)
@@ -396,6 +428,7 @@ int model_call_start(struct model_client *client, const struct model_request *re
     call->user = user;
     call->started_ms = now_ms(client);
     call->timer.due = on_due;
+    call->first_ms = -1;
     copy_request(call, request);
     copy_endpoints(call, request);
     call->next = client->calls;

@@ -8,6 +8,7 @@
 #define AB_WORKER_MODEL_INTERNAL_H
 
 #include "worker/model/breaker.h"
+#include "worker/model/cache.h"
 #include "worker/model/http.h"
 #include "worker/model/model.h"
 #include "worker/model/retry.h"
@@ -33,6 +34,7 @@ struct model_client {
     struct http_pool *http;
     struct timers timers;
     struct breakers breakers;
+    struct cache cache;
     struct model_call *calls; /* running, doubly linked */
     struct model_call *dead;  /* cancelled inside a callback; freed at the end of the run */
     bool running;             /* model_client_run is on the stack */
@@ -64,6 +66,10 @@ struct model_call {
     int max_tokens;
     int timeout_ms;
     bool stream;
+    bool cache;   /* asked for */
+    bool caching; /* in the current attempt */
+    int64_t cache_seed;
+    uint8_t cache_key[CACHE_KEY_BYTES]; /* if caching */
 
     unsigned attempts; /* begun */
     bool text_given;   /* in an attempt since the last on_attempt */
@@ -76,6 +82,8 @@ struct model_backend {
     const char *api_type;
     const char *also_api_type; /* another name, or NULL */
     bool network;
+    /* What makes the reply, for cache.h; false if this request cannot be made. NULL: no caching. */
+    bool (*key)(const struct model_call *call, uint8_t key[CACHE_KEY_BYTES]);
     /* Begins an attempt; sets call->attempt. Ends with call_succeeded() or call_failed(), not before it returned. */
     void (*begin)(struct model_call *call);
     /* Frees call->attempt and closes what it has open. */

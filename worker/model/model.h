@@ -77,6 +77,8 @@ struct model_request {
     int max_tokens;      /* 0 = not sent */
     int timeout_ms;      /* per attempt; 0 = MODEL_TIMEOUT_MS_DEFAULT */
     bool stream;
+    bool cache;         /* an identical request with the same seed is answered from this worker's memory */
+    int64_t cache_seed; /* meaningful with cache */
     const char *idempotency_key; /* sent as Idempotency-Key; the same for each attempt; NULL = none */
 };
 
@@ -103,6 +105,7 @@ struct model_reply {
     int64_t latency_ms; /* start of the call to the end of the reply, waiting included */
     int64_t first_ms;   /* start of the successful attempt to its first text; -1 if there was none */
     bool offline;       /* made by `script` */
+    bool cached;        /* of an earlier identical request: costs nothing; usage is that request's */
 };
 void model_reply_finish(struct model_reply *reply);
 
@@ -155,7 +158,7 @@ void model_call_cancel(struct model_call *call);
 
 struct model_stats {
     uint64_t started, succeeded, failed, cancelled; /* calls */
-    uint64_t attempts, retries, fallbacks;
+    uint64_t attempts, retries, fallbacks, cache_hits;
     size_t running;    /* calls now */
     size_t connecting; /* of them, not connected yet */
     size_t queued;     /* of them, waiting for a place among the connecting */

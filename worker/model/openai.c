@@ -114,6 +114,19 @@ static void begin(struct model_call *call)
     send_request(attempt);
 }
 
+static bool key_of(const struct model_call *call, uint8_t key[CACHE_KEY_BYTES])
+{
+    const struct endpoint *endpoint = call_endpoint(call);
+    struct ab_buf body = {0};
+    bool fine = !openai_body(call, &body, NULL);
+    char *url = openai_url(endpoint);
+    if (fine)
+        cache_key(key, call->cache_seed, url, endpoint->key, ab_buf_view(&body));
+    ab_buf_finish(&body);
+    free(url);
+    return fine;
+}
+
 /* --- the response arrives -------------------------------------------------------------------------------------- */
 
 static void on_header(void *attempt_p, struct ab_view name, struct ab_view value)
@@ -289,5 +302,9 @@ static void on_end(void *attempt_p, const struct http_end *end)
 
 static const struct http_ops http_ops = {on_header, on_head, on_body, on_end};
 
-const struct model_backend model_openai = {
-    .api_type = "openai", .also_api_type = "azure", .network = true, .begin = begin, .stop = stop};
+const struct model_backend model_openai = {.api_type = "openai",
+                                           .also_api_type = "azure",
+                                           .network = true,
+                                           .key = key_of,
+                                           .begin = begin,
+                                           .stop = stop};
