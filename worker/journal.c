@@ -191,8 +191,8 @@ static void log_end(const struct run *run, const char *event, const char *state,
                     const struct ab_error *error)
 {
     char id[AB_ID_TEXT];
-    ab_log(error ? AB_WARN : AB_INFO, event, "job", ab_id_text(run->job, id), "state", state, "reason", reason,
-           "attempt", ab_num((long long)run->attempt), "ms",
+    ab_log(error && error->code != AB_ECANCELLED ? AB_WARN : AB_INFO, event, "job", ab_id_text(run->job, id),
+           "state", state, "reason", reason, "attempt", ab_num((long long)run->attempt), "ms",
            ab_num((long long)(ab_mono_ms() - run->started_ms)), "error", error ? error->text : "", NULL);
 }
 

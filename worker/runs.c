@@ -109,6 +109,7 @@ void run_drop(struct run *run)
     journal_finish(run);
     while (!STAILQ_EMPTY(&run->inbox))
         run_pop_inbox(run);
+    free(run->cancelled);
     ab_buf_finish(&run->secrets);
     ab_buf_finish(&run->journal);
     ab_buf_finish(&run->history);
@@ -126,6 +127,13 @@ void run_add_inbox(struct run *run, uint64_t k, struct ab_view kind, struct ab_v
     row->text = ab_strndup(text.p ? text.p : "", text.n);
     STAILQ_INSERT_TAIL(&run->inbox, row, in_inbox);
     run->inbox_rows++;
+}
+
+void run_cancel(struct run *run, struct ab_view reason)
+{
+    if (!run->cancelled)
+        run->cancelled = reason.n ? ab_format("cancelled on request: %.*s", AB_VIEW_FMT(reason))
+                                  : ab_strdup("cancelled on request");
 }
 
 void run_pop_inbox(struct run *run)

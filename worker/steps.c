@@ -64,7 +64,7 @@ static void add_inbox_rows(struct run *run, struct ab_view rows)
             continue;
         struct ab_view kind = ab_any_str(ab_map_get(row, "kind"));
         if (ab_view_is(kind, "cancel"))
-            run->cancelled = true;
+            run_cancel(run, ab_any_str(ab_map_get(row, "text")));
         run_add_inbox(run, number, kind, ab_any_str(ab_map_get(row, "ask")),
                       ab_any_str(ab_map_get(row, "text")));
     }
@@ -299,10 +299,12 @@ static enum pace perform(struct run *run)
 /* At once, whatever is under way: the model's server must see the connection close. */
 static void heed_cancel(struct run *run)
 {
+    struct ab_error why = {0};
     if (!run->cancelled || journal_closed(run))
         return;
     call_abort(run);
-    journal_end(run, "cancelled", "cancelled", NULL);
+    ab_fail(&why, AB_ECANCELLED, "%s", run->cancelled);
+    journal_end(run, "cancelled", "cancelled", &why);
 }
 
 /* In this order; the last one is repeated until it has to wait. */

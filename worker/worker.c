@@ -80,10 +80,14 @@ static void on_notice(struct worker *worker, const void *header, struct ab_view 
     (void)body;
     if (!run)
         return;
+    if (ab_view_is(notice->kind, "cancel") && !notice->k) {
+        run_drop(run); /* its deadline passed: the broker writes the end itself */
+        return;
+    }
     if (ab_view_is(notice->kind, "watched"))
         run->watched = true;
     else if (ab_view_is(notice->kind, "cancel"))
-        run->cancelled = true;
+        run_cancel(run, notice->text);
     if (notice->k)
         run_add_inbox(run, notice->k, notice->kind, notice->ask, notice->text);
     run_wake(run);

@@ -113,7 +113,8 @@ struct run {
     bool attach_due;  /* the broker must be told that we still run it */
     bool attaching;   /* it was told; no answer yet */
     int64_t again_ms; /* nothing is sent before; monotonic */
-    bool watched, cancelled;
+    bool watched;
+    char *cancelled; /* why; NULL: it is not */
     struct call call;
     STAILQ_HEAD(, inbox_row) inbox;
     size_t inbox_rows;
@@ -134,6 +135,7 @@ void run_drop(struct run *run);
 void run_wake(struct run *run);
 void run_add_inbox(struct run *run, uint64_t k, struct ab_view kind, struct ab_view ask, struct ab_view text);
 void run_pop_inbox(struct run *run);
+void run_cancel(struct run *run, struct ab_view reason);
 
 /* ---- steps.c ---- */
 

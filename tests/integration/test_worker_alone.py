@@ -301,9 +301,10 @@ def test_cancel_closes_the_connection_at_once(stage, model):
     stage.events(job)
     service.wait_until(lambda: stage.pump() or model.calls(), what="the call")
     began = time.monotonic()
-    stage.send("NOTICE", {"job": job["job"], "token": job["token"], "k": 1, "kind": "cancel"})
+    stage.send("NOTICE", {"job": job["job"], "token": job["token"], "k": 1, "kind": "cancel", "text": "enough"})
     header, events = stage.events(job)
-    assert header["end"] == "cancelled" and events[-1]["result"]["usage"]["total"]["calls"] == 0
+    assert header["end"] == "cancelled" and events[-1]["code"] == "cancelled" and "enough" in events[-1]["text"]
+    assert events[-1]["result"]["usage"]["total"]["calls"] == 0
     service.wait_until(lambda: model.calls()[0].get("disconnected"), what="the close")
     assert time.monotonic() - began < 1.0 * service.slow()
 
