@@ -464,6 +464,12 @@ void link_message(struct link *link, uint8_t command, struct ab_view header, str
 
 /* ---- time ---- */
 
+static int64_t next_hello_ms(const struct link *link)
+{
+    return link->hello_ms ? link->hello_ms + (link->state == LINK_GREETING ? LINK_HELLO_MS : LINK_CONNECT_MS)
+                          : 0;
+}
+
 static bool expects(const struct link *link)
 {
     return link->first || link->read_first;
@@ -476,7 +482,7 @@ void link_tick(struct link *link, int64_t now_ms)
     if (link->state == LINK_UP && now_ms - link->heard_ms >= 3 * link->heartbeat_ms)
         down(link);
     if (link->state != LINK_UP) {
-        if (!link->hello_ms || now_ms - link->hello_ms >= LINK_HELLO_MS)
+        if (now_ms >= next_hello_ms(link))
             hello(link, now_ms);
         return;
     }
@@ -492,9 +498,7 @@ void link_tick(struct link *link, int64_t now_ms)
 
 int64_t link_deadline(const struct link *link, int64_t now_ms)
 {
-    if (link->state == LINK_DOWN && !link->hello_ms)
-        return now_ms;
     if (link->state != LINK_UP)
-        return link->hello_ms + LINK_HELLO_MS;
+        return next_hello_ms(link);
     return now_ms + (expects(link) ? LINK_PROBE_MS : link->heartbeat_ms / 2);
 }

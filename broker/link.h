@@ -17,6 +17,7 @@ enum {
     LINK_OPS_MAX = 50000,           /* waiting for an answer: above it new jobs are refused */
     LINK_BYTES_MAX = 256 << 20,
     LINK_HELLO_MS = 500,    /* an unanswered HELLO is said again */
+    LINK_CONNECT_MS = 20,   /* one that could not even be sent is tried again */
     LINK_PROBE_MS = 250,    /* a silence in which something should have come: is storage a new one? */
     LINK_SILENCE_MS = 7500, /* until WELCOME tells its heartbeat */
 };

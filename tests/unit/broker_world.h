@@ -1,0 +1,84 @@
+/* A world for the broker's core without sockets: peers that only exist as numbers, and a storage in memory that
+ * follows storage's rules for appends. What the core sends is recorded; storage answers when the test says so.
+ */
+#ifndef TESTS_UNIT_BROKER_WORLD_H
+#define TESTS_UNIT_BROKER_WORLD_H
+
+#include "broker/internal.h"
+
+enum { WORLD_PEERS = 4096 };
+
+struct sent {
+    uint32_t peer;
+    enum ab_command command;
+    struct ab_buf header, body;
+};
+struct world_op {
+    enum ab_op op;
+    struct ab_buf request;
+    struct ticket ticket;
+    bool read;
+};
+struct world_event {
+    uint64_t token;
+    struct ab_buf bytes;
+};
+struct world_job {
+    struct ab_id id;
+    struct ab_buf submit; /* op_submit */
+    struct world_event *events;
+    size_t events_n;
+    char end[16], wait[16];
+    uint64_t wake_at_ms, inbox_k, ends;
+    bool retry, cancel;
+    uint64_t failures, attempts;
+};
+struct world {
+    struct core *core;
+    struct core_config config;
+    int64_t now_ms, wall_ms;
+    struct sent *sent;
+    size_t sent_n, sent_at; /* sent_at: the next to be looked at by world_next */
+    struct world_op *ops;
+    size_t ops_n;
+    struct world_job *jobs; /* n = index + 1 */
+    size_t jobs_n;
+    uint64_t epoch;
+    bool full, busy[WORLD_PEERS], gone[WORLD_PEERS];
+    uint64_t forgotten;
+};
+
+/* Cold: storage has not answered. */
+void world_init(struct world *world);
+/* Ready: epoch and open jobs have been read. */
+void world_start(struct world *world);
+void world_restart(struct world *world); /* a new broker on the same storage; all peers are gone */
+void world_finish(struct world *world);
+
+void world_say(struct world *world, enum core_side side, uint32_t peer, enum ab_command command,
+               const void *message, struct ab_view body);
+void world_tick(struct world *world, int64_t ms);
+/* Storage does what waits (at most n operations). */
+void world_store(struct world *world, size_t n);
+void world_store_all(struct world *world); /* and what follows from it, with ticks that take no time */
+/* The first waiting operation: answered with an error. */
+void world_refuse(struct world *world, int code);
+/* Done, but the answer is lost: the link will send it again. */
+void world_store_unanswered(struct world *world, size_t n);
+
+/* The next recorded message of that kind to that peer, from sent_at on; NULL: none. *out is decoded if not NULL. */
+const struct sent *world_find(struct world *world, uint32_t peer, enum ab_command command, void *out);
+size_t world_count(const struct world *world, uint32_t peer, enum ab_command command);
+void world_forget_sent(struct world *world);
+
+/* Short cuts. */
+void world_client(struct world *world, uint32_t peer);
+void world_worker(struct world *world, uint32_t peer, const char *name, unsigned slots);
+struct ab_id world_id(unsigned number);
+void world_submit(struct world *world, uint32_t peer, unsigned number, const char *user, const char *more);
+struct world_job *world_job(struct world *world, unsigned number);
+/* EVENTS with one event: kind turn; end, wait and retry as given. */
+void world_events(struct world *world, uint32_t peer, const struct ab_job *job, uint64_t seq, const char *end,
+                  const char *wait, bool retry);
+
+#endif
