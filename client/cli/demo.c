@@ -18,7 +18,7 @@
 #include "client/cli/cli.h"
 #include "common/clock.h"
 
-enum { START_MS_MAX = 30000, STOP_MS_MAX = 15000, TAIL_BYTES = 4096, FOLDER_MAX = 60 };
+enum { START_MS_MAX = 30000, STOP_MS_MAX = 15000, TAIL_BYTES = 4096, FOLDER_MAX = 72 };
 
 /* The example is part of the program, in case the program stands alone. */
 __asm__(".pushsection .rodata\n"

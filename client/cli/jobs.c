@@ -79,6 +79,16 @@ static char *message_text(struct cli *cli, int *code)
     return ab_buf_detach(&text);
 }
 
+/* Without a message: the workflow's task (the library takes it), else the configured question. */
+static const char *default_text(const struct cli *cli, const char *workflow)
+{
+    const char *query = ab_config_text(cli->config, AB_CONF_DEFAULT_QUERY);
+    json_t *tree = *query ? json_loads(workflow, 0, NULL) : NULL;
+    bool has_task = ab_tree_str(tree, "task");
+    json_decref(tree);
+    return *query && !has_task ? query : NULL;
+}
+
 static bool read_deadline(struct cli *cli, struct autobots_job *job, int *code)
 {
     int64_t ms;
@@ -134,7 +144,7 @@ int verb_submit(struct cli *cli)
         workflow = workflow_default(cli, &code);
     char *text = bots && workflow ? message_text(cli, &code) : NULL;
     if (text) {
-        job.text = cli->n ? text : NULL;
+        job.text = cli->n ? text : default_text(cli, workflow);
         job.workflow = workflow;
         code = submit_and_follow(cli, bots, &job);
     }
