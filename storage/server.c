@@ -157,9 +157,8 @@ static void on_batch(struct server *s, struct peer *peer, const struct ab_messag
 {
     struct ab_batch batch = {0};
     struct ab_error err = {0};
-    int code = ab_message_header(m, &batch, &err);
-    if (!code && peer->role != AB_BY_BROKER)
-        code = ab_fail(&err, AB_EDENIED, "only a broker sends BATCH");
+    int code = peer->role != AB_BY_BROKER ? ab_fail(&err, AB_EDENIED, "only a broker sends BATCH")
+                                          : ab_message_header(m, &batch, &err);
     AB_FAILPOINT("storage.received");
     if (!code)
         code = group_batch(&s->group, &m->route, &batch, m->body, ab_wall_ms(), &err);

@@ -14,9 +14,9 @@ struct checkpointer {
     sqlite3 *handle;
     pthread_t thread;
     pthread_mutex_t mutex;
-    pthread_cond_t wake;
-    bool wanted, stop;  /* under the mutex */
-    _Atomic int failed; /* SQLite's code of a failed sync; never cleared */
+    pthread_cond_t wake, rest;
+    bool wanted, busy, stop; /* under the mutex */
+    _Atomic int failed;      /* SQLite's code of a failed sync; never cleared */
 };
 
 static void checkpoint(struct checkpointer *c)
@@ -39,9 +39,12 @@ static void *run(void *arg)
             continue;
         }
         c->wanted = false;
+        c->busy = true;
         pthread_mutex_unlock(&c->mutex);
         checkpoint(c);
         pthread_mutex_lock(&c->mutex);
+        c->busy = false;
+        pthread_cond_broadcast(&c->rest);
     }
     pthread_mutex_unlock(&c->mutex);
     return NULL;
@@ -52,6 +55,7 @@ int checkpointer_create(const char *path, struct checkpointer **out, struct ab_e
     struct checkpointer *c = ab_calloc(1, sizeof *c);
     pthread_mutex_init(&c->mutex, NULL);
     pthread_cond_init(&c->wake, NULL);
+    pthread_cond_init(&c->rest, NULL);
     int code = 0, rc = sqlite3_open_v2(path, &c->handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
     if (rc == SQLITE_OK) {
         sqlite3_extended_result_codes(c->handle, 1);
@@ -81,6 +85,7 @@ void checkpointer_destroy(struct checkpointer *c)
     pthread_join(c->thread, NULL);
     sqlite3_close(c->handle);
     pthread_cond_destroy(&c->wake);
+    pthread_cond_destroy(&c->rest);
     pthread_mutex_destroy(&c->mutex);
     free(c);
 }
@@ -90,6 +95,15 @@ void checkpointer_wake(struct checkpointer *c)
     pthread_mutex_lock(&c->mutex);
     c->wanted = true;
     pthread_cond_signal(&c->wake);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+void checkpointer_wait(struct checkpointer *c)
+{
+    pthread_mutex_lock(&c->mutex);
+    c->wanted = false;
+    while (c->busy)
+        pthread_cond_wait(&c->rest, &c->mutex);
     pthread_mutex_unlock(&c->mutex);
 }
 

@@ -69,6 +69,7 @@ struct db {
     uint64_t commits, operations;
     struct ab_buf scratch;
     struct checkpointer *checkpointer;
+    uint64_t wal_asked; /* size of the log when a checkpoint was last asked for */
     /* Written by the writer, read by readers for storage_status. */
     struct db_shared *shared;
 };
@@ -196,6 +197,8 @@ int checkpointer_create(const char *path, struct checkpointer **out, struct ab_e
 void checkpointer_destroy(struct checkpointer *c);
 /* Asks for a checkpoint beside the writer. */
 void checkpointer_wake(struct checkpointer *c);
+/* Until it rests. SQLite does not wait for another connection's checkpoint by itself. */
+void checkpointer_wait(struct checkpointer *c);
 /* SQLite's code of a failed sync, or 0. */
 int checkpointer_failed(struct checkpointer *c);
 

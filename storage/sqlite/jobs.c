@@ -177,7 +177,7 @@ int op_submit(struct db *db, const void *request, struct ab_buf *answer, struct 
     if (code)
         return code < 0 ? code : submitted_before(db, r, same, row, answer, err);
     struct ab_input input;
-    int64_t user, workflow, session;
+    int64_t user = 0, workflow = 0, session = 0;
     if ((code = submit_check(db, r, &input, &user, &workflow, err)))
         return code;
     struct ab_op_submit_answer a = {.n = db->n_last + 1, .created = true};
@@ -309,7 +309,7 @@ static int inbox_before(struct db *db, uint64_t n, const struct ab_op_inbox *r, 
 int op_inbox(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
     const struct ab_op_inbox *r = request;
-    uint64_t n;
+    uint64_t n = 0;
     struct head head;
     int code = inbox_job(db, r, &n, err);
     if (code || (code = inbox_before(db, n, r, answer, err)))

@@ -176,7 +176,7 @@ static int job_visible(struct db *db, struct ab_id id, struct ab_view user, uint
 int op_journal(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
     const struct ab_op_journal *r = request;
-    uint64_t n;
+    uint64_t n = 0;
     int code = job_visible(db, r->job, r->user, &n, err);
     if (code)
         return code;

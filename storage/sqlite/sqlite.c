@@ -14,7 +14,7 @@
 
 enum {
     OP_NUMBERS = 64,
-    TEND_BYTES = 4 << 20 /* of log, from which on a checkpoint beside the writer is worth it */
+    TEND_BYTES = 16 << 20 /* so much more log is worth a checkpoint beside the writer */
 };
 
 static op_fn *const op_table[OP_NUMBERS] = {
@@ -160,6 +160,7 @@ static int note_wal(void *arg, sqlite3 *handle, const char *name, int pages)
 /* Over the bound: everybody waits until the log is empty. RESTART lets the next commit write it from its start. */
 static int empty_log(struct db *db, struct ab_error *err)
 {
+    checkpointer_wait(db->checkpointer);
     int rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
     if (rc == SQLITE_IOERR_FSYNC)
         return db_fail(db->handle, rc, "checkpoint", err);
@@ -175,12 +176,16 @@ static int tend(struct store *store, bool idle, struct ab_error *err)
     if (failed)
         return db_fail(NULL, failed, "checkpoint", err);
     uint64_t bytes = db->shared->wal_bytes;
-    if (bytes > STORE_WAL_BYTES_MAX)
+    if (bytes < db->wal_asked)
+        db->wal_asked = 0; /* the log began again */
+    if (bytes > STORE_WAL_BYTES_MAX) {
+        db->wal_asked = 0;
         return empty_log(db, err);
-    if (bytes > TEND_BYTES || (idle && bytes))
+    }
+    if (bytes > db->wal_asked + (idle ? 0 : TEND_BYTES)) {
+        db->wal_asked = bytes;
         checkpointer_wake(db->checkpointer);
-    if (idle)
-        db->shared->wal_bytes = 0; /* asked for; a later commit tells again */
+    }
     return 0;
 }
 
