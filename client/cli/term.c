@@ -138,7 +138,7 @@ void term_json_text(FILE *out, const char *json)
 
 void term_json(FILE *out, json_t *tree)
 {
-    char *text = json_dumps(tree, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text = json_dumps(tree, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
     json_decref(tree);
     term_json_text(out, text ? text : "null");
     free(text);

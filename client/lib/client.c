@@ -17,9 +17,10 @@ _Static_assert(offsetof(struct autobots_error, path) == offsetof(struct ab_error
 _Static_assert(offsetof(struct autobots_error, text) == offsetof(struct ab_error, text), "text");
 #define AUTOBOTS_CODES(Y)                                                                                      \
     Y(EINVALID)                                                                                                \
-    Y(EUSAGE) Y(EVERSION) Y(EDENIED) Y(ENOTFOUND) Y(ECONFLICT) Y(EEXPIRED) Y(ESTALE) Y(EENDED)                 \
-        Y(EUNKNOWN_WORKFLOW) Y(EBUSY) Y(EUNAVAILABLE) Y(ETOOLARGE) Y(ETIMEOUT) Y(ECANCELLED) Y(EMODEL)         \
-            Y(ENOMODEL) Y(ENONDETERMINISM) Y(EDAMAGED) Y(ESYSTEM) Y(EINTERNAL)
+    Y(EUSAGE)                                                                                                  \
+    Y(EVERSION) Y(EDENIED) Y(ENOTFOUND) Y(ECONFLICT) Y(EEXPIRED) Y(ESTALE) Y(EENDED) Y(EUNKNOWN_WORKFLOW)      \
+        Y(EBUSY) Y(EUNAVAILABLE) Y(ETOOLARGE) Y(ETIMEOUT) Y(ECANCELLED) Y(EMODEL) Y(ENOMODEL)                  \
+            Y(ENONDETERMINISM) Y(EDAMAGED) Y(ESYSTEM) Y(EINTERNAL)
 #define SAME(code) _Static_assert((int)AUTOBOTS_##code == (int)AB_##code, #code);
 AUTOBOTS_CODES(SAME)
 #undef SAME

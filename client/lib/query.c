@@ -52,7 +52,7 @@ char *query_json(struct ab_view raw, struct ab_error *err)
     json_t *tree = tree_for_people(ab_tree_unpack(raw, err));
     if (!tree)
         return NULL;
-    char *text = json_dumps(tree, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text = json_dumps(tree, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
     json_decref(tree);
     return text;
 }

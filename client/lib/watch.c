@@ -181,7 +181,7 @@ char *autobots_event_json(const struct autobots_event *event)
     if (json_is_object(tree))
         json_object_update_missing(shown, tree);
     json_decref(tree);
-    char *text = json_dumps(shown, JSON_COMPACT);
+    char *text = json_dumps(shown, JSON_COMPACT | JSON_REAL_PRECISION(15));
     json_decref(shown);
     return text;
 }
