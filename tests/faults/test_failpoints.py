@@ -9,6 +9,7 @@ import pathlib
 import re
 import time
 
+import autobots_wire as wire
 import flows
 import pytest
 from service import ROOT, slow, wait_until
@@ -37,9 +38,9 @@ def test_there_are_points_in_every_program():
     assert len(POINTS) >= 12, sorted(POINTS)
 
 
-def start(make_service, name, failpoint):
+def start(make_service, name, failpoint, config=None):
     """A service whose process `name` has the fail point, if it lives to be ready."""
-    service = make_service(workers=2, config=CONFIG, start=False)
+    service = make_service(workers=2, config=config, start=False)
     for one in ("storage", "broker", "worker1", "worker2"):
         service.start(one, failpoint=failpoint if one == name else None)
         service[one].killed = one == name
@@ -53,7 +54,7 @@ def submit_all(stubborn, model):
     asking = flows.http_chat(model, replies=5, user={"human_input_mode": "ALWAYS"})
     person = stubborn.submit(asking, f"{model.name} person")
     failing = flows.chat(flows.endpoint(model.name + "-fails", model.url))
-    stubborn.submit(failing, f"{model.name} fails", deadline_ms=int(time.time() * 1000) + 4000)
+    stubborn.submit(failing, f"{model.name} fails", deadline_ms=int(time.time() * 1000) + 1500)
     stuck = stubborn.submit(flows.chat(flows.endpoint(model.name + "-stalls", model.url)), f"{model.name} stalls")
     return jobs, person, stuck
 
@@ -81,9 +82,9 @@ def test_killed_at(make_service, model, point, nth):
     kind = point.split(".")[0]
     name = "worker1" if kind == "worker" else kind
     model.behave(delay_ms=20)
-    model.server.control(models={model.name + "-fails": {"fail": {"status": 500}},
+    model.server.control(models={model.name + "-fails": {"fail": {"status": 500, "headers": {"retry-after-ms": "20"}}},
                                  model.name + "-stalls": {"stall": "headers"}})
-    service = start(make_service, name, f"{point}:kill:{nth}")
+    service = start(make_service, name, f"{point}:kill:{nth}", CONFIG)
     with Stubborn(service.endpoint(), f"u-{model.name}") as stubborn:
         talker = Talker(stubborn, *submit_all(stubborn, model)[1:])
         restarted = False
@@ -147,5 +148,6 @@ def test_an_unknown_action_is_refused_at_start(make_service):
     if process.running():  # points are read when the first one is met
         with service.storage(greet=False) as storage:
             storage.send("HELLO", storage.hello)
+            storage.send("QUERY", {"rid": 1, "op": "get_sessions"}, wire.pack({"user": "x"}))
             wait_until(lambda: not process.running(), what="the end")
     assert process.process.returncode == 100

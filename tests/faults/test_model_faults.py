@@ -71,7 +71,8 @@ def test_nobody_listens_there(client, model):
     job = client.submit(flow, "go", watch="all").id
     failed = client.wait_for(lambda m: m.name == "EVENT" and m.body_value()["kind"] == "attempt_failed", 30).body_value()
     assert failed["code"] in ("model", "unavailable") and "127.0.0.1:9" in failed["text"]
-    assert failed["retry_at_ms"] > time.time() * 1000 - 1000
+    status = client.job_status(job)
+    assert status["state"] == "retry" and status["wake_at_ms"] > time.time() * 1000 - 1000, status
     client.cancel(job)
     client.wait_for(lambda m: m.name == "EVENT" and m.get("end") == "cancelled")
 

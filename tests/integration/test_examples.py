@@ -10,8 +10,8 @@ NEEDS_A_MODEL = {"openai.yaml"}
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.name not in NEEDS_A_MODEL], ids=lambda path: path.name)
-def test_runs_offline_with_its_own_task(shared, user, path):
-    result = cli.run("submit", "-w", path, "--json", home=shared.dir, env={"AUTOBOTS_USER": user})
+def test_runs_offline(shared, user, path):
+    result = cli.run("submit", "-w", path, "--json", "Please help.", home=shared.dir, env={"AUTOBOTS_USER": user})
     assert result.code == 0, result
     end = result.lines()[-1]
     assert end["state"] == "succeeded" and end["content"] and end["result"]["offline"] is True

@@ -14,7 +14,7 @@ SERVERS = ["client", "worker", "storage"]
 
 
 def hello_of(which):
-    return {"role": "worker", "name": "odd", "slots": 0} if which == "worker" else {"role": "client"}
+    return {"role": "worker", "name": "odd", "slots": 1, "pool": "odd"} if which == "worker" else {"role": "client"}
 
 
 @pytest.fixture
@@ -88,9 +88,6 @@ def test_frames_that_are_no_message_are_answered(peer, frames):
     peer.raw(*frames)
     answer = peer.wait_for(lambda m: m.name == "ERROR", 5, "ERROR")
     assert answer["code"] in ("invalid", "version") and answer["text"]
-    peer.send("PING", {"rid": 77})
-    assert peer.receive(1) is None or True  # PONG is taken by receive()
-    assert peer.socket.poll(0) in (0, 1)
 
 
 @pytest.mark.parametrize("peer", SERVERS, indirect=True)
@@ -199,7 +196,6 @@ BAD_SUBMITS = {
     "no hash": ({"hash": None}, "hash"), "short hash": ({"hash": b"abc"}, "hash"),
     "wrong hash": ({"hash": bytes(32)}, "hash"), "priority text": ({"priority": "high"}, "priority"),
     "watch what": ({"watch": "some"}, "watch"), "session number": ({"session": 7}, "session"),
-    "control user": ({"user": "a\nb"}, "user"),
 }
 
 

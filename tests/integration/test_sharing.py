@@ -133,22 +133,51 @@ def gone(client, job):
         return failure.code == "not_found"
 
 
-def test_a_silent_worker_loses_its_job_and_its_late_words_are_stale(bare, pool, user):
-    with bare.client(user) as client, bare.worker(pool=pool) as silent:
+LATE = [{"kind": "turn", "step": "s:1", "agent": "a", "content": "late", "at_ms": 1}]
+
+
+def test_a_silent_worker_loses_its_job_and_its_late_words_are_refused(bare, pool, user):
+    with bare.client(user) as client, bare.worker(pool=pool, name="silent") as silent:
         [job] = submit_many(client, 1, pool=pool)
         lease = silent.take()
         with bare.worker(pool=pool) as other:
             again = other.take(timeout=10)  # while the first says nothing
             assert again.id == job and again.attempt == 2 and again.token > lease.token
             assert [event["kind"] for event in again.journal] == ["started", "started"]
+            silent.held.clear()
             with pytest.raises(wire.Failure) as failure:
-                silent.held.clear()
-                silent.append(lease, [{"kind": "turn", "step": "s:1", "agent": "a", "content": "late", "at_ms": 1}])
-            assert failure.value.code in ("stale", "denied")
+                silent.append(lease, LATE)
+            assert failure.value.code == "denied", "it must say HELLO again"
+            silent.stash.clear()
+            silent.greet()
+            silent.send("ATTACH", {"job": job, "token": lease.token, "seq": 1})
+            assert silent.wait_for(lambda m: m.get("job") == job)["token"] == lease.token
+            assert not [m for m in silent.stash if m.name == "COMMITTED"]
             other.finish(again, "by the second")
+        client.greet()  # it was silent meanwhile, too
         events = client.watch_to_end(job)
         assert [e["kind"] for e in events] == ["started", "started", "end"]
         assert events[-1]["content"] == "by the second"
+
+
+def test_a_lease_that_is_not_renewed_is_lost_and_its_words_are_stale(bare, pool, user):
+    """The worker lives and says so, but no longer names this lease."""
+    with bare.client(user) as client, bare.worker(pool=pool) as forgetful:
+        [job] = submit_many(client, 1, pool=pool)
+        lease = forgetful.take()
+        forgetful.held.clear()
+        forgetful.send("CREDIT", {"credit": 0})
+        with pytest.raises(wire.NoAnswer):
+            forgetful.wait_for(lambda m: m.name == "JOB", 2.5)
+        with bare.worker(pool=pool) as other:
+            again = other.take(timeout=5)
+            assert again.id == job and again.token > lease.token
+            with pytest.raises(wire.Failure) as failure:
+                forgetful.append(lease, LATE)
+            assert failure.value.code == "stale"
+            other.finish(again)
+        client.greet()
+        assert [e["kind"] for e in client.watch_to_end(job)] == ["started", "started", "end"]
 
 
 def test_released_and_drained_jobs_go_to_another_worker_at_once(bare, pool, user):

@@ -435,7 +435,7 @@ class Worker(Peer):
 
     def committed(self, lease, seq, timeout=ANSWER_SECONDS):
         answer = self.wait_for(
-            lambda m: m.name in ("COMMITTED", "STALE", "CONFLICT", "ERROR") and m.get("job") == lease.id and
+            lambda m: m.name == "ERROR" or m.name in ("COMMITTED", "STALE", "CONFLICT") and m["job"] == lease.id and
             (m.name != "COMMITTED" or m.get("seq", 0) >= seq), timeout, f"COMMITTED {seq}")
         if answer.name != "COMMITTED":
             raise Failure({"code": answer.name.lower(), "text": "", **answer.header})

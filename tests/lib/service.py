@@ -163,8 +163,9 @@ class Service:
     # -- processes ------------------------------------------------------------------------------------------------
 
     def start_all(self):
-        self.start("storage")
-        self.start("broker")
+        for name, socket in (("storage", "storage.sock"), ("broker", "worker.sock")):
+            self.start(name)
+            wait_until(lambda s=socket: self.died() or (self.dir / s).exists(), START_SECONDS * slow(), socket)
         for i in range(self.workers):
             self.start(f"worker{i + 1}")
         self.wait_ready()
