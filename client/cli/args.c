@@ -111,7 +111,7 @@ static int take_option(struct cli *cli, int argc, char **argv, int *at)
         found = option_of(cli->verb, word + 2, n, 0);
         value = word[2 + n] ? word + 3 + n : NULL;
     } else {
-        found = option_of(cli->verb, NULL, 0, word[1]);
+        found = option_of(cli->verb, "", 0, word[1]);
         value = word[2] ? word + 2 : NULL;
     }
     if (found < 0)

@@ -97,7 +97,7 @@ static void clean_environment(bool offline)
 /* Until the line `ready` has come. */
 static bool wait_ready(int fd)
 {
-    char line[512];
+    char line[512] = "";
     size_t n = 0;
     int64_t until = ab_mono_ms() + START_MS_MAX;
     while (n < sizeof line - 1 && !memchr(line, '\n', n)) {

@@ -54,7 +54,7 @@ static void document_check(struct document *document)
 {
     struct ab_secret_list secrets = {0};
     struct ab_workflow *workflow = NULL;
-    struct ab_error err;
+    struct ab_error err = {0};
     json_t *copy = json_deep_copy(document->tree);
     if (ab_workflow_extract_secrets(copy, &secrets, &err))
         ab_faults_add(&document->faults, err.path, err.text, "%s", "");

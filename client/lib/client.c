@@ -15,19 +15,17 @@
 _Static_assert(sizeof(struct autobots_error) == sizeof(struct ab_error), "struct autobots_error");
 _Static_assert(offsetof(struct autobots_error, path) == offsetof(struct ab_error, path), "path");
 _Static_assert(offsetof(struct autobots_error, text) == offsetof(struct ab_error, text), "text");
-#define AUTOBOTS_CODES(Y)                                                                                      \
-    Y(EINVALID)                                                                                                \
-    Y(EUSAGE)                                                                                                  \
-    Y(EVERSION) Y(EDENIED) Y(ENOTFOUND) Y(ECONFLICT) Y(EEXPIRED) Y(ESTALE) Y(EENDED) Y(EUNKNOWN_WORKFLOW)      \
-        Y(EBUSY) Y(EUNAVAILABLE) Y(ETOOLARGE) Y(ETIMEOUT) Y(ECANCELLED) Y(EMODEL) Y(ENOMODEL)                  \
-            Y(ENONDETERMINISM) Y(EDAMAGED) Y(ESYSTEM) Y(EINTERNAL)
-#define SAME(code) _Static_assert((int)AUTOBOTS_##code == (int)AB_##code, #code);
-AUTOBOTS_CODES(SAME)
-#undef SAME
-#define COUNT(code)                   +1
-#define X(code, name, retryable, doc) +1
-_Static_assert(0 AUTOBOTS_CODES(COUNT) == 0 AB_ERROR_CODES(X), "a code is missing in autobots.h");
+/* clang-format off */
+#define AUTOBOTS_CODES(X)                                                                                    \
+    X(EINVALID) X(EUSAGE) X(EVERSION) X(EDENIED) X(ENOTFOUND) X(ECONFLICT) X(EEXPIRED) X(ESTALE) X(EENDED)   \
+    X(EUNKNOWN_WORKFLOW) X(EBUSY) X(EUNAVAILABLE) X(ETOOLARGE) X(ETIMEOUT) X(ECANCELLED) X(EMODEL)           \
+    X(ENOMODEL) X(ENONDETERMINISM) X(EDAMAGED) X(ESYSTEM) X(EINTERNAL)
+#define X(code) _Static_assert((int)AUTOBOTS_##code == (int)AB_##code, #code);
+AUTOBOTS_CODES(X)
 #undef X
+/* clang-format on */
+#define COUNT(...) +1
+_Static_assert(0 AUTOBOTS_CODES(COUNT) == 0 AB_ERROR_CODES(COUNT), "a code is missing in autobots.h");
 
 int client_error(struct autobots_error *out, const struct ab_error *err)
 {
