@@ -543,10 +543,13 @@ void world_events(struct world *world, uint32_t peer, const struct ab_job *job, 
                                  .agent = ab_view_of("a"),
                                  .content = ab_view("\xa1x", 2),
                                  .at_ms = job->token & 0xffffff};
-    const struct ab_end last = {.state = ab_view_of(end), .stop_reason = ab_view_of("test"), .at_ms = peer};
-    const struct ab_waiting waiting = {.reason = ab_view_of(wait), .at_ms = peer};
-    const struct ab_attempt_failed failed = {
-        .attempt = job->attempt, .code = ab_view_of("model"), .text = ab_view_of("boom"), .at_ms = peer};
+    const struct ab_end last = {
+        .state = ab_view_of(end), .stop_reason = ab_view_of("test"), .at_ms = job->token & 0xffffff};
+    const struct ab_waiting waiting = {.reason = ab_view_of(wait), .at_ms = job->token & 0xffffff};
+    const struct ab_attempt_failed failed = {.attempt = job->attempt,
+                                             .code = ab_view_of("model"),
+                                             .text = ab_view_of("boom"),
+                                             .at_ms = job->token & 0xffffff};
     ab_pack_array(&body, 1);
     if (end)
         ab_event_encode(&body, AB_KIND_END, &last);
