@@ -50,7 +50,7 @@ static void document_finish(struct document *document)
 }
 
 /* Validates a copy without its keys. */
-static void document_check(struct document *document)
+static void document_check(struct document *document, unsigned flags)
 {
     struct ab_secret_list secrets = {0};
     struct ab_workflow *workflow = NULL;
@@ -58,8 +58,7 @@ static void document_check(struct document *document)
     json_t *copy = json_deep_copy(document->tree);
     if (ab_workflow_extract_secrets(copy, &secrets, &err))
         ab_faults_add(&document->faults, err.path, err.text, "%s", "");
-    else if (!ab_workflow_parse(copy, AB_WORKFLOW_STRICT, &workflow, &document->faults, &document->warnings,
-                                &err)) {
+    else if (!ab_workflow_parse(copy, flags, &workflow, &document->faults, &document->warnings, &err)) {
         document->workflow_name = ab_strdup(workflow->name);
         document->agents = 1 + workflow->n_receivers;
         ab_workflow_supported(workflow, &document->faults);
@@ -70,7 +69,7 @@ static void document_check(struct document *document)
     json_decref(copy);
 }
 
-static int document_read(struct document *document, const char *file, struct ab_error *err)
+static int document_read(struct document *document, const char *file, unsigned flags, struct ab_error *err)
 {
     struct ab_buf text = {0};
     *document = (struct document){.file = file, .places = ab_places_create()};
@@ -89,7 +88,7 @@ static int document_read(struct document *document, const char *file, struct ab_
     }
     if (!rc) {
         ab_workflow_expand(document->tree, environment, NULL, &document->faults);
-        document_check(document);
+        document_check(document, flags);
     }
     ab_buf_finish(&text);
     return rc;
@@ -144,7 +143,7 @@ int verb_validate(struct cli *cli)
     struct document document;
     struct ab_error err;
     int code = CLI_DONE;
-    if (document_read(&document, cli->words[0], &err))
+    if (document_read(&document, cli->words[0], AB_WORKFLOW_STRICT, &err))
         code = syntax_fault(cli, &err);
     else {
         code = document.faults.n ? CLI_FAILED : CLI_DONE;
@@ -172,7 +171,7 @@ char *workflow_read(struct cli *cli, const char *file, int *code)
     struct document document;
     struct ab_error err;
     char *text = NULL;
-    if (document_read(&document, file, &err))
+    if (document_read(&document, file, 0, &err))
         *code = syntax_fault(cli, &err);
     else if (document.faults.n) {
         print_faults(&document, &document.faults, "", stderr);
@@ -181,8 +180,10 @@ char *workflow_read(struct cli *cli, const char *file, int *code)
                                         document.faults.items[0].path, "text", document.faults.items[0].what,
                                         "faults", faults_json(&document, &document.faults)));
         *code = CLI_FAILED;
-    } else
+    } else {
+        print_faults(&document, &document.warnings, "warning: ", stderr);
         text = json_dumps(document.tree, JSON_COMPACT);
+    }
     document_finish(&document);
     return text;
 }
