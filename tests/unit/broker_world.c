@@ -310,12 +310,17 @@ static int do_op(struct world *world, const struct world_op *op, struct ab_buf *
     }
 }
 
+static struct world_op take_op_at(struct world *world, size_t at)
+{
+    struct world_op op = world->ops[at];
+    world->ops_n--;
+    memmove(world->ops + at, world->ops + at + 1, (world->ops_n - at) * sizeof *world->ops);
+    return op;
+}
+
 static struct world_op take_op(struct world *world)
 {
-    struct world_op op = world->ops[0];
-    world->ops_n--;
-    memmove(world->ops, world->ops + 1, world->ops_n * sizeof *world->ops);
-    return op;
+    return take_op_at(world, 0);
 }
 
 static void answer_op(struct world *world, struct world_op *op, int code, struct ab_view answer)
@@ -337,6 +342,20 @@ void world_store(struct world *world, size_t n)
         answer_op(world, &op, code, code ? ab_view(NULL, 0) : ab_buf_view(&answer));
         ab_buf_finish(&answer);
     }
+}
+
+void world_store_read(struct world *world)
+{
+    size_t at = 0;
+    while (at < world->ops_n && !world->ops[at].read)
+        at++;
+    if (at == world->ops_n)
+        return;
+    struct world_op op = take_op_at(world, at);
+    struct ab_buf answer = {0};
+    int code = do_op(world, &op, &answer);
+    answer_op(world, &op, code, code ? ab_view(NULL, 0) : ab_buf_view(&answer));
+    ab_buf_finish(&answer);
 }
 
 void world_store_unanswered(struct world *world, size_t n)

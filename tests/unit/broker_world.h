@@ -63,6 +63,8 @@ void world_store(struct world *world, size_t n);
 void world_store_all(struct world *world); /* and what follows from it, with ticks that take no time */
 /* The first waiting operation: answered with an error. */
 void world_refuse(struct world *world, int code);
+/* The first waiting read overtakes the writes before it. */
+void world_store_read(struct world *world);
 /* Done, but the answer is lost: the link will send it again. */
 void world_store_unanswered(struct world *world, size_t n);
 

@@ -26,7 +26,7 @@ enum {
     STEPS = 6000,
     DRAIN_STEPS = 20000,
     RUNS = 20,
-    CREDIT = 6,
+    CREDIT = 2,
 };
 
 enum kind { TURN, END, WAIT, RETRY };
@@ -269,6 +269,11 @@ static void do_store(struct sim *sim)
     world_store(&sim->world, roll(sim, 20) + 1);
 }
 
+static void do_read(struct sim *sim)
+{
+    world_store_read(&sim->world);
+}
+
 static void do_lose_answers(struct sim *sim)
 {
     size_t n = 0;
@@ -403,9 +408,9 @@ static void do_restart(struct sim *sim)
 static const struct {
     void (*act)(struct sim *sim);
     int weight;
-} acts[] = {{do_submit, 10}, {do_watch, 8}, {do_store, 25},  {do_lose_answers, 2}, {do_refuse, 1},
-            {do_work, 30},   {do_crash, 1}, {do_connect, 4}, {do_release, 2},      {do_busy, 2},
-            {do_inbox, 2},   {do_time, 12}, {do_restart, 1}};
+} acts[] = {{do_submit, 10}, {do_watch, 8}, {do_store, 20}, {do_read, 5},    {do_lose_answers, 3},
+            {do_refuse, 1},  {do_work, 30}, {do_crash, 1},  {do_connect, 4}, {do_release, 2},
+            {do_busy, 2},    {do_inbox, 2}, {do_time, 11},  {do_restart, 1}};
 
 static void step(struct sim *sim)
 {
