@@ -173,6 +173,23 @@ void journal_conflict(struct run *run)
     run_wake(run);
 }
 
+/* What the service will never take is replaced by an end that says so; if even that is refused, the run is of no use. */
+bool journal_refused(struct run *run, const struct ab_error *error)
+{
+    bool hopeless = error->code == AB_ESTALE || error->code == AB_EENDED || error->code == AB_ENOTFOUND;
+    if (hopeless || !run->in_flight.count || run->refused)
+        return true;
+    run->refused = true;
+    clear_batch(&run->unsent);
+    clear_batch(&run->in_flight);
+    engine_destroy(run->engine);
+    run->engine = NULL;
+    call_abort(run);
+    journal_end(run, "failed", "error", error);
+    run_wake(run);
+    return false;
+}
+
 void journal_finish(struct run *run)
 {
     clear_batch(&run->unsent);

@@ -46,7 +46,7 @@ static int add_items(struct ab_buf *out, struct ab_view array, struct ab_error *
 static int take_body(struct run *run, struct ab_view body, struct ab_error *err)
 {
     struct ab_job_body parts = {0};
-    struct ab_input input;
+    struct ab_input input = {0};
     int code = body.n ? ab_decode(&ab_job_body_schema, body, &parts, err) : 0;
     if (!code && parts.input.p)
         code = ab_decode(&ab_input_schema, parts.input, &input, err);

@@ -73,8 +73,8 @@ static void add_inbox_rows(struct run *run, struct ab_view rows)
 /* Input and inbox. The journal comes in pages of its own, from where ours ends. */
 static void on_load(struct worker *worker, struct run *run, struct ab_view answer, const struct ab_error *error)
 {
-    struct ab_op_load_answer loaded;
-    struct ab_input input;
+    struct ab_op_load_answer loaded = {0};
+    struct ab_input input = {0};
     struct ab_error err = {0};
     (void)worker;
     if (error)
@@ -117,7 +117,7 @@ static enum pace need_engine(struct run *run)
 static void on_journal(struct worker *worker, struct run *run, struct ab_view answer,
                        const struct ab_error *error)
 {
-    struct ab_op_journal_answer page;
+    struct ab_op_journal_answer page = {0};
     struct ab_error err = {0};
     uint32_t n = 0;
     (void)worker;

@@ -128,7 +128,8 @@ static void on_error(struct worker *worker, const void *header, struct ab_view b
     if (!run)
         return;
     if (!err.retryable) {
-        run_drop(run); /* nothing that this worker can say will help; its lease runs out */
+        if (journal_refused(run, &err))
+            run_drop(run);
         return;
     }
     run->again_ms = ab_mono_ms() + (err.retry_after_ms ? err.retry_after_ms : WORKER_REFUSED_MS);

@@ -59,9 +59,10 @@ bool journal_closed(const struct run *run);
 /* Sends what can be sent now; called once per wake-up for each run that something happened to. */
 void journal_flush(struct run *run);
 void journal_resend(struct run *run);
-/* COMMITTED(seq), CONFLICT and a refusal. committed returns true if the attempt is over and the run to be dropped. */
+/* COMMITTED(seq), CONFLICT and a final refusal. committed returns true if the attempt is over and the run to be dropped. */
 bool journal_committed(struct run *run, uint64_t seq);
 void journal_conflict(struct run *run);
+bool journal_refused(struct run *run, const struct ab_error *error); /* true: drop it */
 void journal_finish(struct run *run);
 
 /* The ways an attempt ends; each adds the last event. */
@@ -112,11 +113,12 @@ struct run {
     bool sent;        /* in_flight went out on the current connection */
     bool attach_due;  /* the broker must be told that we still run it */
     bool attaching;   /* it was told; no answer yet */
+    bool refused;     /* its events were; what is under way now says so */
     int64_t again_ms; /* nothing is sent before; monotonic */
     bool watched;
     char *cancelled; /* why; NULL: it is not */
     struct call call;
-    STAILQ_HEAD(, inbox_row) inbox;
+    STAILQ_HEAD(inbox_list, inbox_row) inbox;
     size_t inbox_rows;
     uint64_t inbox_seen; /* greatest k that is known here */
     bool inbox_known;    /* the rows on disk are in `inbox` */
@@ -195,8 +197,8 @@ struct worker {
     struct engine_limits limits;
     uint64_t body_bytes_max;
 
-    SLIST_HEAD(, run) buckets[WORKER_RUN_BUCKETS];
-    TAILQ_HEAD(, run) all, awake;
+    SLIST_HEAD(run_bucket, run) buckets[WORKER_RUN_BUCKETS];
+    TAILQ_HEAD(run_list, run) all, awake;
     size_t runs;
     uint64_t credit_told; /* UINT64_MAX: none yet on this connection */
     bool unsent;          /* something could not be sent: try again soon */

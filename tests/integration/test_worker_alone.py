@@ -420,6 +420,37 @@ def test_a_watcher_that_comes_late_gets_the_text_so_far(stage, model):
     assert first.get("offset", 0) == 0 and first["text"].startswith("ab") and len(first["text"]) > 2
 
 
+def test_events_that_are_refused_end_the_job(stage):
+    job = stage.job(flows.script_chat(["x"]))
+    stage.events(job)
+    header, _ = stage.events(job, commit=False)
+    refusal = {"job": job["job"], "code": "too_large", "text": "no such luck"}
+    stage.send("ERROR", refusal)
+    again, events = stage.events(job, commit=False)
+    assert again["seq"] == header["seq"] and again["end"] == "failed" and events[0]["code"] == "too_large"
+    stage.send("ERROR", refusal)
+    stage.nothing("EVENTS", 0.3)
+    assert stage.expect("HEARTBEAT").get("tokens", []) == []
+
+
+def test_events_that_come_too_early_are_sent_again(stage):
+    job = stage.job(flows.script_chat(["x"]))
+    header, events = stage.events(job, commit=False)
+    stage.send("ERROR", {"job": job["job"], "code": "unavailable", "text": "later", "retryable": True})
+    assert stage.events(job) == (header, events)
+    assert stage.to_end(dict(job, seq=header["seq"]))[0]["end"] == "succeeded"
+
+
+def test_a_passed_deadline_drops_the_job(stage, model):
+    model.behave(delay_ms=30000)
+    job = stage.job(flows.http_chat(model))
+    stage.events(job)
+    service.wait_until(lambda: stage.pump() or model.calls(), what="the call")
+    stage.send("NOTICE", {"job": job["job"], "token": job["token"], "k": 0, "kind": "cancel", "text": "deadline"})
+    stage.nothing("EVENTS", 0.3)
+    service.wait_until(lambda: model.calls()[0].get("disconnected"), what="the close")
+
+
 def test_a_busy_model_is_tried_again_later(stage, model):
     model.behave(fail={"status": 429, "headers": {"retry-after": "3600"}})
     job = stage.job(flows.http_chat(model))
