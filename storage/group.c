@@ -86,38 +86,31 @@ static void pack_result(struct group *group, int code, const struct ab_error *er
 }
 
 /* One [number, request] of a batch. */
-static int run_item(struct group *group, const struct ab_batch *header, struct ab_reader *reader,
+static int run_item(struct group *group, const struct ab_batch *header, const struct group_item *item,
                     int64_t wall_ms, struct ab_error *err)
 {
-    uint32_t pair;
-    uint64_t number;
-    struct ab_view request;
-    if (ab_read_array(reader, &pair) || ab_read_uint(reader, &number) || ab_read_any(reader, &request))
-        return AB_EINVALID; /* cannot be: the body was walked before */
-    const struct ab_op_row *op = ab_op_by_number(number);
+    const struct ab_op_row *op = ab_op_by_number(item->number);
     if (!op || op->kind != AB_OP_WRITE || !(op->by & AB_BY_BROKER))
         return ab_fail(err, AB_EDENIED, "operation %llu is none that a broker may put into a batch",
-                       (unsigned long long)number);
+                       (unsigned long long)item->number);
     if (op->number != AB_OP_epoch && header->epoch != group->store->ops->epoch(group->store))
         return ab_fail(err, AB_ESTALE, "epoch %llu is over: a newer broker has taken over",
                        (unsigned long long)header->epoch);
-    return run(group, op, request, wall_ms, err);
+    return run(group, op, item->request, wall_ms, err);
 }
 
-/* The body is an array of [uint, any], not too long. */
-static int walk(struct ab_view body, uint32_t *count, struct ab_error *err)
+/* The body is an array of [uint, any], not too long: all of it is read before anything is run. */
+static int read_items(struct group *group, struct ab_view body, uint32_t *count, struct ab_error *err)
 {
     struct ab_reader reader = ab_reader(body);
-    struct ab_view request;
-    uint64_t number;
     uint32_t pair;
     if (ab_read_array(&reader, count))
         return ab_fail(err, AB_EINVALID, "a batch's body is an array of [operation number, request]");
     if (*count > STORE_OPS_MAX)
         return ab_fail(err, AB_ETOOLARGE, "a batch holds at most %d operations, not %u", STORE_OPS_MAX, *count);
     for (uint32_t i = 0; i < *count; i++)
-        if (ab_read_array(&reader, &pair) || pair != 2 || ab_read_uint(&reader, &number) ||
-            ab_read_any(&reader, &request))
+        if (ab_read_array(&reader, &pair) || pair != 2 || ab_read_uint(&reader, &group->items[i].number) ||
+            ab_read_any(&reader, &group->items[i].request))
             return ab_fail(err, AB_EINVALID, "item %u of the batch is no [operation number, request]", i);
     return 0;
 }
@@ -125,19 +118,19 @@ static int walk(struct ab_view body, uint32_t *count, struct ab_error *err)
 int group_batch(struct group *group, const struct ab_route *route, const struct ab_batch *header,
                 struct ab_view body, int64_t wall_ms, struct ab_error *err)
 {
-    uint32_t count;
-    int code = walk(body, &count, err);
+    uint32_t count = 0;
+    int code = read_items(group, body, &count, err);
     if (code)
         return code;
-    struct ab_reader reader = ab_reader(body);
-    ab_read_array(&reader, &count);
     size_t slot = group->n;
-    answer_new(group, route, header->rid)->ops = count;
+    struct group_answer *a = answer_new(group, route, header->rid);
+    a->batch = true;
+    a->ops = count;
     ab_pack_array(&group->bodies, count);
     for (uint32_t i = 0; i < count; i++) {
         struct ab_error why = {0};
         ab_buf_clear(&group->faults);
-        code = run_item(group, header, &reader, wall_ms, &why);
+        code = run_item(group, header, &group->items[i], wall_ms, &why);
         pack_result(group, code, &why);
     }
     group->answers[slot].end = group->bodies.n;
@@ -168,11 +161,11 @@ static void refuse_all(struct group *group)
         struct group_answer *a = &group->answers[i];
         a->at = group->bodies.n;
         a->refused = true;
-        if (a->ops)
+        if (a->batch)
             ab_pack_array(&group->bodies, a->ops);
         for (uint32_t op = 0; op < a->ops; op++)
             pack_result(group, group->down.code, &group->down);
-        if (!a->ops)
+        if (!a->batch)
             pack_failure(&group->down, a->rid, (struct ab_view){0}, &group->bodies);
         a->end = group->bodies.n;
     }

@@ -13,7 +13,8 @@
 struct group_answer {
     struct ab_route route;
     uint64_t rid;
-    uint32_t ops;   /* of a BATCH; 0: a QUERY */
+    bool batch;     /* else a QUERY */
+    uint32_t ops;   /* of a batch */
     bool refused;   /* a QUERY: `body` is an encoded failure, else an answer map */
     size_t at, end; /* of its body in `bodies` */
 };
@@ -27,6 +28,10 @@ struct group {
     struct group_answer *answers;
     size_t n, cap;
     void *decoded; /* room for any request */
+    struct group_item {
+        uint64_t number;
+        struct ab_view request;
+    } items[STORE_OPS_MAX]; /* of the batch being run */
 };
 
 void group_init(struct group *group, struct store *store);

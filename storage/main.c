@@ -86,7 +86,7 @@ static int serve(const struct ab_config *config)
     if (!code)
         code = store_sqlite_open(&options, &store, &err);
     if (!code)
-        code = server_run(&server, store, &err);
+        code = storage_serve(&server, store, &err);
     store_close(store);
     if (lock >= 0)
         close(lock);

@@ -1,7 +1,7 @@
 /* The storage service's loop. It owns the sockets and the writer; one wake-up drains what waits (bounded), runs all
  * writes in one transaction, syncs once, then answers everybody. Reads go to the reader thread as they come.
  *
- * A peer whose pipe is full is forgotten: its next word is answered `denied`, it says HELLO and sends again what it
+ * A caller whose pipe is full is forgotten: its next word is answered `denied`, it says HELLO and sends again what it
  * has no answer for. All operations are idempotent, so nothing needs to be kept for it here.
  */
 #include "storage/server.h"
@@ -15,12 +15,12 @@
 #include "common/version.h"
 #include "common/wire/socket.h"
 #include "storage/group.h"
-#include "storage/peers.h"
+#include "storage/callers.h"
 #include "storage/reader.h"
 
 enum {
     MESSAGES_MAX = 1000,   /* taken from the socket in one wake-up */
-    HEARTBEATS_MISSED = 3, /* then a peer is gone */
+    HEARTBEATS_MISSED = 3, /* then a caller is gone */
     IDLE_MS = 200,         /* after the last commit: time to look after the files */
     BATCH_BODIES = 4,      /* a batch may be so many times a message's greatest body */
 };
@@ -31,9 +31,9 @@ struct server {
     struct ab_loop *loop;
     void *router;
     struct reader *reader;
-    struct peers peers;
+    struct callers callers;
     struct group group;
-    int64_t beat_ms;        /* when peers are next looked after */
+    int64_t beat_ms;        /* when callers are next looked after */
     int64_t idle_ms;        /* when the files are, unless something is written before */
     struct ab_error failed; /* why the service has to end */
 };
@@ -41,14 +41,14 @@ struct server {
 /* ---- sending ---- */
 static void sent(struct server *s, const struct ab_route *route, int code)
 {
-    struct peer *peer = peers_find(&s->peers, route);
-    if (!code && peer)
-        peer->told_ms = ab_mono_ms();
-    if (!code || !peer)
+    struct caller *caller = callers_find(&s->callers, route);
+    if (!code && caller)
+        caller->told_ms = ab_mono_ms();
+    if (!code || !caller)
         return;
-    ab_log(AB_INFO, "peer.lost", "session", ab_num((long long)peer->session), "why",
+    ab_log(AB_INFO, "caller.lost", "session", ab_num((long long)caller->session), "why",
            code == AB_EBUSY ? "it does not read" : "its connection is gone", NULL);
-    peers_remove(&s->peers, route);
+    callers_remove(&s->callers, route);
 }
 
 static void refuse(struct server *s, const struct ab_route *route, uint64_t rid, const struct ab_error *err)
@@ -61,7 +61,7 @@ static void send_answer(void *context, const struct group_answer *answer, struct
     struct server *s = context;
     struct ab_failure failure;
     int code;
-    if (answer->ops)
+    if (answer->batch)
         code = ab_send(s->router, &answer->route, AB_RESULTS, &(struct ab_results){.rid = answer->rid}, body);
     else if (!answer->refused)
         code = ab_send(s->router, &answer->route, AB_RESULT, &(struct ab_result){.rid = answer->rid}, body);
@@ -75,25 +75,25 @@ static void send_notices(struct server *s)
 {
     const struct store_notice *notices;
     size_t n = s->store->ops->notices(s->store, &notices);
-    for (size_t i = 0; n && i < s->peers.cap; i++) {
-        struct peer peer = s->peers.slots[i];
-        if (!peer.session || peer.role != AB_BY_BROKER)
+    for (size_t i = 0; n && i < s->callers.cap; i++) {
+        struct caller caller = s->callers.slots[i];
+        if (!caller.session || caller.role != AB_BY_BROKER)
             continue;
         int code = 0;
         for (size_t k = 0; k < n && !code; k++)
             code = ab_send(
-                s->router, &peer.route, AB_NOTICE,
+                s->router, &caller.route, AB_NOTICE,
                 &(struct ab_notice){.job = notices[k].job, .k = notices[k].k, .kind = ab_view_of("cancel")},
                 (struct ab_view){0});
-        sent(s, &peer.route, code);
+        sent(s, &caller.route, code);
         if (code)
             return send_notices(
-                s); /* the table was rebuilt: begin again without that peer; notices are idempotent */
+                s); /* the table was rebuilt: begin again without that caller; notices are idempotent */
     }
 }
 
 /* ---- commands ---- */
-typedef void command_fn(struct server *s, struct peer *peer, const struct ab_message *m);
+typedef void command_fn(struct server *s, struct caller *caller, const struct ab_message *m);
 
 static unsigned role_of(struct ab_view name)
 {
@@ -103,7 +103,7 @@ static unsigned role_of(struct ab_view name)
                                         : 0;
 }
 
-/* HELLO: the only command of a peer that is not known yet. */
+/* HELLO: the only command of a caller that is not known yet. */
 static void on_hello(struct server *s, const struct ab_message *m)
 {
     struct ab_hello hello;
@@ -116,18 +116,18 @@ static void on_hello(struct server *s, const struct ab_message *m)
         code = ab_fail(&err, AB_EVERSION, "storage speaks versions %d to %d, you speak %llu to %llu",
                        AB_VERSION_MIN, AB_VERSION_MAX, (unsigned long long)hello.vmin,
                        (unsigned long long)hello.vmax);
-    struct peer *peer = code ? NULL : peers_add(&s->peers, &m->route);
-    if (!code && !peer)
-        code = ab_fail(&err, AB_EBUSY, "storage has %d peers, the most it takes", PEERS_MAX);
+    struct caller *caller = code ? NULL : callers_add(&s->callers, &m->route);
+    if (!code && !caller)
+        code = ab_fail(&err, AB_EBUSY, "storage has %d callers, the most it takes", CALLERS_MAX);
     if (code) {
         ab_send_error(s->router, &m->route, AB_REJECT, 0, (struct ab_id){{0}}, &err);
         return;
     }
-    peer->role = role_of(hello.role);
-    peer->heard_ms = ab_mono_ms();
+    caller->role = role_of(hello.role);
+    caller->heard_ms = ab_mono_ms();
     struct ab_welcome welcome = {
         .version = hello.vmax < AB_VERSION_MAX ? hello.vmax : AB_VERSION_MAX,
-        .session = peer->session,
+        .session = caller->session,
         .epoch = s->store->ops->epoch(s->store),
         .heartbeat_ms = (uint64_t)s->options->heartbeat_ms,
         .body_bytes_max = s->options->message_bytes_max * BATCH_BODIES,
@@ -136,29 +136,29 @@ static void on_hello(struct server *s, const struct ab_message *m)
     sent(s, &m->route, ab_send(s->router, &m->route, AB_WELCOME, &welcome, (struct ab_view){0}));
 }
 
-static void on_ping(struct server *s, struct peer *peer, const struct ab_message *m)
+static void on_ping(struct server *s, struct caller *caller, const struct ab_message *m)
 {
     struct ab_ping ping;
     struct ab_error err = {0};
-    (void)peer;
+    (void)caller;
     if (ab_message_header(m, &ping, &err))
         return refuse(s, &m->route, 0, &err);
     sent(s, &m->route, ab_send(s->router, &m->route, AB_PONG, &ping, (struct ab_view){0}));
 }
 
-static void on_word(struct server *s, struct peer *peer, const struct ab_message *m)
+static void on_word(struct server *s, struct caller *caller, const struct ab_message *m)
 {
     (void)s;
-    (void)peer;
+    (void)caller;
     (void)m; /* that it was heard is all */
 }
 
-static void on_batch(struct server *s, struct peer *peer, const struct ab_message *m)
+static void on_batch(struct server *s, struct caller *caller, const struct ab_message *m)
 {
     struct ab_batch batch = {0};
     struct ab_error err = {0};
-    int code = peer->role != AB_BY_BROKER ? ab_fail(&err, AB_EDENIED, "only a broker sends BATCH")
-                                          : ab_message_header(m, &batch, &err);
+    int code = caller->role != AB_BY_BROKER ? ab_fail(&err, AB_EDENIED, "only a broker sends BATCH")
+                                            : ab_message_header(m, &batch, &err);
     AB_FAILPOINT("storage.received");
     if (!code)
         code = group_batch(&s->group, &m->route, &batch, m->body, ab_wall_ms(), &err);
@@ -166,8 +166,8 @@ static void on_batch(struct server *s, struct peer *peer, const struct ab_messag
         refuse(s, &m->route, batch.rid, &err);
 }
 
-/* The operation, if this peer may ask it of storage. */
-static int query_op(const struct peer *peer, struct ab_view name, const struct ab_op_row **op,
+/* The operation, if this caller may ask it of storage. */
+static int query_op(const struct caller *caller, struct ab_view name, const struct ab_op_row **op,
                     struct ab_error *err)
 {
     *op = ab_op_by_name(name);
@@ -175,21 +175,21 @@ static int query_op(const struct peer *peer, struct ab_view name, const struct a
         return ab_fail_at(err, AB_ENOTFOUND, "op", "there is no operation %.*s", AB_VIEW_FMT(name));
     if ((*op)->kind == AB_OP_BROKER)
         return ab_fail_at(err, AB_ENOTFOUND, "op", "the broker answers %s, storage does not", (*op)->name);
-    if (!((*op)->by & peer->role))
-        return ab_fail_at(err, AB_EDENIED, "op", "a peer of this role may not ask %s", (*op)->name);
-    if ((*op)->kind == AB_OP_WRITE && peer->role == AB_BY_BROKER)
+    if (!((*op)->by & caller->role))
+        return ab_fail_at(err, AB_EDENIED, "op", "a caller of this role may not ask %s", (*op)->name);
+    if ((*op)->kind == AB_OP_WRITE && caller->role == AB_BY_BROKER)
         return ab_fail_at(err, AB_EDENIED, "op", "a broker writes with BATCH");
     return 0;
 }
 
-static void on_query(struct server *s, struct peer *peer, const struct ab_message *m)
+static void on_query(struct server *s, struct caller *caller, const struct ab_message *m)
 {
     struct ab_query query = {0};
     struct ab_error err = {0};
     const struct ab_op_row *op;
     int code = ab_message_header(m, &query, &err);
     if (!code)
-        code = query_op(peer, query.op, &op, &err);
+        code = query_op(caller, query.op, &op, &err);
     AB_FAILPOINT("storage.received");
     if (!code && op->kind == AB_OP_WRITE)
         group_query(&s->group, &m->route, query.rid, op, m->body, ab_wall_ms());
@@ -210,10 +210,10 @@ static void dispatch(struct server *s, const struct ab_message *m)
     const struct ab_command_row *row = ab_command_row(m->command);
     if (m->command == AB_HELLO)
         return on_hello(s, m);
-    struct peer *peer = peers_find(&s->peers, &m->route);
-    if (!peer && m->command == AB_ERROR)
+    struct caller *caller = callers_find(&s->callers, &m->route);
+    if (!caller && m->command == AB_ERROR)
         return; /* two who do not know each other would go on for ever */
-    if (!peer)
+    if (!caller)
         ab_fail(&err, AB_EDENIED, "say HELLO first");
     else if (m->version < AB_VERSION_MIN || m->version > AB_VERSION_MAX)
         ab_fail(&err, AB_EVERSION, "storage speaks versions %d to %d, not %u", AB_VERSION_MIN, AB_VERSION_MAX,
@@ -227,8 +227,8 @@ static void dispatch(struct server *s, const struct ab_message *m)
         bool named = row && !ab_decode(&ab_ping_schema, m->header, &any, NULL);
         return refuse(s, &m->route, named ? any.rid : 0, &err);
     }
-    peer->heard_ms = ab_mono_ms();
-    handlers[m->command](s, peer, m);
+    caller->heard_ms = ab_mono_ms();
+    handlers[m->command](s, caller, m);
 }
 
 /* ---- the loop ---- */
@@ -283,17 +283,17 @@ static void commit(struct server *s, int64_t now_ms)
     s->idle_ms = now_ms + IDLE_MS;
 }
 
-/* Peers that are silent too long are gone; those who hear nothing else get a HEARTBEAT. */
+/* Callers that are silent too long are gone; those who hear nothing else get a HEARTBEAT. */
 static void beat(struct server *s, int64_t now_ms)
 {
     int64_t every = s->options->heartbeat_ms;
-    peers_expire(&s->peers, now_ms - HEARTBEATS_MISSED * every);
-    for (size_t i = 0; i < s->peers.cap; i++) {
-        struct peer *peer = &s->peers.slots[i];
-        if (!peer->session || peer->told_ms > now_ms - every / 2)
+    callers_expire(&s->callers, now_ms - HEARTBEATS_MISSED * every);
+    for (size_t i = 0; i < s->callers.cap; i++) {
+        struct caller *caller = &s->callers.slots[i];
+        if (!caller->session || caller->told_ms > now_ms - every / 2)
             continue;
-        struct ab_route route = peer->route;
-        peer->told_ms = now_ms;
+        struct ab_route route = caller->route;
+        caller->told_ms = now_ms;
         sent(s, &route,
              ab_send(s->router, &route, AB_HEARTBEAT, &(struct ab_heartbeat){0}, (struct ab_view){0}));
     }
@@ -330,7 +330,7 @@ static void signalled(void *owner, int signo)
         ab_loop_stop(s->loop);
 }
 
-int server_run(const struct server_options *options, struct store *store, struct ab_error *err)
+int storage_serve(const struct server_options *options, struct store *store, struct ab_error *err)
 {
     static const struct ab_loop_ops ops = {.deadline = deadline, .tick = tick, .signalled = signalled};
     struct server s = {.options = options, .store = store, .idle_ms = INT64_MAX, .beat_ms = ab_mono_ms()};
@@ -351,7 +351,7 @@ int server_run(const struct server_options *options, struct store *store, struct
     ab_socket_destroy(s.router);
     reader_destroy(s.reader);
     group_finish(&s.group);
-    peers_finish(&s.peers);
+    callers_finish(&s.callers);
     ab_loop_destroy(s.loop);
     return code;
 }

@@ -13,6 +13,6 @@ struct server_options {
 
 /* Serves until SIGTERM or SIGINT. 0, or a negative code: the system failed (a sync, most likely) or the
  * endpoint cannot be used. Borrows the store. */
-int server_run(const struct server_options *options, struct store *store, struct ab_error *err);
+int storage_serve(const struct server_options *options, struct store *store, struct ab_error *err);
 
 #endif

@@ -256,6 +256,11 @@ bool ab_utf8_ok(struct ab_view text)
 {
     const uint8_t *p = (const uint8_t *)(text.p ? text.p : ""), *end = p + text.n;
     while (p < end) {
+        uint64_t eight; /* nearly all text is ASCII */
+        if (end - p >= 8 && (memcpy(&eight, p, 8), !(eight & UINT64_C(0x8080808080808080)))) {
+            p += 8;
+            continue;
+        }
         if (*p < 0x80) {
             p++;
             continue;

@@ -191,7 +191,9 @@ static int finish_job(struct db *db, const struct append *a, const struct head *
 
 int op_append(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
-    struct append a = {.r = request};
+    struct append a; /* not cleared whole: it is large */
+    a.r = request;
+    a.end = END_NONE;
     struct head head;
     int code = read_events(&a, err);
     if (code || (code = check_flags(&a, err)) || (code = head_load(db, a.r->n, &head, err)))

@@ -215,7 +215,7 @@ op_fn op_epoch, op_submit, op_append, op_inbox, op_open_jobs, op_load, op_journa
 /* What an append must know of its job; not_found if there is no such job. */
 int head_load(struct db *db, uint64_t n, struct head *head, struct ab_error *err);
 /* An inbox row of storage's own; remembers the notice. */
-int job_cancel(struct db *db, uint64_t n, const char *reason, struct ab_error *err);
+int job_send_cancel(struct db *db, uint64_t n, const char *reason, struct ab_error *err);
 /* Removes what an ended job held: events before seq, input, inbox. The row stays, so that its id stays taken. */
 int job_purge(struct db *db, uint64_t n, uint64_t seq, struct ab_error *err);
 /* Messages of a session as a list of records, pos > after, at most limit; *next = cursor or 0. */

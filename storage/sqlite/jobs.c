@@ -327,7 +327,7 @@ int op_inbox(struct db *db, const void *request, struct ab_buf *answer, struct a
     return 0;
 }
 
-int job_cancel(struct db *db, uint64_t n, const char *reason, struct ab_error *err)
+int job_send_cancel(struct db *db, uint64_t n, const char *reason, struct ab_error *err)
 {
     struct head head;
     int code = head_load(db, n, &head, err);

@@ -432,7 +432,7 @@ static int remove_job(struct db *db, int64_t session, int64_t pos, bool keep, st
     uint64_t n = pos_n(pos);
     if (!job_ended(db, n)) {
         if (!keep)
-            return job_cancel(db, n, "its session was deleted", err);
+            return job_send_cancel(db, n, "its session was deleted", err);
         sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_HIDE);
         bind_int(s, 1, session);
         bind_int(s, 2, pos);

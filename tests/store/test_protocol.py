@@ -72,6 +72,7 @@ def test_a_batch_may_hold_a_thousand_operations_and_no_more(store):
     broker = store.broker
     answers = broker.batch([("submit", submit_request(no_session=True)) for _ in range(1000)])
     assert [answer["n"] for _, answer in answers] == list(range(1, 1001))
+    assert broker.batch([]) == []
     with pytest.raises(wire.Failure) as refused:
         broker.batch([("submit", submit_request())] * 1001)
     assert refused.value.code == "too_large"
