@@ -445,10 +445,10 @@ static void drain(struct sim *sim)
     memset(sim->world.busy, 0, sizeof sim->world.busy);
     for (int i = 0; i < DRAIN_STEPS && !all_done(sim); i++) {
         unsigned number = (unsigned)i % JOBS + 1;
-        const struct world_job *row = world_job(&sim->world, number);
+        const struct job *job = jobs_find(&sim->world.core->jobs, world_id(number));
         if (sim->jobs[number].state != ACCEPTED)
             submit(sim, number);
-        else if (row && *row->wait)
+        else if (job && job->state == JOB_WAITING)
             word(sim, number, "input");
         do_connect(sim);
         for (int w = 0; w < WORKERS; w++)
