@@ -22,7 +22,7 @@
  * tried again when the service says so, within the time-out. A watch goes on after a reconnect behind the last
  * event it delivered: the caller sees seq 1, 2, 3 … without gap or double, whatever is restarted in between.
  *
- * THREADS. A `struct autobots` belongs to one thread at a time; several may be open in several threads. Callbacks run
+ * THREADS. The library belongs to one thread: use all clients of a process from the same one. Callbacks run
  * inside autobots_run(), autobots_step() and the blocking calls, never from a thread of their own; they may start and
  * stop requests and watches but must not close the client or call a blocking function of the same client.
  * Open clients after fork(), not before.
@@ -146,8 +146,8 @@ struct autobots_job {
  * written to `id` at once. The workflow is validated here first: EINVALID names the first fault.
  *
  * An api_key in the workflow is taken out, sealed to the public key of the service's workers and sent beside it; it
- * is in clear nowhere but in this process's memory, which is wiped. If no worker has announced a key, the request
- * waits for one until the time-out and then fails with EUNAVAILABLE. */
+ * is in clear nowhere but in the caller's text and, until it is sealed, in this client's memory. If no worker has
+ * announced a key, the request waits for one until the time-out and then fails with EUNAVAILABLE. */
 int autobots_start_submit(struct autobots *client, const struct autobots_job *job, char id[AUTOBOTS_ID_TEXT],
                           autobots_done *done, void *context, struct autobots_error *err);
 /* An answer to the question a job waits with (ask NULL: the open one), and the wish that it ends (reason may be NULL).

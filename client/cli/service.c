@@ -12,7 +12,7 @@
 #include "common/id.h"
 #include "common/tree.h"
 
-enum { CONNECT_MS = 5000, STARTING_MS = 15000 };
+enum { CONNECT_MS = 5000, STARTING_MS = 15000, STALE_MS = 2000 };
 
 /* ---- errors ---- */
 
@@ -78,18 +78,40 @@ int service_supervisor(const char *dir, bool *offline)
     return pid;
 }
 
-/* Somebody listens there. What is no ipc:// address is found out by connecting. */
-static bool listens(const char *endpoint)
+enum presence { ABSENT, STALE, LISTENS };
+
+/* What is no ipc:// address is found out by connecting. STALE: a socket without a listener, left by a service that was
+ * killed and may be on its way back. */
+static enum presence presence_of(const char *endpoint)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (strncmp(endpoint, "ipc://", 6) || strlen(endpoint + 6) >= sizeof address.sun_path)
-        return true;
+        return LISTENS;
     memcpy(address.sun_path, endpoint + 6, strlen(endpoint + 6));
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     bool there = fd >= 0 && !connect(fd, (const struct sockaddr *)&address, sizeof address);
+    int error = errno;
     if (fd >= 0)
         close(fd);
-    return there;
+    return there ? LISTENS : error == ECONNREFUSED ? STALE : ABSENT;
+}
+
+static bool answers(const struct autobots_options *options, const char *operation)
+{
+    struct autobots_options brief = *options;
+    char *answer = NULL;
+    brief.timeout_ms = STALE_MS;
+    struct autobots *bots = autobots_open(&brief, NULL);
+    bool ok = bots && !autobots_query(bots, operation, NULL, &answer, NULL);
+    free(answer);
+    autobots_close(bots);
+    return ok;
+}
+
+static bool is_there(const struct autobots_options *options, const char *endpoint, const char *operation)
+{
+    enum presence presence = presence_of(endpoint);
+    return presence == LISTENS || (presence == STALE && answers(options, operation));
 }
 
 static bool endpoint_given(const struct cli *cli, enum ab_config_key key)
@@ -118,9 +140,10 @@ struct autobots *service_open(struct cli *cli, unsigned needs, int *code)
         options.storage = NULL; /* the broker names it */
     if (!options.storage)
         needs |= SERVICE_BROKER;
-    bool there = (!(needs & SERVICE_BROKER) || listens(options.endpoint)) &&
-                 (!(needs & SERVICE_STORAGE) || !options.storage || listens(options.storage));
-    if (!there && !starting) {
+    bool there = starting || ((!(needs & SERVICE_BROKER) || is_there(&options, options.endpoint, "status")) &&
+                              (!(needs & SERVICE_STORAGE) || !options.storage ||
+                               is_there(&options, options.storage, "storage_status")));
+    if (!there) {
         *code = no_service(cli);
         return NULL;
     }
