@@ -14,11 +14,13 @@ struct append {
     int end; /* END_… */
 };
 
-static int read_events(struct append *a, struct ab_error *err)
+static int read_events(struct append *a, const struct ab_op_append *r, struct ab_error *err)
 {
-    struct ab_reader reader = ab_reader(a->r->events);
+    a->r = r;
+    a->end = END_NONE;
+    struct ab_reader reader = ab_reader(r->events);
     uint32_t count;
-    if (ab_read_array(&reader, &count) || count != a->r->count || !count || count > AB_EVENTS_MAX)
+    if (ab_read_array(&reader, &count) || count != r->count || !count || count > AB_EVENTS_MAX)
         return ab_fail_at(err, AB_EINVALID, "events", "is an array of `count` events, 1 to %d", AB_EVENTS_MAX);
     for (a->n = 0; a->n < count; a->n++) {
         if (ab_read_any(&reader, &a->bodies[a->n]))
@@ -191,11 +193,9 @@ static int finish_job(struct db *db, const struct append *a, const struct head *
 
 int op_append(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
-    struct append a; /* not cleared whole: it is large */
-    a.r = request;
-    a.end = END_NONE;
+    struct append a; /* large: not cleared whole */
     struct head head;
-    int code = read_events(&a, err);
+    int code = read_events(&a, request, err);
     if (code || (code = check_flags(&a, err)) || (code = head_load(db, a.r->n, &head, err)))
         return code;
     code = check_fit(db, &a, &head, err);

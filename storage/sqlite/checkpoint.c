@@ -26,7 +26,7 @@ static void checkpoint(struct checkpointer *c)
         return;
     if (rc == SQLITE_IOERR_FSYNC)
         c->failed = rc;
-    ab_log(AB_WARN, "checkpoint.failed", "text", sqlite3_errmsg(c->handle), "code", ab_num(rc), NULL);
+    ab_log(AB_WARN, "checkpoint.failed", "text", sqlite3_errmsg(c->handle), NULL);
 }
 
 static void *run(void *arg)
