@@ -80,8 +80,8 @@ struct verb {
 extern const struct verb cli_verbs[];
 extern const size_t cli_verbs_n;
 
-/* args.c: fills verb, options and words from what the configuration left over. 0, or CLI_USAGE with a message; 1 above
- * 255: help was printed. */
+/* args.c: fills verb, options and words from what the configuration left over. 0, CLI_USAGE after a message, or
+ * CLI_HELPED after help was printed. */
 enum { CLI_HELPED = 256 };
 int args_parse(struct cli *cli, int argc, char **argv);
 void help_overview(FILE *out);
@@ -146,7 +146,7 @@ char *workflow_builtin(const char *model);
 /* The built-in one with the model that is meant here. */
 char *workflow_default(struct cli *cli, int *code);
 
-/* ---- supervise.c ---- */
+/* ---- children.c ---- */
 /* The bin folder of this program; malloc'ed. */
 char *own_folder(void);
 char *log_path(const char *dir, const char *name);

@@ -350,12 +350,15 @@ int verb_up(struct cli *cli)
         close(fds[1]);
         return wait_until_ready(cli, pid, fds[0]);
     }
-    close(fds[0]);
     setsid();
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     dup2(null, 0);
     dup2(null, 1); /* stderr stays the caller's until it is ready */
-    return supervise(cli, fds[1]);
+    int ready_fd = fcntl(fds[1], F_DUPFD_CLOEXEC, 3);
+    if (ready_fd != 3 && dup3(ready_fd, 3, O_CLOEXEC) < 0)
+        return cli_failf(cli, CLI_FAILED, "dup3: %s", strerror(errno));
+    close_range(4, ~0u, 0); /* whatever else the caller had open is not ours to keep */
+    return supervise(cli, 3);
 }
 
 /* ---- down ---- */

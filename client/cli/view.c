@@ -163,7 +163,6 @@ static void show_turn(struct view *view, const json_t *event)
 static void note(struct view *view, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void note(struct view *view, const char *format, ...)
 {
-    struct ab_buf text = {0};
     char *plain;
     va_list args;
     va_start(args, format);
@@ -175,7 +174,6 @@ static void note(struct view *view, const char *format, ...)
     fprintf(view->out, "%s%s%s\n", term_dim(view->colours), clean, term_reset(view->colours));
     free(plain);
     free(clean);
-    ab_buf_finish(&text);
 }
 
 static void show_started(struct view *view, const json_t *event)
