@@ -259,6 +259,7 @@ int main(int argc, char **argv)
     double seconds = (double)(bench_now_ns() - start) / 1e9;
     char *name = ab_format("autobots %s window=%zu", argv[2], load.window);
     bench_print(name, load.jobs, seconds, bench_cpu_list(argv[5]) - cpu, load.ack, load.cycle);
+    ab_socket_destroy(load.socket);
     if (child) {
         kill(child, SIGKILL);
         waitpid(child, NULL, 0);
