@@ -245,8 +245,6 @@ int head_load(struct db *db, uint64_t n, struct head *head, struct ab_error *err
 /* ---- inbox ---- */
 static int inbox_add(struct db *db, struct head *head, const struct ab_op_inbox *r, struct ab_error *err)
 {
-    if (head->inbox_k >= INBOX_ROWS_MAX)
-        return ab_fail(err, AB_EBUSY, "the job's inbox holds %d rows, the most it may", INBOX_ROWS_MAX);
     sqlite3_stmt *s = db_sql(db, SQL_INBOX_ADD);
     bind_int(s, 1, (int64_t)head->n);
     bind_int(s, 2, (int64_t)head->inbox_k + 1);
@@ -320,6 +318,8 @@ int op_inbox(struct db *db, const void *request, struct ab_buf *answer, struct a
         return code;
     if (head.end)
         return ab_fail(err, AB_EENDED, "the job has ended: %s", end_names[head.end % END_N]);
+    if (head.inbox_k >= INBOX_ROWS_MAX)
+        return ab_fail(err, AB_EBUSY, "the job's inbox holds %d rows, the most it may", INBOX_ROWS_MAX);
     if ((code = inbox_add(db, &head, r, err)))
         return code;
     struct ab_op_inbox_answer a = {.n = n, .k = head.inbox_k, .created = true};

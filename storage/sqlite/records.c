@@ -193,7 +193,8 @@ int op_get_job(struct db *db, const void *request, struct ab_buf *answer, struct
 enum filter { FILTER_NONE, FILTER_OPEN, FILTER_WAITING, FILTER_END };
 struct listing {
     enum filter filter;
-    int end;         /* FILTER_END: END_… */
+    int end; /* FILTER_END: END_… */
+    int64_t user;
     int64_t session; /* 0: any */
     int64_t since_ms;
 };
@@ -201,7 +202,7 @@ struct listing {
 static int read_filter(struct db *db, const struct ab_op_list_jobs *r, int64_t user, struct listing *l,
                        struct ab_error *err)
 {
-    *l = (struct listing){.since_ms = (int64_t)r->since_ms, .end = end_of(r->state)};
+    *l = (struct listing){.user = user, .since_ms = (int64_t)r->since_ms, .end = end_of(r->state)};
     if (l->end)
         l->filter = FILTER_END;
     else if (ab_view_is(r->state, "open"))
@@ -224,12 +225,12 @@ static int wanted(struct db *db, const struct listing *l, sqlite3_stmt *row, str
     if (l->filter == FILTER_OPEN || l->filter == FILTER_WAITING) {
         if (l->filter == FILTER_WAITING && col_int(row, 1) != OPEN_WAITING)
             return 0;
-        if (!l->session && !l->since_ms)
-            return 1;
         sqlite3_stmt *s = db_sql(db, SQL_JOB_BY_N);
         bind_int(s, 1, col_int(row, 0));
         int got = db_row(db, s, err);
-        return got <= 0 ? got : (!l->session || col_int(s, 2) == l->session) && col_int(s, 3) >= l->since_ms;
+        return got <= 0 ? got
+                        : col_int(s, 1) == l->user && (!l->session || col_int(s, 2) == l->session) &&
+                              col_int(s, 3) >= l->since_ms;
     }
     if ((l->session && col_int(row, 1) != l->session) || col_int(row, 2) < l->since_ms)
         return 0;
@@ -250,7 +251,8 @@ static int list_into(struct db *db, const struct ab_op_list_jobs *r, int64_t use
         return got;
     bool open = l.filter == FILTER_OPEN || l.filter == FILTER_WAITING;
     sqlite3_stmt *s = db_sql(db, open ? SQL_OPEN_BEFORE : SQL_JOBS_OF_USER);
-    bind_int(s, 1, user);
+    if (!open)
+        bind_int(s, 1, user);
     bind_int(s, 2, r->after ? (int64_t)r->after : INT64_MAX);
     uint64_t limit = limit_of(r->limit), last = 0;
     int rows = 0;

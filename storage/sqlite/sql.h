@@ -23,6 +23,9 @@
 #define SQL_STATEMENTS(X)                                                                                      \
     X(BEGIN_WRITE, "BEGIN IMMEDIATE")                                                                          \
     X(BEGIN_READ, "BEGIN")                                                                                     \
+    X(SAVE, "SAVEPOINT operation")                                                                             \
+    X(SAVE_UNDO, "ROLLBACK TO operation")                                                                      \
+    X(SAVE_DONE, "RELEASE operation")                                                                          \
     X(COMMIT, "COMMIT")                                                                                        \
     X(ROLLBACK, "ROLLBACK")                                                                                    \
     X(META_SET, "UPDATE meta SET value=?2 WHERE key=?1")                                                       \
@@ -42,8 +45,7 @@
       "SELECT " SQL_JOB_COLUMNS "FROM jobs j " SQL_JOB_JOINS "WHERE j.n=?1 AND j.input IS NOT NULL")           \
     X(JOBS_OF_USER, "SELECT n,session,created_ms FROM jobs WHERE user=?1 AND n<?2 ORDER BY n DESC")            \
     X(JOBS_BY_PREFIX, "SELECT n,id,user FROM jobs WHERE id>=?1 AND id<=?2 ORDER BY id")                        \
-    X(OPEN_BEFORE, "SELECT o.n,o.state FROM open_jobs o JOIN jobs j ON j.n=o.n WHERE o.n<?2 AND j.user=?1 "    \
-                   "ORDER BY o.n DESC")                                                                        \
+    X(OPEN_BEFORE, "SELECT n,state FROM open_jobs WHERE n<?2 ORDER BY n DESC")                                 \
     X(JOBS_COUNT, "SELECT coalesce(max(n),0) FROM jobs")                                                       \
     X(OPEN_COUNT, "SELECT count(*) FROM open_jobs")                                                            \
     X(OPEN_ADD, "INSERT INTO open_jobs(n,state) VALUES(?1,?2)")                                                \

@@ -48,14 +48,6 @@ static int remember(struct db *db, struct ab_error *err)
     return 0;
 }
 
-static void forget(struct db *db)
-{
-    heads_clear(&db->heads);
-    memset(db->users, 0, sizeof *db->users);
-    memset(db->workflows, 0, sizeof *db->workflows);
-    db->notices_n = 0;
-}
-
 /* ---- transactions ---- */
 static int begin(struct store *store, int64_t now_ms, struct ab_error *err)
 {
@@ -79,6 +71,50 @@ static int begin(struct store *store, int64_t now_ms, struct ab_error *err)
     return code;
 }
 
+/* What may be ahead of the tables after something was taken back. */
+static void forget(struct db *db, size_t notices_n)
+{
+    heads_clear(&db->heads);
+    memset(db->users, 0, sizeof *db->users);
+    memset(db->workflows, 0, sizeof *db->workflows);
+    db->notices_n = notices_n;
+}
+
+/* Clients' operations may find out late that they cannot go on: a savepoint takes back what they wrote. The broker's
+ * check before they write, and a savepoint would cost them more than all else (it copies each page they touch). */
+static int run_guarded(struct db *db, op_fn *fn, const struct store_call *call, struct ab_error *err)
+{
+    size_t notices_n = db->notices_n;
+    int code = db_run(db, db_sql(db, SQL_SAVE), err);
+    if (code)
+        return code;
+    code = fn(db, call->request, call->answer, err);
+    if (!code && AB_FAILPOINT("storage.operation"))
+        code = ab_fail(err, AB_EUNAVAILABLE, "fail point storage.operation");
+    db_release(db);
+    if (code && !db->store.broken) {
+        struct ab_error ignored;
+        db_run(db, db_sql(db, SQL_SAVE_UNDO), &ignored);
+        forget(db, notices_n);
+    }
+    if (!db->store.broken)
+        db_run(db, db_sql(db, SQL_SAVE_DONE), code ? NULL : err);
+    return db->store.broken && !code ? AB_EUNAVAILABLE : code;
+}
+
+/* One snapshot for all that the operation reads. */
+static int run_reading(struct db *db, op_fn *fn, const struct store_call *call, struct ab_error *err)
+{
+    db->store.broken = false;
+    int code = db_run(db, db_sql(db, SQL_BEGIN_READ), err);
+    if (!code)
+        code = fn(db, call->request, call->answer, err);
+    db_release(db);
+    if (!sqlite3_get_autocommit(db->handle))
+        db_run(db, db_sql(db, SQL_COMMIT), NULL);
+    return code;
+}
+
 static int run(struct store *store, int64_t now_ms, const struct store_call *call, struct ab_error *err)
 {
     struct db *db = db_of(store);
@@ -89,20 +125,13 @@ static int run(struct store *store, int64_t now_ms, const struct store_call *cal
     db->now_ms = now_ms;
     db->faults = call->faults;
     ab_buf_clear(call->faults);
-    int code = 0;
-    if (!db->writer) {
-        store->broken = false;
-        code = db_run(db, db_sql(db, SQL_BEGIN_READ), err);
-    }
-    if (!code)
-        code = fn(db, call->request, call->answer, err);
-    db_release(db);
-    if (!db->writer && !sqlite3_get_autocommit(db->handle))
-        db_run(db, db_sql(db, SQL_COMMIT), NULL);
+    int code = !db->writer                      ? run_reading(db, fn, call, err)
+               : (call->row->by & AB_BY_CLIENT) ? run_guarded(db, fn, call, err)
+                                                : fn(db, call->request, call->answer, err);
     db_release(db);
     if (code)
         call->answer->n = mark;
-    else if (call->row->kind == AB_OP_WRITE)
+    else if (db->writer)
         db->operations++;
     return code;
 }
@@ -114,7 +143,7 @@ static void rollback(struct store *store)
     if (!sqlite3_get_autocommit(db->handle)) /* SQLite may have rolled back by itself */
         db_run(db, db_sql(db, SQL_ROLLBACK), NULL);
     db_release(db);
-    forget(db);
+    forget(db, 0);
     if (!db->rc)
         db->rc = SQLITE_ABORT;
     db->shared->broken_rc = db->rc;

@@ -155,6 +155,33 @@ def test_a_database_that_cannot_be_written_refuses_and_recovers(folder):
         store.drop_peers()
 
 
+def test_a_clients_operation_that_fails_late_leaves_nothing(folder):
+    with Store(folder, env={"AUTOBOTS_FAILPOINT": "storage.operation:error:1"}) as store:
+        ann = store.client()
+        message = {"message": {"user_id": "ann", "session_id": "s", "role": "user", "content": "x", "msg_id": "m"}}
+        with pytest.raises(wire.Failure) as failed:
+            ann.query("save_message", message)
+        assert failed.value.code == "unavailable"
+        assert ann.ask("get_sessions") == {"sessions": []}
+        assert store.rows("SELECT count(*) FROM users") == [(0,)]
+        assert ann.query("save_message", message)["message"]["msg_id"] == "m"
+        assert len(ann.ask("load_messages", session="s")["messages"]) == 1
+
+
+def test_a_deletion_that_fails_late_cancels_nothing(folder):
+    with Store(folder, env={"AUTOBOTS_FAILPOINT": "storage.operation:error:1"}) as store:
+        job, accepted = store.submit(session="s")
+        ann = store.client()
+        with pytest.raises(wire.Failure):
+            ann.ask("delete_user_sessions", session="s")
+        assert store.broker.receive(timeout=0.3) is None  # no notice
+        assert store.rows("SELECT count(*) FROM inbox") == [(0,)]
+        row = {"job": job, "user": "ann", "id": wire.make_id(), "kind": "cancel"}
+        assert store.broker.one("inbox", **row)["k"] == 1
+        store.finish(accepted["n"])
+        assert len(ann.ask("load_messages", session="s")["messages"]) == 2
+
+
 @pytest.fixture
 def small_disk(folder):
     """A file system of 24 MB at FOLDER/d."""
