@@ -1,8 +1,6 @@
 /* A job as it is seen on a terminal: turns with the speaker's name in colour, pieces of a turn in place while it is
  * written, one footer at the end. With --json: one event per line.
- *
- * A piece is shown only if it continues what is shown already; whatever is missing when the whole turn arrives is
- * shown then. So a lost or repeated piece costs smoothness, never text.
+ * What of a piece is shown stream.h decides; whatever is missing when the whole turn arrives is shown then.
  */
 #include <errno.h>
 #include <poll.h>
@@ -13,6 +11,7 @@
 #include <unistd.h>
 
 #include "client/cli/cli.h"
+#include "client/cli/stream.h"
 #include "common/tree.h"
 
 struct view {
@@ -25,11 +24,7 @@ struct view {
     int code;
     json_t *end;
     uint64_t waiting_seq; /* of the last `waiting` event */
-    struct {
-        char *step; /* whose text stands in the last line; NULL: nobody's */
-        uint64_t attempt;
-        uint64_t shown; /* its bytes on the screen */
-    } open;
+    struct stream stream;
 };
 
 struct view *view_create(struct cli *cli, FILE *out, bool json)
@@ -48,7 +43,7 @@ void view_destroy(struct view *view)
     if (!view)
         return;
     json_decref(view->end);
-    free(view->open.step);
+    stream_close(&view->stream);
     free(view);
 }
 
@@ -61,11 +56,8 @@ const json_t *view_end(const struct view *view)
 
 static void close_line(struct view *view)
 {
-    if (!view->open.step)
-        return;
-    fputs("\n", view->out);
-    free(view->open.step);
-    view->open.step = NULL;
+    if (stream_close(&view->stream))
+        fputs("\n", view->out);
 }
 
 static void print_speaker(struct view *view, const char *agent, const char *to)
@@ -82,26 +74,16 @@ static void print_speaker(struct view *view, const char *agent, const char *to)
 static void on_delta(void *context, const struct autobots_delta *delta)
 {
     struct view *view = context;
-    bool same = view->open.step && !strcmp(view->open.step, delta->step);
-    if (!same && delta->offset)
-        return; /* its beginning was not seen */
-    if (view->open.step && !same && view->open.shown)
-        return; /* another agent is writing; this turn is shown when it is whole */
-    if (!same || delta->attempt != view->open.attempt) {
-        if (same)
-            fputs("\n… once more\n", view->out);
-        close_line(view);
-        print_speaker(view, delta->agent, NULL);
-        view->open.step = ab_strdup(delta->step);
-        view->open.attempt = delta->attempt;
-        view->open.shown = 0;
-    }
-    uint64_t end = delta->offset + delta->text_bytes;
-    if (delta->offset > view->open.shown || end <= view->open.shown)
+    size_t skip;
+    enum stream_act act =
+        stream_piece(&view->stream, delta->step, delta->attempt, delta->offset, delta->text_bytes, &skip);
+    if (act == STREAM_SKIP)
         return;
-    uint64_t skip = view->open.shown - delta->offset;
+    if (act == STREAM_AGAIN)
+        fputs("\n… once more\n", view->out);
+    if (act != STREAM_GO)
+        print_speaker(view, delta->agent, NULL);
     term_text(view->out, delta->text + skip, delta->text_bytes - skip);
-    view->open.shown = end;
     fflush(view->out);
 }
 
@@ -146,15 +128,13 @@ static void print_call(struct view *view, const json_t *event)
 static void show_turn(struct view *view, const json_t *event)
 {
     const char *step = ab_tree_str(event, "step"), *agent = ab_tree_str(event, "agent");
-    bool same = view->open.step && step && !strcmp(view->open.step, step);
-    if (!same) {
+    size_t shown;
+    if (!stream_whole(&view->stream, step, &shown)) {
         close_line(view);
         print_speaker(view, agent ? agent : "?", ab_tree_str(event, "to"));
     }
-    print_content(view, json_object_get(event, "content"), same ? view->open.shown : 0);
+    print_content(view, json_object_get(event, "content"), shown);
     fputs("\n", view->out);
-    free(view->open.step);
-    view->open.step = NULL;
     if (!strcmp(ab_tree_str(event, "kind"), "model_reply"))
         print_call(view, event);
     fputs("\n", view->out);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "client/cli/cli.h"
+#include "client/cli/stream.h"
 
 /* args.c finds its verbs in this table; the program's own stands in main.c. */
 static int nothing(struct cli *cli)
@@ -197,6 +198,66 @@ static void test_durations_and_dates(void **state)
     assert_false(parse_number("", &number));
 }
 
+/* ---- streaming ---- */
+
+/* The text a reader sees when these pieces come, then the whole turn. */
+static void test_pieces_and_the_whole_turn_make_the_text_once(void **state)
+{
+    (void)state;
+    static const char text[] = "abcdefghij";
+    static const struct {
+        struct {
+            int attempt, offset, bytes;
+        } pieces[4];
+        const char *shown; /* before the whole turn */
+    } rows[] = {
+        {{{1, 0, 3}, {1, 3, 3}}, "abcdef"},            /* in order */
+        {{{1, 0, 3}, {1, 0, 3}, {1, 2, 4}}, "abcdef"}, /* repeated and overlapping */
+        {{{1, 0, 3}, {1, 6, 2}}, "abc"},               /* a gap stops it */
+        {{{1, 3, 3}}, ""},                             /* the beginning was not seen */
+        {{{1, 0, 5}, {2, 0, 2}, {1, 5, 2}},
+         "abcde|ab"},                     /* a new attempt starts again; the old one is ignored */
+        {{{1, 0, 4}, {2, 4, 2}}, "abcd"}, /* its beginning was not seen */
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct stream stream = {0};
+        struct ab_buf seen = {0};
+        size_t skip, shown;
+        for (size_t p = 0; p < 4 && rows[i].pieces[p].bytes; p++) {
+            enum stream_act act =
+                stream_piece(&stream, "s", (uint64_t)rows[i].pieces[p].attempt,
+                             (uint64_t)rows[i].pieces[p].offset, (size_t)rows[i].pieces[p].bytes, &skip);
+            if (act == STREAM_AGAIN)
+                ab_buf_char(&seen, '|');
+            if (act != STREAM_SKIP)
+                ab_buf_add(&seen, text + rows[i].pieces[p].offset + skip,
+                           (size_t)rows[i].pieces[p].bytes - skip);
+        }
+        assert_string_equal(ab_buf_cstr(&seen), rows[i].shown);
+        const char *last = strrchr(rows[i].shown, '|') ? strrchr(rows[i].shown, '|') + 1 : rows[i].shown;
+        assert_int_equal(stream_whole(&stream, "s", &shown), *last != 0);
+        assert_int_equal(shown, strlen(last));
+        assert_false(stream_close(&stream));
+        ab_buf_finish(&seen);
+    }
+}
+
+static void test_only_one_agent_is_streamed_at_a_time(void **state)
+{
+    (void)state;
+    struct stream stream = {0};
+    size_t skip, shown;
+    assert_int_equal(stream_piece(&stream, "a", 1, 0, 3, &skip), STREAM_OPEN);
+    assert_int_equal(stream_piece(&stream, "b", 1, 0, 3, &skip), STREAM_SKIP);
+    assert_false(stream_whole(&stream, "b", &shown));
+    assert_int_equal(shown, 0);
+    assert_int_equal(stream_piece(&stream, "a", 1, 3, 3, &skip), STREAM_GO);
+    assert_true(stream_whole(&stream, "a", &shown));
+    assert_int_equal(shown, 6);
+    assert_int_equal(stream_piece(&stream, "b", 1, 0, 3, &skip), STREAM_OPEN);
+    assert_true(stream_close(&stream));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -208,6 +269,8 @@ int main(void)
         cmocka_unit_test(test_text_may_look_like_an_option_after_two_dashes),
         cmocka_unit_test(test_wrong_words_are_usage),
         cmocka_unit_test(test_durations_and_dates),
+        cmocka_unit_test(test_pieces_and_the_whole_turn_make_the_text_once),
+        cmocka_unit_test(test_only_one_agent_is_streamed_at_a_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
