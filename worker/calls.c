@@ -52,7 +52,8 @@ void call_flush_text(struct run *run)
         call->sent += bytes;
         at += bytes;
     }
-    memmove(call->text.p, call->text.p + at, call->text.n - at);
+    if (at)
+        memmove(call->text.p, call->text.p + at, call->text.n - at);
     call->text.n -= at;
 }
 
