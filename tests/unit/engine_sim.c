@@ -78,7 +78,7 @@ static const char *line(const char *const *lines, uint64_t index, bool repeat)
 {
     uint64_t i = 0;
     assert_non_null(lines);
-    while (lines[i] && i < index && (!repeat || lines[i + 1]))
+    while (i < index && lines[i] && (!repeat || lines[i + 1]))
         i++;
     if (!lines[i])
         fail_msg("no line %llu", (unsigned long long)index);
