@@ -223,6 +223,8 @@ int messages_list(struct db *db, int64_t session, int64_t after, uint64_t limit,
                   int64_t *next, struct ab_error *err);
 int message_history(struct db *db, int64_t session, uint64_t n, uint64_t limit, struct list *list,
                     struct ab_error *err);
+/* A message's content is a text, or an array of parts: maps with a `type`. */
+int content_check(struct ab_view content, struct ab_error *err);
 /* Text of job n's question or answer out of its input and events (redact.c). */
 int redact_message(struct db *db, int64_t session, int64_t pos, struct ab_error *err);
 /* The end event in row `event` keeps its state and reason, nothing else. */

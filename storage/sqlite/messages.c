@@ -15,6 +15,22 @@ const char *msg_id_made(struct ab_id job, unsigned sub, char text[MSG_ID_MAX])
     return n < MSG_ID_MAX ? text : "";
 }
 
+int content_check(struct ab_view content, struct ab_error *err)
+{
+    struct ab_reader reader = ab_reader(content);
+    struct ab_view part;
+    uint32_t parts;
+    if (ab_any_str(content).p)
+        return 0;
+    if (ab_read_array(&reader, &parts))
+        return ab_fail_at(err, AB_EINVALID, "content",
+                          "is a text, or an array of parts such as {type: text, text: …}");
+    while (parts--)
+        if (ab_read_any(&reader, &part) || !ab_any_str(ab_map_get(part, "type")).n)
+            return ab_fail_at(err, AB_EINVALID, "content", "has a part that is no map with a type");
+    return 0;
+}
+
 /* Who and where: the same for all messages of a listing. */
 struct place {
     struct ab_view user, session;
@@ -311,6 +327,8 @@ int op_save_message(struct db *db, const void *request, struct ab_buf *answer, s
         return code;
     if (!ab_view_is(m.role, "user") && !ab_view_is(m.role, "assistant"))
         return ab_fail_at(err, AB_EINVALID, "role", "is user or assistant, not %.*s", AB_VIEW_FMT(m.role));
+    if ((code = content_check(m.content, err)))
+        return code;
     m.job = (struct ab_id){{0}}; /* only a job's own messages name it */
     struct ab_buf record = {0};
     code = save_into(db, &m, &record, err);

@@ -80,6 +80,12 @@ static void forget(struct db *db, size_t notices_n)
     db->notices_n = notices_n;
 }
 
+/* After the last write of an operation. */
+static bool operation_failpoint(void)
+{
+    return AB_FAILPOINT("storage.operation");
+}
+
 /* Clients' operations may find out late that they cannot go on: a savepoint takes back what they wrote. The broker's
  * check before they write, and a savepoint would cost them more than all else (it copies each page they touch). */
 static int run_guarded(struct db *db, op_fn *fn, const struct store_call *call, struct ab_error *err)
@@ -89,7 +95,7 @@ static int run_guarded(struct db *db, op_fn *fn, const struct store_call *call, 
     if (code)
         return code;
     code = fn(db, call->request, call->answer, err);
-    if (!code && AB_FAILPOINT("storage.operation"))
+    if (!code && operation_failpoint())
         code = ab_fail(err, AB_EUNAVAILABLE, "fail point storage.operation");
     db_release(db);
     if (code && !db->store.broken) {
@@ -125,9 +131,15 @@ static int run(struct store *store, int64_t now_ms, const struct store_call *cal
     db->now_ms = now_ms;
     db->faults = call->faults;
     ab_buf_clear(call->faults);
-    int code = !db->writer                      ? run_reading(db, fn, call, err)
-               : (call->row->by & AB_BY_CLIENT) ? run_guarded(db, fn, call, err)
-                                                : fn(db, call->request, call->answer, err);
+    int code;
+    if (!db->writer) {
+        code = run_reading(db, fn, call, err);
+    } else if (call->row->by & AB_BY_CLIENT) {
+        code = run_guarded(db, fn, call, err);
+    } else {
+        code = fn(db, call->request, call->answer, err);
+        (void)operation_failpoint(); /* kill and delay only: what a broker's operation wrote stays */
+    }
     db_release(db);
     if (code)
         call->answer->n = mark;

@@ -83,7 +83,7 @@ def test_a_batch_costs_one_sync(folder):
 
 
 @pytest.mark.parametrize("point,committed", [
-    ("storage.received", False), ("storage.before_commit", False), ("storage.after_commit", True),
+    ("storage.received", False), ("storage.operation", False), ("storage.before_commit", False), ("storage.after_commit", True),
     ("storage.before_answer", True)])
 def test_killed_at_any_step_then_sent_again_the_answer_is_the_same(folder, point, committed):
     with Store(folder) as store:
@@ -169,8 +169,8 @@ def test_a_clients_operation_that_fails_late_leaves_nothing(folder):
 
 
 def test_a_deletion_that_fails_late_cancels_nothing(folder):
-    with Store(folder, env={"AUTOBOTS_FAILPOINT": "storage.operation:error:1"}) as store:
-        job, accepted = store.submit(session="s")
+    with Store(folder, env={"AUTOBOTS_FAILPOINT": "storage.operation:error:3"}) as store:
+        job, accepted = store.submit(session="s")  # after the epoch: the second operation
         ann = store.client()
         with pytest.raises(wire.Failure):
             ann.ask("delete_user_sessions", session="s")

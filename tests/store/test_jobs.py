@@ -109,6 +109,16 @@ def test_a_text_that_is_no_workflow_or_has_another_hash_is_refused(store, text, 
     assert code == "invalid"
 
 
+@pytest.mark.parametrize("content", [5, {"a": 1}, [{"x": 1}], ["text"], True])
+def test_content_is_a_text_or_parts(store, content):
+    [(code, failure)] = store.broker.batch([("submit", submit_request(content=content))])
+    assert code == "invalid" and failure["path"] == "content"
+    with pytest.raises(wire.Failure) as refused:
+        store.client().query("save_message", {"message": {"user_id": "ann", "role": "user", "content": content}})
+    assert refused.value.code == "invalid" and refused.value.path == "content"
+    assert store.submit(content=[])[1]["created"] and store.submit(content="")[1]["created"]
+
+
 def test_a_message_id_is_given_once(store):
     store.submit(input={"msg_id": "m1"})
     [(code, failure)] = store.broker.batch([("submit", submit_request(input={"msg_id": "m1"}))])
