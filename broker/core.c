@@ -252,6 +252,25 @@ static void greet_worker(struct core *core, struct peer *worker, const struct ab
            ab_num(worker->slots), NULL);
 }
 
+/* Of peers that are gone nothing stays but what storage knows. */
+static void remove_lost(struct core *core)
+{
+    for (struct peer *peer; (peer = core->peers.lost);) {
+        core->peers.lost = peer->next_lost;
+        watch_drop_all(core, peer);
+        if (peer->pool) {
+            worker_crashed(core, peer);
+            struct pool *pool = peer->pool;
+            worker_leave(peer);
+            queue_try_again(&core->queue, pool);
+            queue_put_pool(&core->queue, pool);
+        }
+        uint32_t id = peer->id;
+        peers_remove(&core->peers, peer);
+        core->ops->forget(core->owner, id);
+    }
+}
+
 static void on_hello(struct core *core, enum core_side side, uint32_t id, struct ab_view header)
 {
     struct ab_hello hello;
@@ -261,6 +280,7 @@ static void on_hello(struct core *core, enum core_side side, uint32_t id, struct
         answer_stranger(core, id, AB_REJECT, 0, &err);
         return;
     }
+    remove_lost(core); /* it may be one of them */
     struct peer *peer = peers_find(&core->peers, id);
     if (!peer)
         peer = peers_add(&core->peers, side, id);
@@ -440,24 +460,6 @@ void core_storage_notice(struct core *core, const struct ab_notice *notice)
 }
 
 /* ---- time ---- */
-
-static void remove_lost(struct core *core)
-{
-    for (struct peer *peer; (peer = core->peers.lost);) {
-        core->peers.lost = peer->next_lost;
-        watch_drop_all(core, peer);
-        if (peer->pool) {
-            worker_crashed(core, peer);
-            struct pool *pool = peer->pool;
-            worker_leave(peer);
-            queue_try_again(&core->queue, pool);
-            queue_put_pool(&core->queue, pool);
-        }
-        uint32_t id = peer->id;
-        peers_remove(&core->peers, peer);
-        core->ops->forget(core->owner, id);
-    }
-}
 
 /* Heartbeats to the idle; the silent are gone. */
 static void sweep_peers(struct core *core, bool drained)

@@ -136,6 +136,8 @@ void job_settled(struct core *core, struct job *job)
 
 void job_settle(struct core *core, struct job *job)
 {
+    if (job->state == JOB_ENDING)
+        return; /* what took it from its worker has ended it */
     if (job->state != JOB_SETTLING)
         job_move(&core->jobs, job, JOB_EV_SETTLE);
     job_settled(core, job);

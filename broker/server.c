@@ -46,7 +46,7 @@ static int op_send(void *owner, uint32_t peer, enum ab_command command, const vo
                    struct ab_view body, bool keep)
 {
     struct server *server = owner;
-    if (AB_FAILPOINT("broker.before_send"))
+    if (AB_FAILPOINT("broker.before_send") && !keep)
         return AB_EBUSY;
     if (command == AB_ACCEPTED && AB_FAILPOINT("broker.before_accepted"))
         return 0;

@@ -594,6 +594,8 @@ static void a_lone_killer_is_dead_after_three_crashes(void **state)
         world_store_all(world);
         take(world, 100 + i);
         core_peer_gone(world->core, 100 + i);
+        world_tick(world, 0);
+        assert_int_equal(world->ops_n, i == 2); /* one end */
         world_store_all(world);
     }
     assert_string_equal(last_state(world, 1), "dead");
@@ -1022,6 +1024,21 @@ static void a_lost_client_leaves_nothing_behind(void **state)
     assert_true(world->forgotten >= 2);
 }
 
+/* Its connection broke between two messages that were read at once. */
+static void a_peer_may_be_lost_and_greet_in_one_wake_up(void **state)
+{
+    struct world *world = *state;
+    running(world, 1, "watch=all");
+    core_peer_gone(world->core, CLIENT);
+    world_client(world, CLIENT);
+    core_peer_gone(world->core, WORKER);
+    world_worker(world, WORKER, "w", 8);
+    world_store_all(world);
+    assert_int_equal(world->core->watchers.n, 0);
+    assert_non_null(peers_find(&world->core->peers, CLIENT));
+    assert_int_equal(take(world, WORKER).attempt, 2);
+}
+
 static void records_are_small(void **state)
 {
     (void)state;
@@ -1075,6 +1092,7 @@ int main(void)
         TEST(a_batch_cannot_be_broken_by_a_body),
         TEST(status_says_where_a_job_stands_and_why),
         TEST(a_lost_client_leaves_nothing_behind),
+        TEST(a_peer_may_be_lost_and_greet_in_one_wake_up),
         TEST(records_are_small),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
