@@ -117,6 +117,13 @@ def user():
     return f"user{next(_number)}"
 
 
+@pytest.fixture(autouse=True)
+def shared_is_whole(request):
+    """Nothing waits for a shared service that an earlier test has broken."""
+    if "shared" in request.fixturenames:
+        request.getfixturevalue("shared").assert_alive()
+
+
 @pytest.fixture
 def client(shared, user):
     """A client of the shared service; afterwards all its processes must still be alive."""
