@@ -251,16 +251,27 @@ struct ab_view ab_any_str(struct ab_view raw)
     return raw.p && !ab_read_str(&reader, &text) ? text : (struct ab_view){0};
 }
 
+/* How many bytes at p are ASCII for sure: nearly all text is, so 64 are looked at together. */
+static size_t ascii_run(const uint8_t *p, size_t n)
+{
+    size_t at = 0;
+    for (; n - at >= 64; at += 64) {
+        uint64_t words[8], all = 0;
+        memcpy(words, p + at, sizeof words);
+        for (int i = 0; i < 8; i++)
+            all |= words[i];
+        if (all & UINT64_C(0x8080808080808080))
+            break;
+    }
+    return at;
+}
+
 /* RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
 bool ab_utf8_ok(struct ab_view text)
 {
     const uint8_t *p = (const uint8_t *)(text.p ? text.p : ""), *end = p + text.n;
+    p += ascii_run(p, text.n);
     while (p < end) {
-        uint64_t eight; /* nearly all text is ASCII */
-        if (end - p >= 8 && (memcpy(&eight, p, 8), !(eight & UINT64_C(0x8080808080808080)))) {
-            p += 8;
-            continue;
-        }
         if (*p < 0x80) {
             p++;
             continue;

@@ -5,6 +5,7 @@ Prints every line as measured, then medians and the ratios. A machine under othe
 the ratios. Nothing here asserts a time.
 """
 import argparse
+import json
 import os
 import re
 import shutil
@@ -28,6 +29,18 @@ def wait_for(condition, what, seconds=20):
         time.sleep(0.02)
 
 
+def ready(status, workers):
+    broker = json.loads(status.stdout)["broker"] if status.returncode == 0 else {}
+    return broker.get("storage") and len(broker["workers"]) == workers
+
+
+def stop(processes):
+    for process in reversed(processes):
+        process.terminate()
+    for process in processes:
+        process.wait(20)
+
+
 class Service:
     """Storage, broker and (for chats) workers in a private folder."""
 
@@ -40,16 +53,17 @@ class Service:
         for name in ["storage", "broker"] + ["worker"] * workers:
             command = [f"{build}/bin/autobots-{name}", "--dir", folder, "--log-level", "warn"]
             self.processes.append(subprocess.Popen(command, env=env, stderr=log))
-        wait_for(lambda: os.path.exists(f"{folder}/client.sock") and os.path.exists(f"{folder}/worker.sock"), "the service")
+        status = [f"{build}/bin/autobots", "status", "--json", "--dir", folder]
+        wait_for(lambda: ready(subprocess.run(status, env=env, capture_output=True, text=True), workers), "the service")
 
     def pids(self):
         return " ".join(str(p.pid) for p in self.processes)
 
-    def stop(self):
-        for process in reversed(self.processes):
-            process.terminate()
-        for process in self.processes:
-            process.wait(20)
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        stop(self.processes)
 
 
 class Redis:
@@ -67,9 +81,11 @@ class Redis:
         with socket.socket() as s:
             return s.connect_ex(("127.0.0.1", self.port)) == 0
 
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(20)
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        stop([self.process])
 
 
 def measure(results, command):
@@ -85,18 +101,16 @@ def measure(results, command):
 
 
 def round_of(results, build, folder):
-    service = Service(build, f"{folder}/a", 0)
-    for window, jobs in WINDOWS.items():
-        measure(results, [f"{build}/bench/bench_load", service.dir, "noop", str(jobs), str(window), service.pids()])
-    service.stop()
-    redis = Redis(f"{folder}/r")
-    for window, jobs in WINDOWS.items():
-        measure(results, [f"{build}/bench/bench_redis", str(redis.port), str(jobs), str(window), str(redis.process.pid)])
-    redis.stop()
-    service = Service(build, f"{folder}/c", 2)
-    for window, jobs in CHAT_JOBS.items():
-        measure(results, [f"{build}/bench/bench_load", service.dir, "chat", str(jobs), str(window), service.pids()])
-    service.stop()
+    def load(kind, plan, arguments):
+        for window, jobs in plan.items():
+            measure(results, [f"{build}/bench/{kind}", *arguments(str(jobs), str(window))])
+
+    with Service(build, f"{folder}/a", 0) as service:
+        load("bench_load", WINDOWS, lambda jobs, window: [service.dir, "noop", jobs, window, service.pids()])
+    with Redis(f"{folder}/r") as redis:
+        load("bench_redis", WINDOWS, lambda jobs, window: [str(redis.port), jobs, window, str(redis.process.pid)])
+    with Service(build, f"{folder}/c", 2) as service:
+        load("bench_load", CHAT_JOBS, lambda jobs, window: [service.dir, "chat", jobs, window, service.pids()])
 
 
 def summary(results):

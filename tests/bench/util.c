@@ -81,5 +81,6 @@ void bench_die(const char *format, ...)
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
     va_end(args);
-    exit(1);
+    fflush(NULL);
+    _exit(1); /* open sockets would keep an orderly exit waiting */
 }
