@@ -1,11 +1,13 @@
 """kill -9 at random times under load. AUTOBOTS_SEED repeats the choices, though not the machine's timing."""
 
 import collections
+import json
 import time
 
+import cli
 import flows
 import pytest
-from service import slow
+from service import slow, wait_until
 from stubborn import Stubborn, check_calls, check_ends
 
 OPEN_JOBS, KILLS, TURNS = 24, 8, 3
@@ -104,3 +106,27 @@ def test_a_stopped_worker_gives_its_jobs_back_and_nothing_is_lost(make_service, 
         assert not any(e["kind"] == "attempt_failed" for job in stubborn.jobs.values() for e in job.events)
         check_ends(service, stubborn)
         check_calls(stubborn, model.calls(), repeats_allowed=True)
+
+
+def test_the_client_library_outlives_restarts_of_everything(make_service, model, rng, tmp_path):
+    """`autobots submit` and `watch` reconnect, send again and see 1…n while broker, storage and worker are killed."""
+    model.behave(delay_ms=120)
+    service = make_service(workers=1, config=CONFIG)
+    flow = tmp_path / "flow.json"
+    flow.write_text(json.dumps(flows.http_chat(model, replies=19)))
+    submits = [cli.start("submit", "-w", flow, "--json", f"{model.name} cli {i}", home=service.dir) for i in range(3)]
+    wait_until(lambda: len(model.calls()) > 3, what="calls are made")
+    job = cli.run("jobs", "--json", home=service.dir).lines()[0]["id"]
+    watch = cli.start("watch", job, "--json", home=service.dir)
+    killer = Killer(service, ["broker", "storage", "worker1"], rng, kills=5)
+    wait_until(lambda: killer() or killer.done(), 30, "the kills")
+    outputs = {}
+    for process in (*submits, watch):
+        out, err = process.communicate(timeout=60 * slow())
+        assert process.returncode == 0, (out[-500:], err)
+        events = [json.loads(line) for line in out.splitlines()]
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+        assert [event["kind"] for event in events].count("end") == 1 and events[-1]["kind"] == "end"
+        assert [event["kind"] for event in events].count("model_reply") == 20
+        outputs[process] = events
+    assert outputs[watch] in [outputs[process] for process in submits]

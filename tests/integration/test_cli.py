@@ -410,6 +410,16 @@ def test_demo(tmp_path):
     assert not {p.name for p in set(pathlib.Path("/tmp").iterdir()) - before if "autobots" in p.name and "test" not in p.name}
 
 
+def test_demo_with_a_model_uses_it(tmp_path, model):
+    model.behave(texts=["a real answer", "TERMINATE"])
+    result = cli.run("demo", env={"MODEL": model.name, "OPENAI_API_KEY": "sk-demo", "OPENAI_BASE_URL": model.url,
+                                  "TMPDIR": str(tmp_path)})
+    assert result.code == 0 and "a real answer" in result.out, result
+    assert model.calls() and all(call["authorization"] for call in model.calls())
+    assert model.name in result.out.rstrip().splitlines()[-1]
+    assert not list(tmp_path.iterdir()), "the demo left files behind"
+
+
 def test_demo_that_is_interrupted_leaves_nothing_behind(tmp_path):
     process = cli.start("demo", env={"TMPDIR": str(tmp_path)})
     wait_until(lambda: list(tmp_path.rglob("client.sock")), what="the demo's service")
