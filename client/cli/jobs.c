@@ -45,25 +45,39 @@ static int say_what_next(struct cli *cli, int code, const char *job)
 
 /* ---- submit ---- */
 
+/* What was read, checked; takes the buffer. */
+static char *checked_message(struct cli *cli, struct ab_buf *text, bool failed, int *code)
+{
+    struct ab_error err = {0};
+    if (failed)
+        ab_fail_at(&err, AB_EUSAGE, "standard input", "%s", strerror(errno));
+    else if (text->n > MESSAGE_BYTES_MAX)
+        ab_fail_at(&err, AB_ETOOLARGE, "text", "a message has at most %d bytes", MESSAGE_BYTES_MAX);
+    else if (text->n && memchr(text->p, 0, text->n))
+        ab_fail_at(&err, AB_EINVALID, "text", "a message is text; this one has a byte 0 in it");
+    if (err.code) {
+        struct autobots_error shown;
+        memcpy(&shown, &err, sizeof shown);
+        *code = cli_fail(cli, &shown);
+        ab_buf_finish(text);
+        return NULL;
+    }
+    while (text->n && text->p[text->n - 1] == '\n')
+        text->n--;
+    return ab_buf_detach(text);
+}
+
 static char *read_stdin(struct cli *cli, int *code)
 {
     struct ab_buf text = {0};
-    for (;;) {
+    ssize_t n;
+    do {
         ab_buf_reserve(&text, 65536);
-        ssize_t n = read(0, text.p + text.n, 65536);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0 || (text.n += (size_t)n) > MESSAGE_BYTES_MAX)
-            break;
-    }
-    if (text.n > MESSAGE_BYTES_MAX) {
-        *code = cli_failf(cli, CLI_FAILED, "a message has at most %d bytes", MESSAGE_BYTES_MAX);
-        ab_buf_finish(&text);
-        return NULL;
-    }
-    while (text.n && text.p[text.n - 1] == '\n')
-        text.n--;
-    return ab_buf_detach(&text);
+        n = read(0, text.p + text.n, 65536);
+        if (n > 0)
+            text.n += (size_t)n;
+    } while (text.n <= MESSAGE_BYTES_MAX && (n > 0 || (n < 0 && errno == EINTR)));
+    return checked_message(cli, &text, n < 0, code);
 }
 
 /* All words are one message; `-` is standard input; none: the workflow's own task. */

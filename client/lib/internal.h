@@ -45,6 +45,7 @@ struct link {
     int64_t heard_ms;         /* when something last came in */
     int64_t said_ms;          /* when something last went out */
     int64_t heartbeat_ms;     /* dictated by WELCOME */
+    uint64_t body_bytes_max;  /* as WELCOME says; a greater message would only break the connection */
     struct ab_error rejected; /* code 0 unless the service refused us */
 };
 
@@ -101,7 +102,6 @@ struct autobots {
     bool storage_given;  /* by the caller: what WELCOME names does not count */
     bool seal_key_known;
     uint8_t seal_key[32];
-    uint64_t body_bytes_max; /* as WELCOME says */
     uint64_t rid;
     struct request *first, *last, **table; /* table: by rid */
     size_t requests_n, table_n;

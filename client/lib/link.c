@@ -129,9 +129,9 @@ static void on_welcome(struct link *link, const struct ab_message *m, int64_t no
     client->pending = true;
     link->heard_ms = link->said_ms = now;
     link->heartbeat_ms = welcome.heartbeat_ms ? (int64_t)welcome.heartbeat_ms : HEARTBEAT_MS;
+    link->body_bytes_max = welcome.body_bytes_max;
     if (link != &client->broker)
         return;
-    client->body_bytes_max = welcome.body_bytes_max;
     client->seal_key_known = welcome.seal_key.n == sizeof client->seal_key;
     if (client->seal_key_known)
         memcpy(client->seal_key, welcome.seal_key.p, sizeof client->seal_key);

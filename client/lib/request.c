@@ -167,6 +167,20 @@ static bool unsent(const struct request *request)
     return request->sent != request->link->greeting;
 }
 
+static bool too_large(const struct request *request)
+{
+    return request->body.n > request->link->body_bytes_max;
+}
+
+static void refuse_too_large(struct request *request)
+{
+    struct ab_error err;
+    ab_fail_at(&err, AB_ETOOLARGE, "body",
+               "the message has %zu bytes; the service takes at most %llu (message_bytes_max)", request->body.n,
+               (unsigned long long)request->link->body_bytes_max);
+    request_fail(request, &err, NULL);
+}
+
 void requests_flush(struct autobots *client, int64_t now)
 {
     bool usable[2] = {link_usable(&client->broker), link_usable(&client->storage)};
@@ -175,7 +189,9 @@ void requests_flush(struct autobots *client, int64_t now)
     while (r) {
         bool *open = &usable[r->link == &client->storage];
         uint64_t unlinked = client->unlinked;
-        if (*open && unsent(r) && r->not_before_ms <= now)
+        if (*open && unsent(r) && too_large(r))
+            refuse_too_large(r);
+        else if (*open && unsent(r) && r->not_before_ms <= now)
             *open = request_send(r, now);
         if (unlinked !=
             client->unlinked) { /* a callback changed the list; what was sent is passed over quickly */
@@ -190,7 +206,8 @@ void requests_flush(struct autobots *client, int64_t now)
 void request_start(struct request *request)
 {
     struct autobots *client = request->client;
-    bool now = !client->inside && !client->pending && link_usable(request->link) && !request->secrets.n;
+    bool now = !client->inside && !client->pending && link_usable(request->link) && !request->secrets.n &&
+               !too_large(request); /* that one fails in the next run, never in here */
     client->pending |= !now || !request_send(request, 0);
 }
 
