@@ -314,3 +314,15 @@ def test_a_large_message_and_a_large_answer(client, model):
     _, events = client.run(flows.http_chat(model), text)
     assert model.calls()[0]["body"]["messages"][-1]["content"] == text
     assert len(events[-1]["content"]) == 2_000_000
+
+
+@pytest.mark.parametrize("megabytes", [9, 20])
+def test_an_answer_over_the_limits_fails_its_job_and_no_other(client, model, megabytes):
+    """Over a message's size (8 MiB) and over what a reply may have (16 MiB)."""
+    model.behave(huge=megabytes << 20)
+    bystander = client.submit(flows.script_chat(["turn"] * 20, replies=19, delay_ms=100), "bystander", watch="all")
+    _, events = client.run(flows.http_chat(model), "talk much", timeout=30)
+    assert events[-1]["state"] == "failed" and events[-1]["code"] in ("too_large", "model"), events[-1]
+    assert len(model.calls()) == 1
+    others = client.events_to_end(bystander.id)
+    assert others[-1]["state"] == "succeeded" and [e["kind"] for e in others].count("started") == 1

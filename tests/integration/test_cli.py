@@ -1,6 +1,7 @@
 """Every verb of `autobots` as a person uses it: what it prints, its JSON, its exit code."""
 
 import json
+import os
 import pathlib
 import re
 import signal
@@ -72,6 +73,22 @@ def test_submit_reads_standard_input(bots, flow_file, model):
     result = bots("submit", "-w", flow_file(flows.http_chat(model)), "-", input="from äöü stdin\nsecond line\n")
     assert result.code == 0, result
     assert model.calls()[0]["body"]["messages"][-1]["content"].rstrip("\n") == "from äöü stdin\nsecond line"
+
+
+@pytest.mark.parametrize("text,code", [(b"a\0b", "invalid"), (b"a\xff\xfeb", "invalid")], ids=["nul", "no utf-8"])
+def test_submit_refuses_standard_input_that_is_no_text(bots, flow_file, text, code):
+    result = bots("submit", "-w", flow_file(flows.script_chat(["x"])), "--json", "-", input=text)
+    assert result.code == 1 and result.json()["error"]["code"] == code, result
+    assert bots("jobs", "--json").lines() == []
+
+
+def test_submit_says_when_standard_input_cannot_be_read(shared, user, flow_file, tmp_path):
+    folder = os.open(tmp_path, os.O_RDONLY)
+    process = cli.start("submit", "-w", flow_file(flows.script_chat(["x"])), "-", home=shared.dir, stdin=folder,
+                        env={"AUTOBOTS_USER": user})
+    _, err = process.communicate(timeout=20)
+    os.close(folder)
+    assert process.returncode in (1, 2) and "standard input" in err
 
 
 def test_control_characters_of_a_model_do_not_reach_the_terminal(bots, flow_file):
@@ -356,7 +373,6 @@ def test_up_in_the_background_and_down(short_folder):
         # the service comes back by itself after kill -9 of a part
         pid = int(subprocess.run(["pgrep", "-f", f"autobots-broker.*{home}"], capture_output=True, text=True,
                                  check=True).stdout.split()[0])
-        import os
         os.kill(pid, signal.SIGKILL)
         again = cli.run("submit", "--dir", home, "once more")
         assert again.code == 0 and "once more" in again.out, again

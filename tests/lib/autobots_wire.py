@@ -392,7 +392,13 @@ class Client(Peer):
                 return events
 
     def messages(self, session):
-        return self.storage.ask("load_messages", session=session)["messages"]
+        """All of them, page by page."""
+        found, page = [], {"next": None}
+        while "next" in page:
+            more = {"after": page["next"]} if page["next"] else {}
+            page = self.storage.ask("load_messages", session=session, **more)
+            found += page["messages"]
+        return found
 
 
 class Lease:
