@@ -11,7 +11,7 @@
 #include "broker/core.h"
 
 enum {
-    LINK_FLIGHT_MAX = 32,           /* batches sent and not answered */
+    LINK_FLIGHT_MAX = 16,           /* batches sent and not answered */
     LINK_BATCH_OPS_MAX = 1000,      /* in one batch */
     LINK_BATCH_BYTES_MAX = 4 << 20, /* in one batch, unless it is one operation */
     LINK_OPS_MAX = 50000,           /* waiting for an answer: above it new jobs are refused */

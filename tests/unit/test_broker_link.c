@@ -153,7 +153,7 @@ static void one_wake_up_is_one_batch(void **state)
 static void a_few_in_flight_and_the_rest_gathers(void **state)
 {
     struct storage *storage = *state;
-    for (uint64_t n = 1; n <= 20; n++) {
+    for (uint64_t n = 1; n <= LINK_FLIGHT_MAX + 16; n++) {
         write_ops(storage, n, n);
         tick(storage, 0);
     }
@@ -161,7 +161,7 @@ static void a_few_in_flight_and_the_rest_gathers(void **state)
     answer(storage, storage->rids[0], 1, "ok");
     tick(storage, 0);
     assert_int_equal(storage->batches, LINK_FLIGHT_MAX + 1);
-    assert_int_equal(storage->ops[LINK_FLIGHT_MAX], 20 - LINK_FLIGHT_MAX);
+    assert_int_equal(storage->ops[LINK_FLIGHT_MAX], 16);
     write_ops(storage, 100, 100 + 2 * LINK_BATCH_OPS_MAX);
     for (int i = 1; i <= LINK_FLIGHT_MAX; i++)
         answer(storage, storage->rids[i], storage->ops[i], "ok");
@@ -172,7 +172,7 @@ static void a_few_in_flight_and_the_rest_gathers(void **state)
 static void unanswered_ones_are_sent_again_in_order(void **state)
 {
     struct storage *storage = *state;
-    for (uint64_t n = 1; n <= 6; n++) {
+    for (uint64_t n = 1; n <= LINK_FLIGHT_MAX + 2; n++) {
         write_ops(storage, n, n);
         tick(storage, 0);
     }
@@ -184,7 +184,7 @@ static void unanswered_ones_are_sent_again_in_order(void **state)
     const struct ab_failure denied = {.code = ab_view_of("denied"), .text = ab_view_of("say HELLO first")};
     hear(storage, AB_ERROR, &denied, ab_view(NULL, 0));
     assert_int_equal(storage->downs, 1);
-    write_ops(storage, 7, 7);
+    write_ops(storage, LINK_FLIGHT_MAX + 3, LINK_FLIGHT_MAX + 3);
     tick(storage, 0);
     assert_int_equal(storage->hellos, 2);
     assert_int_equal(storage->batches, before);
@@ -199,7 +199,7 @@ static void unanswered_ones_are_sent_again_in_order(void **state)
     answer(storage, storage->rids[storage->batches - 1], storage->ops[storage->batches - 1], "ok");
     for (int i = 0; i < storage->answered_n; i++)
         assert_int_equal(storage->answered[i], i + 1);
-    assert_int_equal(storage->answered_n, 7);
+    assert_int_equal(storage->answered_n, LINK_FLIGHT_MAX + 3);
 }
 
 static void no_connection_keeps_everything(void **state)
