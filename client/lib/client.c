@@ -123,9 +123,16 @@ int autobots_fd(const struct autobots *client)
     return client->epoll_fd;
 }
 
+/* WELCOME has just named the storage that a query waits for. */
+static bool storage_can_open(const struct autobots *client)
+{
+    const struct link *storage = &client->storage;
+    return client->storage_wanted && storage->endpoint && !storage->socket && !storage->rejected.code;
+}
+
 int autobots_deadline_ms(struct autobots *client)
 {
-    if (link_readable(&client->broker) || link_readable(&client->storage))
+    if (storage_can_open(client) || link_readable(&client->broker) || link_readable(&client->storage))
         return 0;
     int64_t now = ab_mono_ms(), soonest = now + DEADLINE_MS_MAX;
     const int64_t all[] = {link_deadline(&client->broker), link_deadline(&client->storage),
