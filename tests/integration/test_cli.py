@@ -11,7 +11,7 @@ import time
 import cli
 import flows
 import pytest
-from service import ROOT, wait_until
+from service import ROOT, slow, wait_until
 
 EXAMPLES = ROOT / "client" / "examples"
 ID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
@@ -210,6 +210,14 @@ def test_jobs_lists_newest_first_by_state_and_time(bots, flow_file, model):
     assert first in bots("jobs").out
     assert bots("cancel", second, "--json").json()["id"] == second
     assert bots("watch", second).code == 1
+
+
+@pytest.mark.parametrize("args", [["status"], ["watch", "last"], ["show", "last"]], ids=lambda args: args[0])
+def test_verbs_that_ask_broker_and_storage_answer_at_once(bots, flow_file, args):
+    bots("watch", detached(bots, flow_file, flows.script_chat(["x"])))
+    began = time.monotonic()
+    assert bots(*args).code == 0
+    assert time.monotonic() - began < 0.9 * slow(), "something waited for a whole second"
 
 
 def test_cancel_of_an_ended_job_says_so(bots, flow_file):
