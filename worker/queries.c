@@ -1,5 +1,5 @@
-/* Questions to storage. Each is asked again after a reconnect and after "not now" until it has an answer; an answer for a
- * run that was dropped meanwhile goes nowhere. Owns the requests. */
+/* Questions to storage. Each is asked again after a reconnect, after "not now" and when no answer comes (they only read),
+ * until it has one; an answer for a run that was dropped meanwhile goes nowhere. Owns the requests. */
 #include <stdlib.h>
 
 #include "common/clock.h"
@@ -10,9 +10,8 @@
 static void send_query(struct worker *worker, struct query *query, int64_t now_ms)
 {
     struct ab_query head = {.rid = query->rid, .op = ab_view_of(query->op->name)};
-    query->sent = !link_send(&worker->storage, AB_QUERY, &head, ab_buf_view(&query->request));
-    if (!query->sent)
-        query->again_ms = now_ms + WORKER_RETRY_MS;
+    bool sent = !link_send(&worker->storage, AB_QUERY, &head, ab_buf_view(&query->request));
+    query->again_ms = now_ms + (sent ? WORKER_UNANSWERED_MS : WORKER_RETRY_MS);
 }
 
 void queries_ask(struct worker *worker, struct run *run, enum ab_op op, const void *request,
@@ -88,7 +87,6 @@ void queries_answer(struct worker *worker, const struct ab_message *m)
         return; /* the second answer to a question that was asked twice */
     }
     if (error.code && error.retryable) {
-        query->sent = false;
         query->again_ms = ab_mono_ms() + (error.retry_after_ms ? error.retry_after_ms : WORKER_REFUSED_MS);
         return;
     }
@@ -109,7 +107,7 @@ int64_t queries_deadline(const struct worker *worker, int64_t now_ms)
     if (!worker->storage.open)
         return deadline;
     TAILQ_FOREACH(query, &worker->queries.list, in_list)
-    if (!query->sent && query->again_ms < deadline)
+    if (query->again_ms < deadline)
         deadline = query->again_ms;
     return deadline < now_ms ? now_ms : deadline;
 }
@@ -120,7 +118,7 @@ void queries_tick(struct worker *worker, int64_t now_ms)
     if (!worker->storage.open)
         return;
     TAILQ_FOREACH(query, &worker->queries.list, in_list)
-    if (!query->sent && query->again_ms <= now_ms)
+    if (query->again_ms <= now_ms)
         send_query(worker, query, now_ms);
 }
 

@@ -129,6 +129,16 @@ void run_add_inbox(struct run *run, uint64_t k, struct ab_view kind, struct ab_v
     run->inbox_rows++;
 }
 
+/* k counts a job's rows without a gap. Were a row taken whose predecessors are not here, those would pass for known, and
+ * a question that one of them answers would be asked for ever. */
+void run_hear_inbox(struct run *run, uint64_t k, struct ab_view kind, struct ab_view ask, struct ab_view text)
+{
+    if (run->inbox_known && k == run->inbox_seen + 1)
+        run_add_inbox(run, k, kind, ask, text);
+    else if (k > run->inbox_seen)
+        run->inbox_known = false;
+}
+
 void run_cancel(struct run *run, struct ab_view reason)
 {
     if (!run->cancelled)

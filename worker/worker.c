@@ -89,7 +89,7 @@ static void on_notice(struct worker *worker, const void *header, struct ab_view 
     else if (ab_view_is(notice->kind, "cancel"))
         run_cancel(run, notice->text);
     if (notice->k)
-        run_add_inbox(run, notice->k, notice->kind, notice->ask, notice->text);
+        run_hear_inbox(run, notice->k, notice->kind, notice->ask, notice->text);
     run_wake(run);
 }
 
@@ -221,9 +221,6 @@ static void connect_storage(struct worker *worker, const struct ab_welcome *welc
     link_finish(&worker->storage);
     if (link_start(&worker->storage, worker->loop, endpoint, worker->body_bytes_max, &err))
         ab_log(AB_ERROR_LEVEL, "storage.endpoint", "error", err.text, NULL);
-    struct query *query;
-    TAILQ_FOREACH(query, &worker->queries.list, in_list)
-    query->sent = false;
 }
 
 /* After each greeting: the broker may have been restarted, so each job is claimed again before anything is said of it. */

@@ -29,6 +29,7 @@ enum {
     WORKER_RUN_BUCKETS = 1024,
     WORKER_RETRY_MS = 20,         /* before a message that could not be sent is tried again */
     WORKER_REFUSED_MS = 200,      /* before a refused request is made again */
+    WORKER_UNANSWERED_MS = 5000,  /* before a question to storage that got no answer is asked again */
     WORKER_INBOX_ROWS_MAX = 1000, /* unconsumed rows of one job */
     WORKER_INLINE_BYTES_MAX = 64 << 20,
 };
@@ -135,7 +136,10 @@ void runs_take(struct worker *worker, const struct ab_job *job, struct ab_view b
 void run_drop(struct run *run);
 /* It is looked at before this wake-up ends. */
 void run_wake(struct run *run);
+/* A row from the disk, in the order of k. */
 void run_add_inbox(struct run *run, uint64_t k, struct ab_view kind, struct ab_view ask, struct ab_view text);
+/* A row that the broker tells of. If rows before it may be on disk only, it is left to the next load. */
+void run_hear_inbox(struct run *run, uint64_t k, struct ab_view kind, struct ab_view ask, struct ab_view text);
 void run_pop_inbox(struct run *run);
 void run_cancel(struct run *run, struct ab_view reason);
 
@@ -162,8 +166,7 @@ struct query {
     const struct ab_op_row *op;
     struct ab_buf request;
     query_done_fn *done;
-    bool sent;
-    int64_t again_ms; /* monotonic: it is not sent before */
+    int64_t again_ms; /* monotonic: it is not sent before, and at once then */
     TAILQ_ENTRY(query) in_list;
 };
 struct queries {

@@ -24,7 +24,7 @@ class Stage:
         self.context = zmq.Context()
         self.workflows, self.inboxes, self.histories, self.journals, self.inputs = {}, {}, {}, {}, {}
         self.queries, self.stash, self.peer, self.hello = [], [], None, None
-        self.refuse_queries = 0
+        self.refuse_queries = self.lose_queries = 0
         self.bind()
         environment = service.clean_environment({"AUTOBOTS_DIR": str(folder), **(env or {})})
         argv = [service.program("autobots-worker"), "--slots", str(slots), *flags]
@@ -74,6 +74,9 @@ class Stage:
     def answer(self, peer, message):
         request, rid = unpack(message.body), message["rid"]
         self.queries.append((message["op"], request))
+        if self.lose_queries:
+            self.lose_queries -= 1
+            return
         if self.refuse_queries:
             self.refuse_queries -= 1
             refusal = {"rid": rid, "code": "unavailable", "text": "busy", "retryable": True, "retry_after_ms": 50}
@@ -243,6 +246,13 @@ def test_storage_that_is_busy_is_asked_again(stage):
     assert [op for op, _ in stage.queries] == ["workflow"] * 4
 
 
+def test_an_answer_of_storage_that_got_lost_is_asked_for_again(stage):
+    stage.lose_queries = 1
+    job = stage.job(flows.script_chat(["x"]))
+    stage.events(job, timeout=20.0)
+    assert [op for op, _ in stage.queries] == ["workflow"] * 2
+
+
 def test_history_is_pinned_and_told_to_the_model(stage, model):
     stage.histories[1] = [{"id": "a", "role": "user", "content": "before"},
                           {"id": "b", "role": "assistant", "content": "after"}]
@@ -339,6 +349,22 @@ def test_an_answer_that_came_before_the_question_was_on_disk(stage):
     stage.send("CONFLICT", {"job": job["job"], "token": job["token"], "seq": header["seq"] - 1})
     header, events = stage.events(job)
     assert kinds(events) == ["input", "end"] and events[-1]["stop_reason"] == "human_exit"
+
+
+def test_a_notice_does_not_hide_the_row_before_it(stage):
+    """The answer that woke the job is on disk only; another row is told of before the worker has read the inbox."""
+    workflow = flows.script_chat(["one", "two"], user={"human_input_mode": "ALWAYS"})
+    job = stage.job(workflow)
+    before = [{"kind": "started", "attempt": 1, "worker": "w", "at_ms": 1}]
+    for _ in range(3):
+        _, events = stage.events(job)
+        before += events
+    stage.inboxes[2] = [{"k": 1, "kind": "input", "ask": events[0]["ask"], "text": "more"}]
+    again = stage.job(workflow, n=2, journal=before, attempt=2)
+    stage.send("NOTICE", {"job": again["job"], "token": again["token"], "k": 2, "kind": "input", "ask": "chat:99",
+                          "text": "not this one"})
+    _, events = stage.events(again)
+    assert kinds(events) == ["input"] and events[0]["k"] == 1
 
 
 def test_events_are_sent_again_after_a_restart(stage):
@@ -483,6 +509,49 @@ def test_a_cap_on_calls(make_stage):
     stage = make_stage(flags=("--job-calls-max", "2"))
     _, events = stage.to_end(stage.job(flows.script_chat(replies=50)))
     assert events[-1]["stop_reason"] == "job_calls_max" and kinds(events).count("model_reply") == 2
+
+
+def test_a_cap_on_time_cuts_off_the_call_under_way(make_stage, model):
+    model.behave(stall="body")
+    stage = make_stage(flags=("--job-seconds-max", "1"))
+    job = stage.job(flows.http_chat(model))
+    began = time.monotonic()
+    header, events = stage.to_end(job)
+    assert header["end"] == "succeeded" and events[-1]["stop_reason"] == "job_seconds_max"
+    assert time.monotonic() - began < 5 * service.slow() and 1.0 <= events[-1]["result"]["duration_s"] < 5
+    service.wait_until(lambda: model.calls()[0].get("disconnected"), what="the close")
+
+
+def test_a_cache_seed_answers_what_was_asked_before(stage, model):
+    model.behave(text="once")
+    seeds = {1: 41, 2: 41, 3: 42, 4: None}
+    calls, cached = [], []
+    for n, seed in seeds.items():
+        workflow = flows.chat(flows.endpoint(model.name, model.url))
+        config = workflow["agents"][1]["agent"]["config"]["llm_config"]
+        config.update({"cache_seed": seed} if seed else {})
+        _, events = stage.to_end(stage.job(workflow, n=n))
+        reply, total = events[1], events[-1]["result"]["usage"]["total"]
+        assert reply["content"] == "once" and total["calls"] == 1
+        assert (total["cost"], total.get("cached_calls", 0)) == ((0, 1) if reply.get("cached") else (None, 0))
+        calls.append(len(model.calls()))
+        cached.append(reply.get("cached", False))
+    assert calls == [1, 1, 2, 3] and cached == [False, True, False, False]
+
+
+def test_azure_gets_its_path_and_header(make_stage, model):
+    stage = make_stage(env={"OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "azure-key-12345"})
+    job = stage.job(flows.chat(flows.endpoint(model.name, model.url, api_type="azure", api_version="2024-10-21")))
+    _, events = stage.to_end(job)
+    assert events[1]["provider"] == "azure"
+    call = model.calls()[0]
+    assert call["target"].endswith(f"/openai/deployments/{model.name}/chat/completions?api-version=2024-10-21")
+    assert call["api_key"] and not call["authorization"]
+
+
+def test_no_core_file_and_no_neighbour_sees_the_keys(stage):
+    limits = open(f"/proc/{stage.worker.pid}/limits").read()
+    assert "Max core file size        0                    0" in limits
 
 
 def test_unreadable_jobs_and_messages_do_no_harm(stage):
