@@ -2,6 +2,8 @@
  * system or the service refuses. */
 #include <malloc.h>
 #include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include "common/config.h"
 #include "common/log.h"
@@ -12,12 +14,24 @@ static int exit_code_of(int code)
     return code == AB_EUSAGE || code == AB_EINVALID ? 100 : 111;
 }
 
+/* Keys are in this memory: no core file shall hold it, and no other process of the user may look into it. (The sanitizers
+ * must: they look into their own from a second process.) */
+static void close_memory(void)
+{
+    static const struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    prctl(PR_SET_DUMPABLE, 0);
+#endif
+}
+
 int main(int argc, char **argv)
 {
     static struct worker worker; /* too large for a comfortable stack frame */
     struct ab_config *config;
     struct ab_error err = {0};
 
+    close_memory();
     mallopt(M_ARENA_MAX, 2); /* libzmq's threads must not each keep an arena */
     mallopt(M_TRIM_THRESHOLD, 1 << 20);
     int code = ab_config_create(&config, AB_PROGRAM_WORKER, argc, argv, &err);
