@@ -142,11 +142,14 @@ static int start(struct run *run, const struct engine_effect *effect, struct ab_
                                     .endpoint_count = llm->n_entries,
                                     .agent = effect->agent,
                                     .extra_body = llm->extra_body,
+                                    .cache = llm->cache_seed >= 0,
+                                    .cache_seed = llm->cache_seed,
                                     .call_index = effect->call_index,
                                     .temperature = llm->temperature,
                                     .max_tokens =
                                         llm->max_tokens > INT32_MAX ? INT32_MAX : (int)llm->max_tokens,
                                     .timeout_ms = timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms,
+                                    .total_ms = effect->left_ms,
                                     .stream = true,
                                     .idempotency_key = key};
     int code = fill_endpoints(run, llm, endpoints, keys, err);
@@ -234,6 +237,7 @@ static void journal_reply(struct run *run, const struct model_reply *reply)
                                    .reasoning_tokens = count(reply->usage.reasoning),
                                    .estimated = !reply->usage.reported,
                                    .offline = reply->offline,
+                                   .cached = reply->cached,
                                    .latency_ms = count(reply->latency_ms),
                                    .tries = reply->attempts,
                                    .request_id = clip(reply->request_id, 255),
@@ -269,6 +273,8 @@ static void on_done(void *user, struct model_reply *reply, const struct model_fa
     } else if (reply) {
         run->call.without_history = false;
         journal_reply(run, reply);
+    } else if (failure->kind == MODEL_FAILED_TOTAL) { /* as if the cap was met between two calls */
+        journal_end(run, "succeeded", engine_stop_name(ENGINE_STOP_SECONDS), NULL);
     } else if (!trim_history(run, failure)) {
         give_up(run, &failure->error);
     }

@@ -246,7 +246,7 @@ void journal_end(struct run *run, const char *state, const char *stop_reason, co
         return;
     if (error)
         name_error(&end, error);
-    json_t *result = run->engine ? engine_result(run->engine, stop_reason) : NULL;
+    json_t *result = run->engine ? engine_result(run->engine, stop_reason, (int64_t)end.at_ms) : NULL;
     char *content = run->engine && succeeded ? engine_summary(run->engine) : NULL;
     int code = add_end(run, &end, result, content, &err);
     if (code == AB_ETOOLARGE && result) {

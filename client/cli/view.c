@@ -120,8 +120,8 @@ static void print_call(struct view *view, const json_t *event)
             ab_tree_bool(event, "estimated", false) ? " (estimated)" : "");
     if (latency)
         fprintf(view->out, " · %.1f s", (double)latency / 1000);
-    fprintf(view->out, "%s%s\n", ab_tree_bool(event, "offline", false) ? " · offline" : "",
-            term_reset(view->colours));
+    fprintf(view->out, "%s%s%s\n", ab_tree_bool(event, "offline", false) ? " · offline" : "",
+            ab_tree_bool(event, "cached", false) ? " · from the cache, cost 0" : "", term_reset(view->colours));
     free(name);
 }
 
@@ -197,8 +197,11 @@ static void print_usage(struct view *view, const json_t *result)
     const json_t *total = json_object_get(json_object_get(result, "usage"), "total");
     if (!total)
         return;
-    fprintf(view->out, "%lld calls · tokens: %lld in (%lld cached), %lld out",
-            (long long)ab_tree_int(total, "calls", 0), (long long)ab_tree_int(total, "prompt_tokens", 0),
+    fprintf(view->out, "%lld calls", (long long)ab_tree_int(total, "calls", 0));
+    if (ab_tree_int(total, "cached_calls", 0))
+        fprintf(view->out, " (%lld from the cache)", (long long)ab_tree_int(total, "cached_calls", 0));
+    fprintf(view->out, " · tokens: %lld in (%lld cached), %lld out",
+            (long long)ab_tree_int(total, "prompt_tokens", 0),
             (long long)ab_tree_int(total, "cached_tokens", 0),
             (long long)ab_tree_int(total, "completion_tokens", 0));
     print_cost(view, total);

@@ -256,7 +256,7 @@ enum ab_command {
     F(o, STR, step, REQ, AB_NAME_MAX, "node path : that node's counter")                                       \
     F(o, STR, agent, REQ, AB_NAME_MAX, "who speaks")                                                           \
     F(o, STR, to, OPT, AB_NAME_MAX, "to whom")                                                                 \
-    F(o, STR, provider, REQ, 32, "openai or script")                                                           \
+    F(o, STR, provider, REQ, 32, "openai, azure or script")                                                    \
     F(o, STR, model, REQ, 256, "as the endpoint names it")                                                     \
     F(o, STR, content, REQ, 0, "the reply's text; may be empty")                                               \
     F(o, STR, reasoning, OPT, 0, "thoughts, if the model shows them")                                          \
@@ -268,6 +268,7 @@ enum ab_command {
     F(o, UINT, reasoning_tokens, OPT, 0, "a subset of the completion's")                                       \
     F(o, BOOL, estimated, OPT, 0, "the endpoint reported no usage; these are estimates")                       \
     F(o, BOOL, offline, OPT, 0, "made by the script provider, not by a model")                                 \
+    F(o, BOOL, cached, OPT, 0, "of an earlier identical request (cache_seed): nothing was sent, cost 0")       \
     F(o, UINT, latency_ms, OPT, 0, "from sending the request to the end of the reply")                         \
     F(o, UINT, tries, OPT, 0, "requests it took")                                                              \
     F(o, STR, request_id, OPT, 256, "the endpoint's")                                                          \

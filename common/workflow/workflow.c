@@ -132,14 +132,6 @@ static bool is_group(const struct ab_agent *agent)
     return agent->type == AB_AGENT_GROUPCHAT;
 }
 
-static bool uses_azure(const struct ab_agent *agent)
-{
-    for (size_t i = 0; i < agent->llm.n_entries; i++)
-        if (agent->llm.entries[i].provider == AB_PROVIDER_AZURE)
-            return true;
-    return false;
-}
-
 /* Each row goes when the engine can do it. */
 static const struct {
     bool (*has)(const struct ab_agent *agent);
@@ -149,8 +141,6 @@ static const struct {
     {runs_code, ".config.code_execution_config", "this release does not run code yet", "use false"},
     {has_tools, ".tools", "this release does not call tools yet", "remove them"},
     {has_skills, ".skills", "this release does not call skills yet", "remove them"},
-    {uses_azure, ".config.llm_config.config_list", "this release does not call azure yet",
-     "use api_type openai with an OpenAI-compatible base_url"},
 };
 
 static void check_agent(const struct ab_agent *agent, struct ab_faults *faults)

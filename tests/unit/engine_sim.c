@@ -180,7 +180,7 @@ void sim_finish(struct sim *sim)
 
 char *sim_talk(const struct sim *sim)
 {
-    json_t *result = engine_result(sim->engine, "test"), *message;
+    json_t *result = engine_result(sim->engine, "test", 0), *message;
     struct ab_buf talk = {0};
     size_t i;
     json_array_foreach (json_object_get(result, "messages"), i, message)

@@ -114,7 +114,7 @@ static void assert_same_journal(const struct sim *a, const struct sim *b)
         assert_int_equal(a->events[i].n, b->events[i].n);
         assert_memory_equal(a->events[i].p, b->events[i].p, a->events[i].n);
     }
-    json_t *one = engine_result(a->engine, "x"), *other = engine_result(b->engine, "x");
+    json_t *one = engine_result(a->engine, "x", 0), *other = engine_result(b->engine, "x", 0);
     assert_true(json_equal(one, other));
     json_decref(one);
     json_decref(other);
@@ -265,6 +265,71 @@ static void caps_end_a_loop(void **state)
     ab_workflow_destroy(workflow);
 }
 
+static void a_call_knows_how_much_time_is_left(void **state)
+{
+    struct sim_world world = {.receiver = LIST("x")};
+    struct ab_workflow *workflow = sim_pair(NO_MODEL, MODEL, "last");
+    for (uint64_t seconds = 0; seconds <= 60; seconds += 30) {
+        struct sim sim;
+        struct engine_effect effect;
+        sim_start(&sim, workflow, "hi", &(struct engine_limits){.seconds_max = seconds}, &world);
+        struct ab_begin begin = {.engine = ENGINE_VERSION, .at_ms = 1000000};
+        struct ab_started again = {.attempt = 2, .worker = ab_view_of("w"), .at_ms = 1000000 + 4500};
+        assert_int_equal(sim_add(&sim, AB_KIND_BEGIN, &begin, NULL), 0);
+        assert_int_equal(sim_add(&sim, AB_KIND_STARTED, &again, NULL), 0);
+        assert_int_equal(engine_next(sim.engine, &effect, 1), 1);
+        assert_int_equal(effect.want, ENGINE_MODEL);
+        assert_int_equal(effect.left_ms, seconds ? seconds * 1000 - 4500 : 0);
+        sim_finish(&sim);
+    }
+    ab_workflow_destroy(workflow);
+}
+
+static void replies_from_a_cache_cost_nothing(void **state)
+{
+    struct sim_world world = {.receiver = LIST("x")};
+    struct ab_workflow *workflow = sim_pair(NO_MODEL, MODEL, "last");
+    struct ab_begin begin = {.engine = ENGINE_VERSION, .at_ms = 1000};
+    for (int paid = 0; paid < 2; paid++) {
+        struct sim sim;
+        sim_start(&sim, workflow, "hi", NULL, &world);
+        assert_int_equal(sim_add(&sim, AB_KIND_BEGIN, &begin, NULL), 0);
+        for (int i = 0; i < 2; i++) {
+            struct engine_effect effect;
+            if (i) { /* the user's filler in between */
+                assert_int_equal(engine_next(sim.engine, &effect, 1), 1);
+                struct ab_buf filler = {0};
+                ab_pack_str(&filler, ab_view_of(effect.text));
+                struct ab_turn turn = {.step = ab_view_of(effect.step),
+                                       .agent = ab_view_of(effect.agent),
+                                       .content = ab_buf_view(&filler),
+                                       .at_ms = 1000};
+                assert_int_equal(sim_add(&sim, AB_KIND_TURN, &turn, NULL), 0);
+                ab_buf_finish(&filler);
+            }
+            assert_int_equal(engine_next(sim.engine, &effect, 1), 1);
+            struct ab_model_reply reply = {.step = ab_view_of(effect.step),
+                                           .agent = ab_view_of(effect.agent),
+                                           .provider = ab_view_of("openai"),
+                                           .model = ab_view_of("m"),
+                                           .content = ab_view_of("x"),
+                                           .finish_reason = ab_view_of("stop"),
+                                           .cached = !i || !paid,
+                                           .at_ms = 1000};
+            assert_int_equal(sim_add(&sim, AB_KIND_MODEL_REPLY, &reply, NULL), 0);
+        }
+        json_t *result = engine_result(sim.engine, "x", 3000);
+        json_t *total = json_object_get(json_object_get(result, "usage"), "total");
+        assert_int_equal(json_integer_value(json_object_get(total, "cached_calls")), paid ? 1 : 2);
+        assert_int_equal(json_is_null(json_object_get(total, "cost")), paid);
+        assert_true(paid || !json_integer_value(json_object_get(total, "cost")));
+        assert_string_equal(json_string_value(json_object_get(result, "end_time")), "1970-01-01T00:00:03.000Z");
+        json_decref(result);
+        sim_finish(&sim);
+    }
+    ab_workflow_destroy(workflow);
+}
+
 static json_t *unpacked(const struct ab_buf *raw)
 {
     return ab_tree_unpack(ab_buf_view(raw), NULL);
@@ -359,7 +424,7 @@ static void the_result_tells_everything(void **state)
     struct sim sim;
     sim_start(&sim, workflow, "hi", NULL, &world);
     sim_run(&sim);
-    json_t *result = engine_result(sim.engine, "termination_message");
+    json_t *result = engine_result(sim.engine, "termination_message", 0);
     struct ab_buf text = {0};
     json_object_del(result, "messages");
     ab_json_text(result, &text);
@@ -390,6 +455,8 @@ int main(void)
         cmocka_unit_test(events_of_others_change_nothing),
         cmocka_unit_test(after_the_end_comes_nothing),
         cmocka_unit_test(caps_end_a_loop),
+        cmocka_unit_test(a_call_knows_how_much_time_is_left),
+        cmocka_unit_test(replies_from_a_cache_cost_nothing),
         cmocka_unit_test(history_is_bounded_oldest_first_out),
         cmocka_unit_test(what_a_model_is_told),
         cmocka_unit_test(the_result_tells_everything),

@@ -69,7 +69,7 @@ static int write_case(const struct golden *golden)
     char *summary = engine_summary(sim.engine);
     json_t *tree = json_pack("{sO ss so ss ss so}", "workflow", workflow->tree, "content", golden->text,
                              "journal", journal_tree(&sim), "stop_reason", stop, "summary", summary, "result",
-                             engine_result(sim.engine, stop));
+                             engine_result(sim.engine, stop, 0));
     int failed = file && json_dumpf(tree, file, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     if (file) {
         failed |= fputc('\n', file) == EOF;
@@ -148,7 +148,7 @@ static void replay(const char *file, const json_t *golden)
     assert_int_equal(effect.want, ENGINE_FINISH);
     assert_string_equal(engine_stop_name(effect.stop), ab_tree_view(golden, "stop_reason").p);
     char *summary = engine_summary(engine);
-    json_t *result = engine_result(engine, engine_stop_name(effect.stop));
+    json_t *result = engine_result(engine, engine_stop_name(effect.stop), 0);
     assert_string_equal(summary, ab_tree_view(golden, "summary").p);
     assert_true(json_equal(result, json_object_get(golden, "result")));
     json_decref(result);

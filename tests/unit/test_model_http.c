@@ -530,6 +530,27 @@ static void time_outs(void **state)
     outcome_finish(&outcome);
 }
 
+static void the_whole_call_has_an_end_too(void **state)
+{
+    /* cut off in an attempt, and in the wait before one */
+    static const char *const ways[] = {"{\"stall\":\"body\"}",
+                                       "{\"fail\":{\"status\":503,\"headers\":{\"retry-after\":\"30\"}}}"};
+    struct model_request request = usual;
+    request.total_ms = 300;
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        char *text = ab_format("x [[%s]]", ways[i]);
+        int64_t before_ms = mono_ms(NULL);
+        struct outcome outcome = call_with(text, request);
+        assert_false(outcome.ok);
+        assert_int_equal(outcome.failure.kind, MODEL_FAILED_TOTAL);
+        assert_int_equal(outcome.failure.attempts, 1);
+        assert_false(outcome.failure.error.retryable);
+        assert_in_range(mono_ms(NULL) - before_ms, 290, 5000);
+        outcome_finish(&outcome);
+        free(text);
+    }
+}
+
 static void nobody_listens(void **state)
 {
     struct outcome outcome = {.client = create(NULL, false)};
@@ -928,6 +949,7 @@ int main(void)
         cmocka_unit_test(a_broken_stream_is_tried_again_and_the_text_reset),
         cmocka_unit_test(errors_within_a_stream_and_odd_bodies),
         cmocka_unit_test(time_outs),
+        cmocka_unit_test(the_whole_call_has_an_end_too),
         cmocka_unit_test(nobody_listens),
         cmocka_unit_test(the_next_endpoint_takes_over),
         cmocka_unit_test(an_ill_endpoint_is_left_out_of_turn),

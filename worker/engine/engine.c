@@ -135,6 +135,7 @@ static int take_model_reply(struct engine *engine, const struct journal_event *e
     usage->completion += reply->completion_tokens;
     usage->cached += reply->cached_tokens;
     usage->reasoning += reply->reasoning_tokens;
+    usage->cached_calls += reply->cached;
     usage->estimated |= reply->estimated;
     engine->offline |= reply->offline;
     return 0;
@@ -229,16 +230,25 @@ static bool reached(uint64_t value, uint64_t cap)
     return cap && value >= cap;
 }
 
+/* Until seconds_max is reached; not more than 0 if it is. INT64_MAX without that cap. */
+static int64_t left_ms(const struct engine *engine)
+{
+    uint64_t seconds_max = engine->limits.seconds_max;
+    if (!seconds_max || seconds_max > INT64_MAX / 2000)
+        return INT64_MAX;
+    int64_t spent_ms = engine->last_ms - engine->begin_ms - engine->waited_ms;
+    return (int64_t)seconds_max * 1000 - (spent_ms > 0 ? spent_ms : 0);
+}
+
 static enum engine_stop over_limit(const struct engine *engine)
 {
     struct usage total = usage_total(&engine->usage);
-    int64_t spent_ms = engine->last_ms - engine->begin_ms - engine->waited_ms;
 
     if (reached(total.calls, engine->limits.calls_max))
         return ENGINE_STOP_CALLS;
     if (reached(total.prompt + total.completion, engine->limits.tokens_max))
         return ENGINE_STOP_TOKENS;
-    if (spent_ms > 0 && reached((uint64_t)spent_ms / 1000, engine->limits.seconds_max))
+    if (left_ms(engine) <= 0)
         return ENGINE_STOP_SECONDS;
     return ENGINE_RUNNING;
 }
@@ -259,9 +269,13 @@ size_t engine_next(const struct engine *engine, struct engine_effect *effects, s
         return one(effects, ENGINE_FINISH, engine->root->stop);
     size_t n = engine->root->ops->next(engine->root, effects, max);
     enum engine_stop stop = over_limit(engine);
-    for (size_t i = 0; stop && i < n; i++)
-        if (effects[i].want == ENGINE_MODEL)
+    for (size_t i = 0; i < n; i++) {
+        if (effects[i].want != ENGINE_MODEL)
+            continue;
+        if (stop)
             return one(effects, ENGINE_FINISH, stop);
+        effects[i].left_ms = left_ms(engine) < INT64_MAX ? left_ms(engine) : 0;
+    }
     return n;
 }
 

@@ -57,8 +57,8 @@ enum engine_stop {
 };
 const char *engine_stop_name(enum engine_stop stop); /* "" for ENGINE_RUNNING */
 
-/* Caps of one job, so that a loop cannot spend without end; 0 = none. They only ever end a run at its next model call:
- * a journal made under other caps still folds. */
+/* Caps of one job, so that a loop cannot spend without end; 0 = none. They only ever end a run at its next model call,
+ * for which the shell waits no longer than left_ms: a journal made under other caps still folds. */
 struct engine_limits {
     uint64_t calls_max;
     uint64_t tokens_max; /* prompt + completion */
@@ -74,11 +74,12 @@ struct engine_effect {
     const char *agent, *to;     /* MODEL, HUMAN, SAY: who speaks to whom */
     const struct ab_llm *llm;   /* MODEL */
     uint64_t call_index;        /* MODEL: which of this agent's calls it is, from 0 */
-    bool history;               /* MODEL: its messages hold earlier messages of the session */
-    char prompt[512];           /* HUMAN */
-    bool asked;                 /* HUMAN: a `waiting` for it is in the journal */
-    const char *text;           /* SAY */
-    enum engine_stop stop;      /* FINISH */
+    int64_t left_ms;  /* MODEL: until seconds_max is reached, from the last event on; 0: there is no such cap */
+    bool history;     /* MODEL: its messages hold earlier messages of the session */
+    char prompt[512]; /* HUMAN */
+    bool asked;       /* HUMAN: a `waiting` for it is in the journal */
+    const char *text; /* SAY */
+    enum engine_stop stop; /* FINISH */
 };
 
 struct engine;
@@ -101,9 +102,9 @@ json_t *engine_messages(const struct engine *engine, const struct engine_effect 
 
 /* The answer of the run so far, by the workflow's summary_method; the caller frees it. */
 char *engine_summary(const struct engine *engine);
-/* The result of the run so far, which becomes the assistant message's metadata (worker/engine/README.md has its fields);
- * a new reference. */
-json_t *engine_result(const struct engine *engine, const char *stop_reason);
+/* The result of a run that ends at `at_ms` (0: with its last event), which becomes the assistant message's metadata
+ * (worker/engine/README.md has its fields); a new reference. */
+json_t *engine_result(const struct engine *engine, const char *stop_reason, int64_t at_ms);
 
 /* Appends the newest of `messages` (a raw array of {id, role, content}, oldest first) that stay within both bounds, as a
  * raw array, oldest first: the `history` of a begin event. AB_EINVALID if it is no such array. */

@@ -35,7 +35,8 @@ struct ab_view text_without(struct ab_view text, const char *word);
 struct usage {
     const char *agent; /* borrowed from the workflow */
     uint64_t calls, prompt, completion, cached, reasoning;
-    bool estimated; /* some of it was not reported by the endpoint */
+    uint64_t cached_calls; /* of the calls: answered from a worker's memory */
+    bool estimated;        /* some of it was not reported by the endpoint */
 };
 struct usage_table {
     struct usage *rows;

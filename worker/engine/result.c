@@ -48,14 +48,15 @@ static json_t *messages_tree(const struct transcript *transcript)
     return messages;
 }
 
-json_t *engine_result(const struct engine *engine, const char *stop_reason)
+json_t *engine_result(const struct engine *engine, const char *stop_reason, int64_t at_ms)
 {
-    int64_t begin_ms = engine->begun ? engine->begin_ms : engine->last_ms;
+    int64_t end_ms = at_ms > engine->last_ms ? at_ms : engine->last_ms;
+    int64_t begin_ms = engine->begun ? engine->begin_ms : end_ms;
     json_t *result = json_pack("{so ss s[] so so sf ss so}", "messages", messages_tree(&engine->transcript),
                                "summary_method", summary_names[engine->workflow->summary], "files",
-                               "start_time", time_tree(begin_ms), "end_time", time_tree(engine->last_ms),
-                               "duration_s", (double)(engine->last_ms - begin_ms) / 1000, "stop_reason",
-                               stop_reason, "usage", usage_tree(&engine->usage));
+                               "start_time", time_tree(begin_ms), "end_time", time_tree(end_ms), "duration_s",
+                               (double)(end_ms - begin_ms) / 1000, "stop_reason", stop_reason, "usage",
+                               usage_tree(&engine->usage));
     if (engine->offline)
         json_object_set_new(result, "offline", json_true());
     return result;

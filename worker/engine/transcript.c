@@ -95,6 +95,7 @@ struct usage usage_total(const struct usage_table *table)
     for (size_t i = 0; i < table->n; i++) {
         const struct usage *row = &table->rows[i];
         total.calls += row->calls;
+        total.cached_calls += row->cached_calls;
         total.prompt += row->prompt;
         total.completion += row->completion;
         total.cached += row->cached;
@@ -104,13 +105,18 @@ struct usage usage_total(const struct usage_table *table)
     return total;
 }
 
-/* The cost is null, "unpriced", as long as nobody knows a price: never 0. */
+/* The cost is null, "unpriced", as long as nobody knows a price: 0 only if nothing was asked of an endpoint. */
 static json_t *row_tree(const struct usage *row)
 {
-    return json_pack("{sI sI sI sI sI sb sn}", "prompt_tokens", (json_int_t)row->prompt, "completion_tokens",
-                     (json_int_t)row->completion, "cached_tokens", (json_int_t)row->cached, "reasoning_tokens",
-                     (json_int_t)row->reasoning, "calls", (json_int_t)row->calls, "estimated", row->estimated,
-                     "cost");
+    bool free_of_charge = row->calls && row->cached_calls == row->calls;
+    json_t *tree =
+        json_pack("{sI sI sI sI sI sb so}", "prompt_tokens", (json_int_t)row->prompt, "completion_tokens",
+                  (json_int_t)row->completion, "cached_tokens", (json_int_t)row->cached, "reasoning_tokens",
+                  (json_int_t)row->reasoning, "calls", (json_int_t)row->calls, "estimated", row->estimated,
+                  "cost", free_of_charge ? json_integer(0) : json_null());
+    if (row->cached_calls)
+        json_object_set_new(tree, "cached_calls", json_integer((json_int_t)row->cached_calls));
+    return tree;
 }
 
 json_t *usage_tree(const struct usage_table *table)

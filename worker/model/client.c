@@ -141,6 +141,11 @@ static bool find_usable(const struct model_call *call, bool usable[MODEL_ENDPOIN
     return any_out;
 }
 
+static void set_timer(struct model_call *call, int64_t at_ms)
+{
+    timer_set(&call->client->timers, &call->timer, at_ms < call->end_ms ? at_ms : call->end_ms);
+}
+
 static void follow(struct model_call *call, struct model_step step)
 {
     struct model_client *client = call->client;
@@ -152,7 +157,7 @@ static void follow(struct model_call *call, struct model_step step)
         return;
     }
     call->state = CALL_WAITING;
-    timer_set(&client->timers, &call->timer, now_ms(client) + step.delay_ms);
+    set_timer(call, now_ms(client) + step.delay_ms);
 }
 
 /* The endpoint cannot be used: its fault is told only if no other one was really tried. */
@@ -205,7 +210,7 @@ static void begin_attempt(struct model_call *call)
     call->first_ms = -1;
     call->attempt_ms = now_ms(client);
     call->state = CALL_TRYING;
-    timer_set(&client->timers, &call->timer, call->attempt_ms + call->timeout_ms);
+    set_timer(call, call->attempt_ms + call->timeout_ms);
     if (endpoint->backend->network)
         breakers_begin(&client->breakers, endpoint->base_url, call->attempt_ms);
     endpoint->backend->begin(call);
@@ -222,11 +227,23 @@ static void time_out(struct model_call *call)
     free(text);
 }
 
+/* Nothing more is tried, whatever it waits for. */
+static void end_of_time(struct model_call *call)
+{
+    if (call->state == CALL_TRYING && call_endpoint(call)->backend->network)
+        breakers_abandon(&call->client->breakers, call_endpoint(call)->base_url);
+    call->failure = (struct model_failure){.kind = MODEL_FAILED_TOTAL};
+    ab_fail(&call->failure.error, AB_ETIMEOUT, "agent \"%s\": the time for this call is over", call->agent);
+    call->failure.error.retryable = false;
+    call_end(call, NULL);
+}
+
 static void on_due(struct timer *timer, int64_t at_ms)
 {
     struct model_call *call = (struct model_call *)(void *)((char *)timer - offsetof(struct model_call, timer));
-    (void)at_ms;
-    if (call->state == CALL_WAITING)
+    if (at_ms >= call->end_ms)
+        end_of_time(call);
+    else if (call->state == CALL_WAITING)
         begin_attempt(call);
     else
         time_out(call);
@@ -394,6 +411,9 @@ static void copy_request(struct model_call *call, const struct model_request *re
     call->temperature = request->temperature;
     call->max_tokens = request->max_tokens;
     call->timeout_ms = request->timeout_ms > 0 ? request->timeout_ms : MODEL_TIMEOUT_MS_DEFAULT;
+    call->end_ms = request->total_ms > 0 && request->total_ms < INT64_MAX - call->started_ms
+                       ? call->started_ms + request->total_ms
+                       : INT64_MAX;
     call->stream = request->stream;
     call->cache = request->cache;
     call->cache_seed = request->cache_seed;

@@ -65,6 +65,7 @@ struct model_call {
     double temperature;
     int max_tokens;
     int timeout_ms;
+    int64_t end_ms; /* not a moment longer; INT64_MAX: no bound */
     bool stream;
     bool cache;   /* asked for */
     bool caching; /* in the current attempt */

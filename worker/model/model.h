@@ -76,6 +76,7 @@ struct model_request {
     double temperature;  /* NAN = not sent */
     int max_tokens;      /* 0 = not sent */
     int timeout_ms;      /* per attempt; 0 = MODEL_TIMEOUT_MS_DEFAULT */
+    int64_t total_ms;    /* of the whole call, retries and fall-backs included; 0 = no bound */
     bool stream;
     bool cache;         /* an identical request with the same seed is answered from this worker's memory */
     int64_t cache_seed; /* meaningful with cache */
@@ -113,6 +114,7 @@ enum model_failure_kind {
     MODEL_FAILED_CONFIG, /* no endpoint, no key, URL not allowed: nothing was sent (AB_ENOMODEL, AB_EDENIED, …) */
     MODEL_FAILED_CONNECT, /* no connection, TLS, or it broke before or during the reply */
     MODEL_FAILED_TIMEOUT,
+    MODEL_FAILED_TOTAL,   /* the request's total_ms is over */
     MODEL_FAILED_STATUS,  /* an HTTP status or an error in the stream */
     MODEL_FAILED_QUOTA,   /* insufficient_quota: final */
     MODEL_FAILED_CONTEXT, /* too long for the model's context: trim the history and ask again */
