@@ -5,13 +5,12 @@ import os
 import pathlib
 import re
 import signal
-import subprocess
 import time
 
 import cli
 import flows
 import pytest
-from service import ROOT, slow, wait_until
+from service import ROOT, processes, slow, wait_until
 
 EXAMPLES = ROOT / "client" / "examples"
 ID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
@@ -379,17 +378,14 @@ def test_up_in_the_background_and_down(short_folder):
         doctor = cli.run("doctor", "--dir", home)
         assert doctor.code == 0 and "fail" not in doctor.out, doctor
         # the service comes back by itself after kill -9 of a part
-        pid = int(subprocess.run(["pgrep", "-f", f"autobots-broker.*{home}"], capture_output=True, text=True,
-                                 check=True).stdout.split()[0])
-        os.kill(pid, signal.SIGKILL)
+        os.kill(processes("autobots-broker", home)[0], signal.SIGKILL)
         again = cli.run("submit", "--dir", home, "once more")
         assert again.code == 0 and "once more" in again.out, again
     finally:
         down = cli.run("down", "--dir", home)
     assert down.code == 0, down
     assert cli.run("status", "--dir", home).code == 3
-    left = subprocess.run(["pgrep", "-f", str(home)], capture_output=True, text=True, check=False).stdout
-    assert not left, "processes were left behind"
+    assert not processes(home), "processes were left behind"
 
 
 def test_up_in_the_foreground_ends_with_its_signal_and_its_children_die_with_it(short_folder):
@@ -400,8 +396,7 @@ def test_up_in_the_foreground_ends_with_its_signal_and_its_children_die_with_it(
         process.send_signal(signo)
         process.communicate(timeout=30)
         assert process.returncode == (-9 if signo == signal.SIGKILL else 0)
-        wait_until(lambda: not subprocess.run(["pgrep", "-f", str(home)], capture_output=True, check=False).stdout, 10,
-                   "the end of its children")
+        wait_until(lambda: not processes(home), 10, "the end of its children")
 
 
 def test_up_with_a_faulty_configuration_names_file_and_line(short_folder):
@@ -450,4 +445,4 @@ def test_demo_that_is_interrupted_leaves_nothing_behind(tmp_path):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
     wait_until(lambda: not list(tmp_path.iterdir()), 10, "an empty folder")
-    assert not subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, check=False).stdout
+    assert not processes(tmp_path)

@@ -58,6 +58,19 @@ def clean_environment(more=None):
     return {name: value for name, value in keep.items() if value is not None}
 
 
+def processes(*texts):
+    """The ids of processes whose command line holds all of these."""
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().decode(errors="replace")
+        except OSError:  # it has just ended
+            continue
+        if all(str(text) in line for text in texts):
+            found.append(int(path.parent.name))
+    return found
+
+
 def wait_until(condition, timeout=20.0, what="the condition", step=0.01):
     """Polls until condition() is true; returns its value."""
     end = time.monotonic() + timeout
