@@ -1,8 +1,9 @@
-/* Load on a running service: `bench_load DIR noop|chat JOBS WINDOW "SERVER PIDS"`.
+/* Load on a running service: `bench_load DIR noop|chat JOBS WINDOW open|closed "SERVER PIDS"`.
  *
  * noop: durable jobs without a session, 1 KiB in, 1 KiB out; a worker of our own in a child process ends each at
  * once. chat: a two-agent chat in a new session, run by the service's real workers with the offline model.
- * WINDOW jobs are in flight; a job counts as done when its end has reached the client.
+ * closed: WINDOW jobs are in flight, counted until their end has reached the client. open: WINDOW submissions are not
+ * acknowledged yet, however many jobs are queued; what a crowd of independent clients does.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -126,8 +127,8 @@ struct flight {
 
 struct load {
     void *socket;
-    bool chat;
-    size_t jobs, window, sent, done;
+    bool chat, open;
+    size_t jobs, window, sent, acked, done;
     struct flight *flights; /* by rid */
     int64_t *ack, *cycle;
     struct ab_buf body;
@@ -169,6 +170,7 @@ static void on_accepted(struct load *load, const struct ab_message *m)
     struct flight *flight = &load->flights[accepted.rid - 1];
     load->ack[accepted.rid - 1] = bench_now_ns() - flight->sent_ns;
     flight->acked = true;
+    load->acked++;
 }
 
 static void on_event(struct load *load, const struct ab_message *m, size_t *oldest)
@@ -213,7 +215,8 @@ static void run(struct load *load)
     while (load->done < load->jobs) {
         struct ab_message m;
         bool first = load->done == 0;
-        while (load->sent < load->jobs && !first && load->sent - load->done < load->window)
+        while (load->sent < load->jobs && !first &&
+               load->sent - (load->open ? load->acked : load->done) < load->window)
             submit(load);
         if (!must_receive(load->socket, &m, TIMEOUT_MS))
             bench_die("nothing for 60 s: %zu sent, %zu done", load->sent, load->done);
@@ -244,21 +247,22 @@ static void prepare(struct load *load, const char *dir)
 
 int main(int argc, char **argv)
 {
-    if (argc != 6)
-        bench_die("usage: bench_load DIR noop|chat JOBS WINDOW \"SERVER PIDS\"");
+    if (argc != 7)
+        bench_die("usage: bench_load DIR noop|chat JOBS WINDOW open|closed \"SERVER PIDS\"");
     struct load load = {.chat = !strcmp(argv[2], "chat"),
+                        .open = !strcmp(argv[5], "open"),
                         .jobs = strtoul(argv[3], NULL, 10),
                         .window = strtoul(argv[4], NULL, 10)};
     pid_t child = 0;
     if (!load.chat && !(child = fork())) /* before any ZeroMQ context exists */
         worker(argv[1]);
     prepare(&load, argv[1]);
-    double cpu = bench_cpu_list(argv[5]);
+    double cpu = bench_cpu_list(argv[6]);
     int64_t start = bench_now_ns();
     run(&load);
     double seconds = (double)(bench_now_ns() - start) / 1e9;
-    char *name = ab_format("autobots %s window=%zu", argv[2], load.window);
-    bench_print(name, load.jobs, seconds, bench_cpu_list(argv[5]) - cpu, load.ack, load.cycle);
+    char *name = ab_format("autobots %s %s window=%zu", argv[2], argv[5], load.window);
+    bench_print(name, load.jobs, seconds, bench_cpu_list(argv[6]) - cpu, load.ack, load.cycle);
     ab_socket_destroy(load.socket);
     if (child) {
         kill(child, SIGKILL);

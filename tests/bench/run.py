@@ -17,8 +17,8 @@ import tempfile
 import time
 
 ROUNDS = 3
-WINDOWS = {1: 1500, 100: 40000, 1000: 60000}  # window: jobs
-CHAT_JOBS = {1: 500, 100: 10000, 1000: 10000}
+NOOP = {(1, "closed"): 1500, (100, "closed"): 40000, (1000, "closed"): 60000, (1000, "open"): 60000}  # window: jobs
+CHAT = {(1, "closed"): 500, (100, "closed"): 10000, (1000, "closed"): 10000}
 
 
 def wait_for(condition, what, seconds=20):
@@ -102,15 +102,15 @@ def measure(results, command):
 
 def round_of(results, build, folder):
     def load(kind, plan, arguments):
-        for window, jobs in plan.items():
-            measure(results, [f"{build}/bench/{kind}", *arguments(str(jobs), str(window))])
+        for (window, how), jobs in plan.items():
+            measure(results, [f"{build}/bench/{kind}", *arguments(str(jobs), str(window), how)])
 
     with Service(build, f"{folder}/a", 0) as service:
-        load("bench_load", WINDOWS, lambda jobs, window: [service.dir, "noop", jobs, window, service.pids()])
+        load("bench_load", NOOP, lambda *what: [service.dir, "noop", *what, service.pids()])
     with Redis(f"{folder}/r") as redis:
-        load("bench_redis", WINDOWS, lambda jobs, window: [str(redis.port), jobs, window, str(redis.process.pid)])
+        load("bench_redis", NOOP, lambda *what: [str(redis.port), *what, str(redis.process.pid)])
     with Service(build, f"{folder}/c", 2) as service:
-        load("bench_load", CHAT_JOBS, lambda jobs, window: [service.dir, "chat", jobs, window, service.pids()])
+        load("bench_load", CHAT, lambda *what: [service.dir, "chat", *what, service.pids()])
 
 
 def summary(results):
@@ -121,9 +121,10 @@ def summary(results):
         print(f"| {name} | {m['jobs/s']:,.0f} | {m['server_us/job']:.1f} | {m['ack_p50_us']:.0f} | {m['ack_p99_us']:.0f} "
               f"| {m['cycle_p50_us']:.0f} | {m['cycle_p99_us']:.0f} |")
     print()
-    for window in WINDOWS:
-        ours, theirs = medians[f"autobots noop window={window}"], medians[f"redis noop window={window}"]
-        print(f"ratio noop window={window}: autobots / redis = {ours['jobs/s'] / theirs['jobs/s']:.2f} × jobs/s, "
+    for window, how in NOOP:
+        load = f"noop {how} window={window}"
+        ours, theirs = medians[f"autobots {load}"], medians[f"redis {load}"]
+        print(f"ratio {load}: autobots / redis = {ours['jobs/s'] / theirs['jobs/s']:.2f} × jobs/s, "
               f"{ours['ack_p50_us'] / theirs['ack_p50_us']:.2f} × ack p50")
 
 
