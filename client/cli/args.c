@@ -29,13 +29,17 @@ static int usage_fault(const struct cli *cli, const char *near, const char *form
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    char *clean = term_line(text, 200);
-    fprintf(stderr, "autobots: %s%s%s%s\n", clean, near ? "; did you mean " : "", near ? near : "",
-            near ? "?" : "");
+    char *line = ab_format("%s%s%s%s", text, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    char *clean = term_line(line, 300);
+    fprintf(stderr, "autobots: %s\n", clean);
+    if (cli->json)
+        term_json(stdout,
+                  json_pack("{s:{s:s, s:s, s:s}}", "error", "code", "usage", "text", clean, "path", ""));
     if (cli->verb)
         fprintf(stderr, "usage: autobots %s %s\n", cli->verb->name, cli->verb->usage);
     else
         fprintf(stderr, "`autobots help` lists the verbs\n");
+    free(line);
     free(clean);
     return CLI_USAGE;
 }
@@ -91,14 +95,24 @@ static int option_of(const struct verb *verb, const char *word, size_t n, char l
     return -1;
 }
 
-static const char *nearest_option(const struct verb *verb, const char *word)
+/* "--name", or NULL if nothing is near; malloc'ed. */
+static char *nearest_option(const struct verb *verb, const char *word)
 {
     const char *names[OPT_N];
     size_t n = 0;
     for (int i = 0; i < OPT_N; i++)
         if ((verb->options | always) & (1ull << i))
             names[n++] = options[i].name;
-    return ab_nearest(word, names, n);
+    const char *near = ab_nearest(word, names, n);
+    return near ? ab_format("--%s", near) : NULL;
+}
+
+static int unknown_option(const struct cli *cli, const char *word)
+{
+    char *near = nearest_option(cli->verb, word + (word[1] == '-' ? 2 : 1));
+    int rc = usage_fault(cli, near, "there is no option %s here", word);
+    free(near);
+    return rc;
 }
 
 /* Takes argv[*at], and the next word if the option needs one. */
@@ -115,8 +129,7 @@ static int take_option(struct cli *cli, int argc, char **argv, int *at)
         value = word[2] ? word + 2 : NULL;
     }
     if (found < 0)
-        return usage_fault(cli, nearest_option(cli->verb, word + (word[1] == '-' ? 2 : 1)),
-                           "there is no option %s here", word);
+        return unknown_option(cli, word);
     if (!options[found].arg && value)
         return usage_fault(cli, NULL, "%s takes no value", word);
     if (options[found].arg && !value && ++*at >= argc)
@@ -148,7 +161,7 @@ static int check_count(const struct cli *cli)
 {
     const struct verb *verb = cli->verb;
     if (cli->n < verb->least)
-        return usage_fault(cli, NULL, "%s: something is missing", verb->name);
+        return usage_fault(cli, NULL, "%s needs %s", verb->name, verb->usage);
     if (verb->most >= 0 && cli->n > verb->most)
         return usage_fault(cli, NULL, "%s: that is one word too many", cli->words[verb->most]);
     return 0;
@@ -171,8 +184,18 @@ static void print_verb_help(const struct verb *verb)
     printf("  %-26s %s\n", "    --dir D, --endpoint E", "where the service is; `autobots help` lists more");
 }
 
+/* Known before the words are: what is wrong with them is told as JSON too. */
+static bool wants_json(int argc, char **argv)
+{
+    for (int i = 0; i < argc && strcmp(argv[i], "--"); i++)
+        if (!strcmp(argv[i], "--json"))
+            return true;
+    return false;
+}
+
 int args_parse(struct cli *cli, int argc, char **argv)
 {
+    cli->json = wants_json(argc, argv);
     /* Options may stand before the verb: `autobots --json status`. */
     int words, rc, first = 0;
     while (first < argc &&
@@ -188,7 +211,6 @@ int args_parse(struct cli *cli, int argc, char **argv)
     if (!cli->verb)
         return usage_fault(cli, nearest_verb(argv[first]), "there is no verb %s", argv[first]);
     rc = take_words(cli, argc - first - words, argv + first + words);
-    cli->json = cli->option[OPT_json];
     if (!rc && cli->option[OPT_help]) {
         print_verb_help(cli->verb);
         return CLI_HELPED;

@@ -12,13 +12,17 @@
 
 #include "client/cli/cli.h"
 #include "client/cli/stream.h"
+#include "common/clock.h"
 #include "common/tree.h"
+
+enum { PATIENCE_MS = 1000 }; /* without an event until it is asked why the job does not run */
 
 struct view {
     struct cli *cli;
     struct autobots *bots;
     FILE *out;
     bool json, colours, deltas;
+    bool moved; /* an event was seen, or it was asked why there is none */
     char job[AUTOBOTS_ID_TEXT];
     bool done;
     int code;
@@ -250,6 +254,31 @@ static const struct {
     {"end", show_end},
 };
 
+/* ---- why does nothing happen? ---- */
+
+static void on_status(void *context, const struct autobots_answer *answer)
+{
+    struct view *view = context;
+    json_t *tree = NULL;
+    if (!answer->error)
+        ab_json_parse(ab_view_of(answer->json), &tree, NULL);
+    const char *why = ab_tree_str(tree, "why");
+    if (why && !view->done && !view->json) {
+        bool session = !strncmp(why, "session", 7);
+        note(view, "not running yet: %s%s", why, session ? "; see `autobots jobs --state open`" : "");
+        fflush(view->out);
+    }
+    json_decref(tree);
+}
+
+static void ask_why_not(struct view *view)
+{
+    char *request = ab_format("{\"job\":\"%s\"}", view->job);
+    view->moved = true;
+    autobots_start_query(view->bots, "job_status", request, on_status, view, NULL);
+    free(request);
+}
+
 /* ---- does it really wait? A replayed journal may hold questions that were answered long ago. ---- */
 
 static void on_record(void *context, const struct autobots_answer *answer)
@@ -289,6 +318,7 @@ static void on_event(void *context, const struct autobots_event *event)
 {
     struct view *view = context;
     char *text = autobots_event_json(event);
+    view->moved = true;
     json_t *tree = NULL;
     if (view->json)
         term_json_text(view->out, text);
@@ -350,11 +380,14 @@ int view_follow(struct view *view, struct autobots *bots, const char *job, uint6
     snprintf(view->job, sizeof view->job, "%s", job);
     if (autobots_start_watch(bots, job, &watch, &err))
         return cli_fail(view->cli, &err);
+    int64_t ask_ms = ab_mono_ms() + PATIENCE_MS;
     while (!view->done) {
         struct pollfd items[] = {{.fd = autobots_fd(bots), .events = POLLIN},
                                  {.fd = signals, .events = POLLIN}};
         poll(items, 2, autobots_deadline_ms(bots));
         autobots_run(bots);
+        if (!view->moved && ab_mono_ms() >= ask_ms)
+            ask_why_not(view);
         if (!view->done && view_interrupted()) {
             close_line(view);
             autobots_stop_watch(bots, job);

@@ -1,0 +1,52 @@
+"""What `autobots` says to somebody who is new to it: guesses, what is missing, why nothing happens."""
+
+import json
+import subprocess
+
+import cli
+import flows
+import pytest
+from service import program
+
+
+@pytest.fixture
+def bots(shared, user):
+    def run(*args, **more):
+        more.setdefault("env", {}).setdefault("AUTOBOTS_USER", user)
+        return cli.run(*args, home=shared.dir, **more)
+
+    return run
+
+
+def test_a_mistyped_option_is_guessed_as_it_is_written(bots):
+    assert "did you mean --model?" in bots("submit", "--modle", "m", "x").err
+
+
+def test_what_is_missing_is_named(bots):
+    assert "input needs JOB TEXT|-" in bots("input").err
+
+
+@pytest.mark.parametrize("args", [["--json", "fly"], ["submit", "--modle", "m", "--json"], ["show", "--json"]], ids=" ".join)
+def test_wrong_usage_is_json_too(bots, args):
+    result = bots(*args)
+    assert result.code == 2 and result.json()["error"]["code"] == "usage", result
+
+
+def test_behind_two_dashes_json_is_a_word(bots):
+    result = bots("show", "--", "a", "--json")
+    assert result.code == 2 and result.out == "", result
+
+
+def test_a_job_behind_another_of_its_session_says_so(bots, shared, user, tmp_path):
+    path = tmp_path / "flow.json"
+    path.write_text(json.dumps(flows.script_chat(["x"], user={"human_input_mode": "ALWAYS"})))
+    assert bots("submit", "-w", str(path), "-s", "s", "one").code == 4
+    argv = [program("autobots"), "--dir", str(shared.dir), "submit", "-w", str(path), "-s", "s", "--user", user, "two"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as second:
+        try:
+            line = second.stdout.readline()
+        finally:
+            second.kill()
+    assert line.startswith("not running yet: session") and "autobots jobs" in line
+    for job in bots("jobs", "--state", "open", "--json").lines():
+        bots("cancel", job["id"])
