@@ -203,7 +203,7 @@ static int skip_one(struct ab_reader *reader, uint64_t *items)
     return AB_EINVALID;
 }
 
-int ab_read_any(struct ab_reader *reader, struct ab_view *raw)
+static int read_any(struct ab_reader *reader, int depth_max, uint64_t items_max, struct ab_view *raw)
 {
     struct ab_reader start = *reader;
     uint64_t left[AB_DEPTH_MAX], total = 0;
@@ -216,8 +216,7 @@ int ab_read_any(struct ab_reader *reader, struct ab_view *raw)
         }
         left[depth]--;
         uint64_t items;
-        if (skip_one(reader, &items) || (total += items) > AB_ITEMS_MAX ||
-            (items && depth + 1 == AB_DEPTH_MAX)) {
+        if (skip_one(reader, &items) || (total += items) > items_max || (items && depth + 1 == depth_max)) {
             *reader = start;
             return AB_EINVALID;
         }
@@ -226,6 +225,18 @@ int ab_read_any(struct ab_reader *reader, struct ab_view *raw)
     }
     *raw = ab_view(start.at, (size_t)(reader->at - start.at));
     return 0;
+}
+
+int ab_read_any(struct ab_reader *reader, struct ab_view *raw)
+{
+    return read_any(reader, AB_DEPTH_MAX, AB_ITEMS_MAX, raw);
+}
+
+bool ab_any_ok(struct ab_view raw)
+{
+    struct ab_reader reader = ab_reader(raw);
+    struct ab_view whole;
+    return raw.n && !read_any(&reader, AB_DEPTH_SENT_MAX, AB_ITEMS_SENT_MAX, &whole) && reader.at == reader.end;
 }
 
 struct ab_view ab_map_get(struct ab_view map, const char *key)
@@ -251,17 +262,21 @@ struct ab_view ab_any_str(struct ab_view raw)
     return raw.p && !ab_read_str(&reader, &text) ? text : (struct ab_view){0};
 }
 
-/* How many bytes at p are ASCII for sure: nearly all text is, so 64 are looked at together. */
+/* How many bytes at p are ASCII for sure: nearly all text is, so many are looked at together. */
 static size_t ascii_run(const uint8_t *p, size_t n)
 {
+    const uint64_t high = UINT64_C(0x8080808080808080);
+    uint64_t w[8];
     size_t at = 0;
-    for (; n - at >= 64; at += 64) {
-        uint64_t words[8], all = 0;
-        memcpy(words, p + at, sizeof words);
-        for (int i = 0; i < 8; i++)
-            all |= words[i];
-        if (all & UINT64_C(0x8080808080808080))
-            break;
+    for (; n - at >= sizeof w; at += sizeof w) {
+        memcpy(w, p + at, sizeof w);
+        if ((w[0] | w[1] | w[2] | w[3] | w[4] | w[5] | w[6] | w[7]) & high)
+            return at;
+    }
+    for (; n - at >= sizeof *w; at += sizeof *w) {
+        memcpy(w, p + at, sizeof *w);
+        if (*w & high)
+            return at;
     }
     return at;
 }
