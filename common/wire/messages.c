@@ -80,3 +80,27 @@ const struct ab_op_row *ab_op_by_number(uint64_t number)
             return &ab_ops[i];
     return NULL;
 }
+
+void ab_error_to(const struct ab_error *err, struct ab_failure *failure)
+{
+    *failure = (struct ab_failure){
+        .code = ab_view_of(ab_code_name(err->code)),
+        .text = ab_view_of(err->text),
+        .path = *err->path ? ab_view_of(err->path) : (struct ab_view){0},
+        .retryable = err->retryable,
+        .retry_after_ms = err->retry_after_ms,
+    };
+    /* a cut in the middle of a character would make the message invalid */
+    while (failure->text.n && !ab_utf8_ok(failure->text))
+        failure->text.n--;
+    while (failure->path.n && !ab_utf8_ok(failure->path))
+        failure->path.n--;
+}
+
+void ab_error_from(const struct ab_failure *failure, struct ab_error *err)
+{
+    ab_fail(err, ab_code_of(failure->code.p, failure->code.n), "%.*s", AB_VIEW_FMT(failure->text));
+    err->retryable = failure->retryable;
+    err->retry_after_ms = (uint32_t)failure->retry_after_ms;
+    snprintf(err->path, sizeof err->path, "%.*s", (int)failure->path.n, failure->path.p ? failure->path.p : "");
+}

@@ -367,6 +367,10 @@ AB_SCHEMAS(S)
 AB_SCHEMAS(S)
 #undef S
 
+/* err from a received ERROR or REJECT, and back: whole characters only. */
+void ab_error_from(const struct ab_failure *failure, struct ab_error *err);
+void ab_error_to(const struct ab_error *err, struct ab_failure *failure); /* views into err */
+
 struct ab_command_row {
     uint8_t command;
     const char *name;

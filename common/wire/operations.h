@@ -14,7 +14,10 @@ enum { AB_PAGE_DEFAULT = 100, AB_PAGE_MAX = 1000, AB_JOURNAL_PAGE_BYTES = 256 <<
 #define AB_OP_EMPTY_FIELDS(F, o)
 
 /* ---- the broker's ---- */
-#define AB_OP_EPOCH_FIELDS(F, o)        F(o, STR, build, OPT, AB_NAME_MAX, "")
+#define AB_OP_EPOCH_FIELDS(F, o)                                                                               \
+    F(o, STR, build, OPT, AB_NAME_MAX, "")                                                                     \
+    F(o, ID, id, OPT, 0,                                                                                       \
+      "made by the broker at its start; the same id again, while no other came, is the same epoch")
 #define AB_OP_EPOCH_ANSWER_FIELDS(F, o) F(o, UINT, epoch, REQ, 0, "the new one, on disk")
 
 #define AB_OP_SUBMIT_FIELDS(F, o)                                                                              \
@@ -67,7 +70,8 @@ enum { AB_PAGE_DEFAULT = 100, AB_PAGE_MAX = 1000, AB_JOURNAL_PAGE_BYTES = 256 <<
 
 #define AB_OP_OPEN_JOBS_FIELDS(F, o)                                                                           \
     F(o, UINT, after, OPT, 0, "commit number")                                                                 \
-    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")                                                                    \
+    F(o, BOOL, cancelled, OPT, 0, "only those whose inbox holds a cancel")
 #define AB_OP_OPEN_JOBS_ANSWER_FIELDS(F, o)                                                                    \
     F(o, ANY, jobs, REQ, 0, "array of open_job maps, by commit number")                                        \
     F(o, UINT, next, OPT, 0, "")
@@ -217,6 +221,7 @@ enum { AB_PAGE_DEFAULT = 100, AB_PAGE_MAX = 1000, AB_JOURNAL_PAGE_BYTES = 256 <<
 #define AB_OP_PUBLISH_FIELDS(F, o)                                                                             \
     F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
     F(o, STR, session, REQ, AB_NAME_MAX, "")                                                                   \
+    F(o, STR, id, OPT, AB_ID_TEXT, "a UUID made by the client; the same again is the same item. Absent: made") \
     F(o, ANY, tags, OPT, 64 << 10, "array of str")                                                             \
     F(o, STR, name, OPT, 256, "")                                                                              \
     F(o, STR, description, OPT, 4096, "")

@@ -99,6 +99,8 @@ int ab_read_int(struct ab_reader *reader, int64_t *value);
 int ab_read_bool(struct ab_reader *reader, bool *value);
 /* The next value whole, as raw bytes; checks depth and structure, and that its strings are UTF-8. */
 int ab_read_any(struct ab_reader *reader, struct ab_view *raw);
+/* Exactly one value, and one that stays readable inside of other values: nested and long at most as a peer may send. */
+bool ab_any_ok(struct ab_view raw);
 /* A value of a raw map by its key; {NULL,0} if absent or not a map. */
 struct ab_view ab_map_get(struct ab_view map, const char *key);
 /* The text of a raw str value; {NULL,0} for any other type. */
@@ -108,5 +110,7 @@ bool ab_utf8_ok(struct ab_view text);
 
 /* Nesting, and items in one value: checked before anything is allocated. */
 enum { AB_DEPTH_MAX = 32, AB_ITEMS_MAX = 1 << 20 };
+/* Of a value that a peer hands in: it is put into requests, journals and listings, and those must be readable too. */
+enum { AB_DEPTH_SENT_MAX = AB_DEPTH_MAX - 8, AB_ITEMS_SENT_MAX = AB_ITEMS_MAX - (1 << 16) };
 
 #endif

@@ -55,8 +55,5 @@ int ab_send(void *socket, const struct ab_route *route, enum ab_command command,
 /* Sends an ERROR (or REJECT) made from err. */
 int ab_send_error(void *socket, const struct ab_route *route, enum ab_command command, uint64_t rid,
                   struct ab_id job, const struct ab_error *err);
-/* err from a received ERROR or REJECT, and back. */
-void ab_error_from(const struct ab_failure *failure, struct ab_error *err);
-void ab_error_to(const struct ab_error *err, struct ab_failure *failure); /* views into err */
 
 #endif
