@@ -41,6 +41,7 @@ struct core *core_create(const struct core_config *config, const struct core_ops
     core->ops = ops;
     core->owner = owner;
     core->random = config->seed;
+    core->start_id = config->start_id;
     core->deadlines = (struct heap){.kind = HEAP_DEADLINE, .before = by_deadline};
     core->leases = (struct heap){.kind = HEAP_LEASE, .before = by_lease};
     jobs_init(&core->jobs);
@@ -146,11 +147,9 @@ int core_send(struct core *core, struct peer *peer, enum ab_command command, con
 
 struct ab_failure core_failure(const struct ab_error *err)
 {
-    return (struct ab_failure){.code = ab_view_of(ab_code_name(err->code)),
-                               .text = ab_view_of(err->text),
-                               .path = *err->path ? ab_view_of(err->path) : ab_view(NULL, 0),
-                               .retryable = err->retryable,
-                               .retry_after_ms = err->retry_after_ms};
+    struct ab_failure failure;
+    ab_error_to(err, &failure);
+    return failure;
 }
 
 void core_error(struct core *core, struct peer *peer, uint64_t rid, const struct job *job,
@@ -434,7 +433,7 @@ static void (*const answered[TICKET_KINDS])(struct core *core, const struct answ
     [TICKET_EPOCH] = epoch_answered, [TICKET_OPEN_JOBS] = open_jobs_answered, [TICKET_SUBMIT] = submit_answered,
     [TICKET_INBOX] = inbox_answered, [TICKET_STARTED] = started_answered,     [TICKET_EVENTS] = events_answered,
     [TICKET_END] = end_answered,     [TICKET_LOAD] = load_answered,           [TICKET_RESYNC] = resync_answered,
-    [TICKET_PAGE] = page_answered,
+    [TICKET_PAGE] = page_answered,   [TICKET_CANCELS] = cancels_answered,
 };
 
 void core_answered(struct core *core, const struct ticket *ticket, struct ab_view request, int code,
@@ -450,6 +449,8 @@ void core_storage_up(struct core *core, bool up)
     core->storage_up = up;
     if (up && core->phase == PHASE_COLD)
         rebuild_start(core);
+    else if (up && core->phase == PHASE_READY)
+        cancels_read(core, 0);
 }
 
 void core_storage_notice(struct core *core, const struct ab_notice *notice)
@@ -481,7 +482,7 @@ static void sweep_peers(struct core *core, bool drained)
 static void queue_due_jobs(struct core *core)
 {
     for (struct job *job; (job = queue_due(&core->queue, core->wall_ms));)
-        job_queue(core, job);
+        (job->resync ? job_resync_due : job_queue)(core, job);
 }
 
 void core_tick(struct core *core, bool drained)

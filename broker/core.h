@@ -33,8 +33,9 @@ struct core_config {
     uint64_t input_bytes_max; /* of inputs kept in memory for dispatch; above it they are read back */
     uint64_t queue_jobs_max, queue_bytes_max, tenant_jobs_max; /* open jobs; 0 = no limit */
     uint64_t seed;                                             /* of jitter */
-    const char *storage, *build;                               /* told in WELCOME; borrowed */
-    const struct core_limit *limits;                           /* borrowed */
+    struct ab_id start_id;           /* of this start; zero: storage cannot tell a resent epoch */
+    const char *storage, *build;     /* told in WELCOME; borrowed */
+    const struct core_limit *limits; /* borrowed */
     size_t limits_n;
 };
 void core_config_default(struct core_config *config);

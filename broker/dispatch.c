@@ -56,7 +56,7 @@ static void send_job(struct core *core, struct job *job, uint64_t seq, struct ab
         .token = job->token,
         .seq = seq,
         .user = job_user(job),
-        .session = job->session ? name_view(&job->session->name) : ab_view(NULL, 0),
+        .session = job_session(job),
         .history = job->history,
         .hash = name_view(&job->hash->name),
         .secrets = secrets,

@@ -13,7 +13,9 @@
 
 /* ---- appends ---- */
 
-static void stall(struct core *core, struct job *job, const struct ticket *ticket, struct ab_view request)
+/* Takes the request. */
+static void keep_stalled(struct core *core, struct job *job, const struct ticket *ticket,
+                         struct ab_blob *request)
 {
     if (core->stalled_n == core->stalled_cap) {
         core->stalled_cap = core->stalled_cap ? core->stalled_cap * 2 : 64;
@@ -21,8 +23,14 @@ static void stall(struct core *core, struct job *job, const struct ticket *ticke
     }
     if (!core->stalled_n)
         core->stalled_ms = core->now_ms + STALL_MS;
-    core->stalled[core->stalled_n++] = (struct stalled){*ticket, ab_blob_create(request)};
+    core->stalled[core->stalled_n++] = (struct stalled){*ticket, request};
     job->stalled = true;
+}
+
+static void stall(struct core *core, struct job *job, const struct ticket *ticket, struct ab_view request)
+{
+    job->stalls++;
+    keep_stalled(core, job, ticket, ab_blob_create(request));
 }
 
 void job_append(struct core *core, struct job *job, enum ticket_kind kind, struct ab_op_append *append,
@@ -67,15 +75,22 @@ void stalled_again(struct core *core)
     core->stalled_n = core->stalled_cap = 0;
     for (size_t i = 0; i < n; i++) {
         struct job *job = jobs_by_n(&core->jobs, list[i].ticket.n);
+        /* One that is still on its way will be refused for the gap, and has its place behind these. */
         if (job)
-            job->stalled = false;
+            job->stalled = job->appends != job->stalls;
     }
     for (size_t i = 0; i < n; i++) {
+        struct job *job = jobs_by_n(&core->jobs, list[i].ticket.n);
         struct ab_op_append append;
         struct ab_error err;
-        if (jobs_by_n(&core->jobs, list[i].ticket.n) &&
-            !ab_decode(&ab_op_append_schema, ab_blob_view(list[i].request), &append, &err))
+        if (job && job->stalled) {
+            keep_stalled(core, job, &list[i].ticket, list[i].request);
+            continue;
+        }
+        if (job && !ab_decode(&ab_op_append_schema, ab_blob_view(list[i].request), &append, &err)) {
+            job->stalls--;
             core_write(core, AB_OP_append, &append, &list[i].ticket);
+        }
         ab_blob_unref(list[i].request);
     }
     free(list);
@@ -93,6 +108,15 @@ static const struct {
     [VERDICT_FAILED] = {"failed", "attempts", AB_EINTERNAL},
 };
 
+/* A text that was cut to size may end within a character, which would make the event malformed. */
+static struct ab_view whole_characters(const char *text)
+{
+    struct ab_view view = ab_view_of(text);
+    while (view.n && !ab_utf8_ok(view))
+        view.n--;
+    return view;
+}
+
 static void append_end(struct core *core, struct job *job)
 {
     int code = job->verdict_code ? -(int)job->verdict_code : verdicts[job->verdict].code;
@@ -100,7 +124,7 @@ static void append_end(struct core *core, struct job *job)
         .state = ab_view_of(verdicts[job->verdict].state),
         .stop_reason = ab_view_of(verdicts[job->verdict].stop_reason),
         .code = ab_view_of(ab_code_name(code)),
-        .text = ab_view_of(job->verdict_text),
+        .text = whole_characters(job->verdict_text),
         .at_ms = (uint64_t)core->wall_ms,
     };
     ab_buf_clear(&core->scratch);
@@ -124,8 +148,6 @@ void job_settled(struct core *core, struct job *job)
     job->retry = false;
     if (job->cancel && !job->verdict)
         job_end(core, job, VERDICT_CANCELLED, 0, "cancelled on request");
-    else if (job->verdict && job->resyncs == RESYNCS_MAX)
-        return; /* stuck, and said so: storage refuses its end for no known reason */
     else if (job->verdict)
         append_end(core, job);
     else if (retry)
@@ -143,6 +165,23 @@ void job_settle(struct core *core, struct job *job)
     job_settled(core, job);
 }
 
+static void resync_read(struct core *core, struct job *job)
+{
+    const struct ab_op_load load = {.n = job->n};
+    core_read(core, AB_OP_load, &load, &(struct ticket){.kind = TICKET_RESYNC, .n = job->n});
+}
+
+/* Ever later, so that a job that storage refuses for no known reason does not keep the service busy. */
+static int64_t resync_ms(const struct core *core, const struct job *job)
+{
+    return core->wall_ms + ((int64_t)STALL_MS << job->resyncs);
+}
+
+void job_resync_due(struct core *core, struct job *job)
+{
+    resync_read(core, job);
+}
+
 void job_resync(struct core *core, struct job *job)
 {
     if (job->state == JOB_ENDED || job->resync)
@@ -153,8 +192,10 @@ void job_resync(struct core *core, struct job *job)
     if (job->state != JOB_SETTLING)
         job_move(&core->jobs, job, JOB_EV_SETTLE);
     job->resync = true;
-    const struct ab_op_load load = {.n = job->n};
-    core_read(core, AB_OP_load, &load, &(struct ticket){.kind = TICKET_RESYNC, .n = job->n});
+    if (job->verdict && job->resyncs)
+        queue_schedule(&core->queue, job, resync_ms(core, job));
+    else
+        resync_read(core, job);
 }
 
 static bool journal_ended(struct ab_view journal)
@@ -174,22 +215,22 @@ void resync_answered(struct core *core, const struct answer *answer)
     struct job *job = jobs_by_n(&core->jobs, answer->ticket->n);
     struct ab_op_load_answer load;
     struct ab_error err = {0};
-    if (!job)
+    if (!job || !job->resync)
         return;
-    job->resync = false;
     bool read = !answer->code && !ab_decode(&ab_op_load_answer_schema, answer->body, &load, &err);
     if (answer->code == AB_ENOTFOUND || answer->code == AB_EENDED || (read && journal_ended(load.journal))) {
         job_ended(core, job);
         return;
     }
-    if (read)
-        job->seq = load.seq;
-    /* Ever later, so that a job that cannot be started does not keep the service busy. */
     job->resyncs += job->resyncs < RESYNCS_MAX;
+    if (!read) { /* nobody knows yet how far its journal is */
+        queue_schedule(&core->queue, job, resync_ms(core, job));
+        return;
+    }
+    job->resync = false;
+    job->seq = load.seq;
     job->retry = true;
-    job->wake_at_ms = core->wall_ms + ((int64_t)STALL_MS << job->resyncs);
-    if (job->verdict && job->resyncs == RESYNCS_MAX)
-        ab_log(AB_ERROR_LEVEL, "job.stuck", "n", ab_num((long long)job->n), NULL);
+    job->wake_at_ms = resync_ms(core, job);
     job_settled(core, job);
 }
 
@@ -204,7 +245,8 @@ void job_end(struct core *core, struct job *job, enum job_verdict verdict, int c
     job->verdict_text = ab_strdup(text);
     if (job->worker || job->running)
         job_detach(core, job);
-    queue_remove(job);
+    if (!job->resync) /* else it is in the schedule for its next reading */
+        queue_remove(job);
     job_settle(core, job);
 }
 

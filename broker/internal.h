@@ -24,6 +24,7 @@ enum ticket_kind {
     TICKET_LOAD,
     TICKET_RESYNC,
     TICKET_PAGE,
+    TICKET_CANCELS,
     TICKET_KINDS
 };
 enum ticket_flags {
@@ -61,7 +62,7 @@ enum {
     STALL_MS = 500,        /* before appends are tried again */
     PAUSE_MS = 1000,       /* a longer silence of the loop is its own fault: the lease clock stands still */
     SILENT_HEARTBEATS = 3, /* then a peer is gone */
-    RESYNCS_MAX = 5,       /* of one job in a row, then it is given up until the next start */
+    RESYNCS_MAX = 7,       /* doublings of the time between readings of a job that storage refuses */
     SWEEP_MS_MAX = PAUSE_MS / 2, /* or a quiet broker would take its own waiting for a pause */
     STEP_MS = 100,               /* the tick runs at least this often while something is timed */
 };
@@ -76,6 +77,7 @@ struct core {
     enum core_phase phase;
     bool storage_up, superseded, stopping;
     uint64_t epoch, counter, random;
+    struct ab_id start_id;                /* names this start to storage */
     uint64_t sessions;                    /* given to peers */
     uint64_t pending_jobs, pending_bytes; /* SUBMITs on their way to disk */
     uint64_t accepted, ended;
@@ -90,6 +92,7 @@ struct core {
     struct cancelling *cancelling;
     size_t cancelling_at, cancelling_n, cancelling_cap;
     int64_t rebuild_ms;    /* not before; 0 = nothing failed */
+    int64_t cancels_ms;    /* when cancels are read again; 0 = not asked for */
     uint64_t reload_after; /* the page that could not be read, if `reload` */
     bool reload;
     struct job **loaded; /* open jobs while they are being read */
@@ -162,6 +165,7 @@ void job_settled(struct core *core, struct job *job);
 void end_answered(struct core *core, const struct answer *answer);
 /* An append was refused for no reason the core knows: asks storage how far the journal is. */
 void job_resync(struct core *core, struct job *job);
+void job_resync_due(struct core *core, struct job *job);
 void resync_answered(struct core *core, const struct answer *answer);
 /* Its end is on disk: forgets it. */
 void job_ended(struct core *core, struct job *job);
@@ -173,6 +177,9 @@ void cancels_expire(struct core *core);
 void rebuild_start(struct core *core);
 void rebuild_tick(struct core *core); /* tries again what failed */
 void epoch_answered(struct core *core, const struct answer *answer);
+/* Storage is back: cancels that it wrote itself meanwhile, and whose NOTICE was lost. */
+void cancels_read(struct core *core, uint64_t after);
+void cancels_answered(struct core *core, const struct answer *answer);
 void open_jobs_answered(struct core *core, const struct answer *answer);
 struct job *job_new(struct core *core, const struct ab_open_job *open);
 

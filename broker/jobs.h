@@ -87,7 +87,8 @@ struct job {
     uint32_t body_bytes, inbox_k, attempt;
     int32_t priority;
     uint16_t failures, crashes;
-    uint16_t appends; /* in flight to storage */
+    uint16_t appends; /* in flight to storage, or stalled */
+    uint16_t stalls;  /* of these: stalled */
     uint16_t group;   /* ORPHAN: jobs that are suspect with it if it is not re-attached; 0 = nobody's fault */
     uint16_t company; /* suspect: the most suspects its worker may have; 0 = no suspect */
     uint8_t resyncs;
@@ -103,7 +104,7 @@ struct job {
     bool cancel : 1;  /* its worker was asked to stop at since_ms */
     bool retry : 1;   /* SETTLING: then SCHEDULED */
     bool parked : 1;  /* NEW, while open jobs are read: it is waiting */
-    bool resync : 1;  /* SETTLING: storage is asked for its last seq */
+    bool resync : 1;  /* SETTLING: storage is asked for its last seq, or will be (then it is in the schedule) */
 };
 
 struct jobs {

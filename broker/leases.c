@@ -63,14 +63,8 @@ static bool is_one_of(struct ab_view word, const char *const *words)
 static bool events_ok(struct ab_view body, uint64_t count)
 {
     struct ab_reader reader = ab_reader(body);
-    struct ab_view event;
     uint32_t n;
-    if (ab_read_array(&reader, &n) || n != count)
-        return false;
-    while (n--)
-        if (ab_read_any(&reader, &event))
-            return false;
-    return reader.at == reader.end;
+    return ab_any_ok(body) && !ab_read_array(&reader, &n) && n == count;
 }
 
 static int check_events(const struct ab_events *events, struct ab_view body, struct ab_error *err)
@@ -83,6 +77,8 @@ static int check_events(const struct ab_events *events, struct ab_view body, str
         return ab_fail_at(err, AB_EINVALID, "wait", "a job waits for person or timer");
     if ((events->end.n != 0) + (events->wait.n != 0) + events->retry > 1)
         return ab_fail_at(err, AB_EINVALID, "end", "only one of end, wait and retry");
+    if (events->wake_at_ms > INT64_MAX)
+        return ab_fail_at(err, AB_EINVALID, "wake_at_ms", "is no time: milliseconds since 1970");
     if (!events->seq || !events->count || !events_ok(body, events->count))
         return ab_fail_at(err, AB_EINVALID, "body", "the body is not an array of `count` events from seq");
     return 0;
@@ -145,6 +141,8 @@ static void committed(struct core *core, const struct job *job, uint64_t token, 
 static void park(struct core *core, struct job *job, uint64_t wake_at_ms)
 {
     job_detach(core, job);
+    queue_remove(job); /* of a resync that is not needed any more */
+    job->resync = false;
     job->company = 0;
     job_move(&core->jobs, job, JOB_EV_WAIT);
     if (job->cancel)

@@ -116,14 +116,24 @@ static struct tenant *get_tenant(struct queue *queue, struct ab_view name)
     return tenant;
 }
 
+enum { PAIR_MAX = 1 + 2 * (AB_NAME_MAX > AB_USER_MAX ? AB_NAME_MAX : AB_USER_MAX) };
+_Static_assert(AB_NAME_MAX <= UINT8_MAX && AB_USER_MAX <= UINT8_MAX, "a pair begins with a length of one byte");
+
+/* Two names as one; whatever bytes are in them, other pairs give other names. */
+static struct ab_view pair(char both[PAIR_MAX], struct ab_view first, struct ab_view second)
+{
+    assert(first.n <= UINT8_MAX && 1 + first.n + second.n <= PAIR_MAX);
+    both[0] = (char)(uint8_t)first.n;
+    memcpy(both + 1, first.p, first.n);
+    memcpy(both + 1 + first.n, second.p, second.n);
+    return ab_view(both, 1 + first.n + second.n);
+}
+
 static struct flow *get_flow(struct queue *queue, struct ab_view user, struct ab_view pool_name)
 {
     struct pool *pool = queue_get_pool(queue, pool_name);
-    char both[2 * AB_NAME_MAX + AB_USER_MAX];
-    assert(pool->name.bytes + 1 + user.n <= sizeof both);
-    memcpy(both, pool->name.text, pool->name.bytes + (size_t)1);
-    memcpy(both + pool->name.bytes + 1, user.p, user.n);
-    struct flow *flow = names_get(&queue->flows, ab_view(both, pool->name.bytes + 1 + user.n));
+    char both[PAIR_MAX];
+    struct flow *flow = names_get(&queue->flows, pair(both, name_view(&pool->name), user));
     if (flow->pool) {
         queue_put_pool(queue, pool);
         return flow;
@@ -184,7 +194,8 @@ void queue_bind(struct queue *queue, struct job *job, struct ab_view user, struc
     job->flow = get_flow(queue, user, pool);
     job->flow->tenant->open++;
     if (session.n) {
-        job->session = names_get(&queue->sessions, session);
+        char both[PAIR_MAX];
+        job->session = names_get(&queue->sessions, pair(both, user, session));
         job->session->later.before = by_commit;
     }
     if (key.n) {
@@ -244,10 +255,21 @@ static void pass_session_on(struct queue *queue, struct job *job)
     }
 }
 
+/* The next of the jobs that wait for a key, if it may run now. */
+static void wake_key(struct queue *queue, struct key *key)
+{
+    struct job *next = key && key->running < key->limit ? heap_top(&key->set_aside) : NULL;
+    if (next) {
+        queue_remove(next);
+        queue_put(queue, next);
+    }
+}
+
 void queue_unbind(struct queue *queue, struct job *job)
 {
     queue_release(queue, job);
     queue_remove(job);
+    wake_key(queue, job->key); /* it may have been woken for the place that it does not take now */
     pass_session_on(queue, job);
     names_put(&queue->sessions, job->session);
     names_put(&queue->keys, job->key);
@@ -333,11 +355,7 @@ void queue_release(struct queue *queue, struct job *job)
     if (!job->key)
         return;
     job->key->running--;
-    struct job *next = heap_top(&job->key->set_aside);
-    if (next) {
-        queue_remove(next);
-        queue_put(queue, next);
-    }
+    wake_key(queue, job->key);
 }
 
 void queue_set_aside(struct queue *queue, struct job *job)

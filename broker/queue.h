@@ -31,7 +31,7 @@ struct pool {
     bool has_seal_key;
 };
 struct flow {
-    struct name name; /* pool, NUL, tenant */
+    struct name name; /* length of the pool's name (1 byte), pool, tenant */
     struct pool *pool;
     struct tenant *tenant;
     struct flow *next_of_tenant;
@@ -40,7 +40,7 @@ struct flow {
     struct heap ready;
 };
 struct session {
-    struct name name;
+    struct name name; /* length of the user's name (1 byte), user, session: sessions are per user */
     struct job *holder;
     struct heap later;
 };
@@ -91,6 +91,16 @@ void queue_remove(struct job *job);                       /* out of whatever hea
 uint64_t queue_position(const struct job *job);
 /* The monotonic time since when the oldest head of a flow is ready; INT64_MAX = none. */
 int64_t queue_oldest_ms(const struct queue *queue);
+
+/* The id of its session; absent if it has none. */
+static inline struct ab_view job_session(const struct job *job)
+{
+    if (!job->session)
+        return ab_view(NULL, 0);
+    const struct name *name = &job->session->name;
+    size_t skip = 1 + (size_t)(uint8_t)name->text[0];
+    return ab_view(name->text + skip, name->bytes - skip);
+}
 
 static inline struct ab_view job_user(const struct job *job)
 {

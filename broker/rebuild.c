@@ -17,7 +17,7 @@ static void read_page(struct core *core, uint64_t after)
 
 void rebuild_start(struct core *core)
 {
-    const struct ab_op_epoch request = {.build = ab_view_of(core->config.build)};
+    const struct ab_op_epoch request = {.build = ab_view_of(core->config.build), .id = core->start_id};
     core->phase = PHASE_LOADING;
     core_write(core, AB_OP_epoch, &request, &(struct ticket){.kind = TICKET_EPOCH});
 }
@@ -170,8 +170,46 @@ void open_jobs_answered(struct core *core, const struct answer *answer)
         ready(core);
 }
 
+/* ---- cancels that were missed ---- */
+void cancels_read(struct core *core, uint64_t after)
+{
+    const struct ab_op_open_jobs request = {.after = after, .limit = AB_PAGE_MAX, .cancelled = true};
+    core->cancels_ms = 0;
+    core_read(core, AB_OP_open_jobs, &request, &(struct ticket){.kind = TICKET_CANCELS, .n = after});
+}
+
+static void cancel_missed(struct core *core, const struct ab_open_job *open)
+{
+    struct job *job = jobs_by_n(&core->jobs, open->n);
+    if (job && open->cancel && !job->cancel && !job->verdict)
+        job_inbox(core, job, open->inbox_k, ab_view_of("cancel"), ab_view(NULL, 0), ab_view(NULL, 0));
+}
+
+void cancels_answered(struct core *core, const struct answer *answer)
+{
+    struct ab_op_open_jobs_answer page;
+    struct ab_error err = {0};
+    struct ab_view raw;
+    uint32_t n = 0;
+    bool ok = !answer->code && !ab_decode(&ab_op_open_jobs_answer_schema, answer->body, &page, &err);
+    struct ab_reader reader = ab_reader(ok ? page.jobs : ab_view(NULL, 0));
+    if (!ok || ab_read_array(&reader, &n)) {
+        core->cancels_ms = core->now_ms + STALL_MS;
+        return;
+    }
+    while (n-- && !ab_read_any(&reader, &raw)) {
+        struct ab_open_job open;
+        if (!ab_decode(&ab_open_job_schema, raw, &open, &err))
+            cancel_missed(core, &open);
+    }
+    if (page.next)
+        cancels_read(core, page.next);
+}
+
 void rebuild_tick(struct core *core)
 {
+    if (core->cancels_ms && core->now_ms >= core->cancels_ms)
+        cancels_read(core, 0);
     if (core->phase == PHASE_READY || core->now_ms < core->rebuild_ms)
         return;
     if (core->phase == PHASE_COLD && core->storage_up && core->rebuild_ms) {

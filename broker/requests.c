@@ -30,14 +30,6 @@ static int admit(struct core *core, const struct ab_submit *submit, size_t bytes
     return 0;
 }
 
-/* One value of msgpack and nothing else: what is spliced into a batch must not be able to break it. */
-static bool one_value(struct ab_view bytes)
-{
-    struct ab_reader reader = ab_reader(bytes);
-    struct ab_view raw;
-    return bytes.n && !ab_read_any(&reader, &raw) && reader.at == reader.end;
-}
-
 static int check_submit(const struct ab_submit *submit, struct ab_view body, struct ab_error *err)
 {
     if (!ab_id_ok(submit->job))
@@ -49,8 +41,17 @@ static int check_submit(const struct ab_submit *submit, struct ab_view body, str
                           submit->hash.n);
     if (submit->watch.n && !ab_view_is(submit->watch, "all") && !ab_view_is(submit->watch, "end"))
         return ab_fail_at(err, AB_EINVALID, "watch", "watch is all or end");
-    if (!one_value(body))
-        return ab_fail_at(err, AB_EINVALID, "body", "the body is not one msgpack value");
+    if (submit->not_before_ms > INT64_MAX)
+        return ab_fail_at(err, AB_EINVALID, "not_before_ms", "is no time: milliseconds since 1970");
+    if (submit->deadline_ms > INT64_MAX)
+        return ab_fail_at(err, AB_EINVALID, "deadline_ms", "is no time: milliseconds since 1970");
+    /* What is spliced into a batch must not be able to break it. */
+    if (submit->secrets.p && !ab_any_ok(submit->secrets))
+        return ab_fail_at(err, AB_EINVALID, "secrets", "is nested deeper than %d", AB_DEPTH_SENT_MAX);
+    if (!ab_any_ok(body))
+        return ab_fail_at(err, AB_EINVALID, "body",
+                          "the body is not one msgpack value, or it is nested deeper than %d",
+                          AB_DEPTH_SENT_MAX);
     return 0;
 }
 

@@ -28,7 +28,9 @@ uint32_t routes_id(struct routes *routes, enum core_side side, const struct ab_r
     if (route)
         return route->id;
     route = ab_calloc(1, sizeof *route);
-    route->id = ++routes->ids;
+    do
+        route->id = ++routes->ids;
+    while (!route->id || map_get(&routes->by_id, route->id)); /* strangers alone may make it wrap */
     route->side = side;
     route->route = *name;
     route->same_key = map_put(&routes->by_route, key, route);

@@ -17,6 +17,7 @@
 
 enum {
     DRAIN_MAX = 1000,            /* messages of one socket in one wake-up */
+    DRAIN_MS_MAX = 20,           /* the same in time: heartbeats must go out whatever comes in */
     STOP_MS = 2000,              /* for answers of storage after SIGTERM */
     FLUSH_MS = 10,               /* between attempts to send what a full pipe held back */
     LIMITS_MAX = 100000,         /* rows of `limits` */
@@ -126,11 +127,13 @@ static bool drain_router(struct server *server, enum core_side side)
 {
     struct ab_message message = {0};
     struct ab_error err = {0};
-    int taken = 0;
+    bool drained = false;
+    int64_t until_ms = ab_mono_ms() + DRAIN_MS_MAX;
     tell_time(server);
-    for (; taken < DRAIN_MAX; taken++) {
+    for (int taken = 0; taken < DRAIN_MAX && ab_mono_ms() < until_ms; taken++) {
         int rc = ab_message_receive(server->routes.sockets[side], &message, &err);
-        if (!rc || (rc < 0 && !message.route.n))
+        drained = !rc || (rc < 0 && !message.route.n);
+        if (drained)
             break;
         uint32_t peer = routes_id(&server->routes, side, &message.route);
         if (rc < 0)
@@ -140,8 +143,8 @@ static bool drain_router(struct server *server, enum core_side side)
                          message.body);
         ab_message_close(&message);
     }
-    server->undrained[side] = taken == DRAIN_MAX;
-    return server->undrained[side];
+    server->undrained[side] = !drained;
+    return !drained;
 }
 
 static bool on_clients(void *owner)
@@ -158,19 +161,19 @@ static bool on_storage(void *owner)
 {
     struct server *server = owner;
     struct ab_message message = {0};
-    int taken = 0;
+    int64_t until_ms = ab_mono_ms() + DRAIN_MS_MAX;
     tell_time(server);
-    for (; taken < DRAIN_MAX; taken++) {
+    for (int taken = 0; taken < DRAIN_MAX && ab_mono_ms() < until_ms; taken++) {
         struct ab_error err;
         int rc = ab_message_receive(server->storage, &message, &err);
         if (!rc || (rc < 0 && rc != AB_EINVALID && rc != AB_ETOOLARGE))
-            break;
+            return false;
         if (rc > 0 && !AB_FAILPOINT("broker.before_results"))
             link_message(server->link, message.command, message.header, message.body, ab_mono_ms());
         (void)AB_FAILPOINT("broker.after_results");
         ab_message_close(&message);
     }
-    return taken == DRAIN_MAX;
+    return true;
 }
 
 /* ---- the loop ---- */
@@ -260,6 +263,7 @@ static struct core_limit *read_config(const struct ab_config *config, struct cor
     out->storage = ab_config_text(config, AB_CONF_STORAGE_ENDPOINT);
     out->build = ab_build();
     out->seed = (uint64_t)ab_mono_us();
+    out->start_id = ab_id_make(ab_wall_ms());
     return read_limits(out, ab_config_tree(config, AB_CONF_LIMITS));
 }
 

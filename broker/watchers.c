@@ -413,9 +413,25 @@ static void page_failed(struct core *core, struct watcher *w, const struct answe
     drop(core, w);
 }
 
+/* Its journal begins later: what stood before was deleted, by somebody or for its age. Nothing is skipped silently. */
+static void deleted(struct core *core, struct watcher *w)
+{
+    struct ab_error err;
+    ab_fail(&err, AB_EEXPIRED, "the journal of this job was deleted; its end may still be had with want=end");
+    struct ab_failure failure = core_failure(&err);
+    failure.rid = w->rid;
+    failure.job = w->id;
+    core_send(core, w->peer, AB_ERROR, &failure, ab_view(NULL, 0), true);
+    drop(core, w);
+}
+
 static void page_shown(struct core *core, struct watcher *w, int shown, bool more)
 {
     struct job *job = jobs_find(&core->jobs, w->id);
+    if (job && w->job != job && find(w->peer, job, w->id)) {
+        drop(core, w); /* a later WATCH of the same peer found the job before this one did */
+        return;
+    }
     if (job)
         job_link(w, job);
     if (shown == 1)
@@ -449,8 +465,12 @@ void page_answered(struct core *core, const struct answer *answer)
         page_failed(core, w, &bad);
         return;
     }
-    events.seq = answer->ticket->seq + 1;
+    events.seq = page.seq >= events.n ? page.seq - events.n + 1 : answer->ticket->seq + 1;
     events.end = page.end;
+    if (events.n && events.seq > w->next_seq && !w->end_only) {
+        deleted(core, w);
+        return;
+    }
     int shown = show(core, w, &events);
     if (w->end_only && !shown)
         w->next_seq = events.seq + events.n;
