@@ -37,6 +37,18 @@ static void pack_failure(const struct ab_error *err, uint64_t rid, struct ab_vie
     ab_encode(out, &ab_failure_schema, &failure);
 }
 
+/* Nothing of the group counts any more. What makes no sense for others (a constraint, a row that cannot be read) is
+ * this operation's own fault. */
+static void fail_group(struct group *group, int code, struct ab_error *err)
+{
+    if (!err->code)
+        ab_fail(err, code ? code : AB_EUNAVAILABLE, "the database failed");
+    group->culprit = group->open && err->code != AB_EUNAVAILABLE && err->code != AB_ESYSTEM;
+    group->culprit_answer = group->n - 1;
+    group->culprit_op = group->answers[group->n - 1].run;
+    group->down = *err;
+}
+
 /* Runs one operation into group->answer. Returns its code. */
 static int run(struct group *group, const struct ab_op_row *op, struct ab_view request, int64_t wall_ms,
                struct ab_error *err)
@@ -60,7 +72,7 @@ static int run(struct group *group, const struct ab_op_row *op, struct ab_view r
     if (!code)
         code = group->store->ops->run(group->store, wall_ms, &call, err);
     if (!group->open || group->store->broken)
-        group->down = *err;
+        fail_group(group, code, err);
     return code;
 }
 
@@ -75,8 +87,10 @@ static struct group_answer *answer_new(struct group *group, const struct ab_rout
     return a;
 }
 
-static void pack_result(struct group *group, int code, const struct ab_error *err)
+static void pack_result(struct group *group, size_t start, int code, const struct ab_error *err)
 {
+    if (group->bodies.n - start > BATCH_FAULTS_BYTES_MAX)
+        ab_buf_clear(&group->faults);
     ab_pack_array(&group->bodies, 2);
     ab_pack_str(&group->bodies, ab_view_of(ab_code_name(code)));
     if (code)
@@ -131,7 +145,8 @@ int group_batch(struct group *group, const struct ab_route *route, const struct 
         struct ab_error why = {0};
         ab_buf_clear(&group->faults);
         code = run_item(group, header, &group->items[i], wall_ms, &why);
-        pack_result(group, code, &why);
+        pack_result(group, group->answers[slot].at, code, &why);
+        group->answers[slot].run = i + 1;
     }
     group->answers[slot].end = group->bodies.n;
     return 0;
@@ -152,9 +167,19 @@ void group_query(struct group *group, const struct ab_route *route, uint64_t rid
 
 /* ---- committing ---- */
 
-/* Nothing of the group is on disk: every operation that was not refused before is now. */
+/* What becomes of operation `op` of answer `i`, after the group has failed. */
+static const struct ab_error *verdict(const struct group *group, size_t i, uint32_t op,
+                                      const struct ab_error *others)
+{
+    return group->culprit && i == group->culprit_answer && op == group->culprit_op ? &group->down : others;
+}
+
+/* Nothing of the group is on disk: every operation of it is refused. */
 static void refuse_all(struct group *group)
 {
+    struct ab_error others = group->down;
+    if (others.code != AB_EUNAVAILABLE)
+        ab_fail(&others, AB_EUNAVAILABLE, "an operation beside this one failed: send it again");
     ab_buf_clear(&group->bodies);
     ab_buf_clear(&group->faults);
     for (size_t i = 0; i < group->n; i++) {
@@ -163,10 +188,12 @@ static void refuse_all(struct group *group)
         a->refused = true;
         if (a->batch)
             ab_pack_array(&group->bodies, a->ops);
-        for (uint32_t op = 0; op < a->ops; op++)
-            pack_result(group, group->down.code, &group->down);
+        for (uint32_t op = 0; op < a->ops; op++) {
+            const struct ab_error *why = verdict(group, i, op, &others);
+            pack_result(group, a->at, why->code, why);
+        }
         if (!a->batch)
-            pack_failure(&group->down, a->rid, (struct ab_view){0}, &group->bodies);
+            pack_failure(verdict(group, i, 0, &others), a->rid, (struct ab_view){0}, &group->bodies);
         a->end = group->bodies.n;
     }
 }
@@ -177,9 +204,9 @@ int group_commit(struct group *group, struct ab_error *err)
     AB_FAILPOINT("storage.before_commit");
     if (group->open && !group->down.code && (code = group->store->ops->commit(group->store, &group->down)))
         group->down.code = code;
-    if (code == AB_ESYSTEM) {
+    if (group->down.code == AB_ESYSTEM) {
         *err = group->down;
-        return code;
+        return err->code;
     }
     if (group->down.code) {
         ab_log(AB_ERROR_LEVEL, "commit.failed", "code", ab_code_name(group->down.code), "text",
@@ -204,4 +231,7 @@ void group_each(struct group *group, group_send_fn *send, void *context)
     group->n = 0;
     group->ops = 0;
     group->down = (struct ab_error){0};
+    group->culprit = false;
+    if (group->bodies.cap > 2 * GROUP_BYTES_MAX)
+        ab_buf_finish(&group->bodies);
 }

@@ -1,7 +1,8 @@
 /* Group commit: operations run as they arrive in one open transaction; their answers are kept until it is on disk.
  *
  *   group_batch / group_query …      any number, then
- *   group_commit                     one sync; answers become final: their own, or `unavailable` for all
+ *   group_commit                     one sync; answers become final: their own, or `unavailable` for all but the one
+ *                                    operation whose fault it was
  *   group_each                       hands out the answers; the group is empty afterwards
  */
 #ifndef STORAGE_GROUP_H
@@ -10,11 +11,18 @@
 #include "common/wire/socket.h"
 #include "storage/store.h"
 
+enum {
+    GROUP_BYTES_MAX = 16 << 20, /* of answers: then the group is committed, though more waits */
+    BATCH_FAULTS_BYTES_MAX =
+        4 << 20, /* of answers to one batch: above it refusals come without their lists of faults */
+};
+
 struct group_answer {
     struct ab_route route;
     uint64_t rid;
     bool batch;     /* else a QUERY */
     uint32_t ops;   /* of a batch */
+    uint32_t run;   /* of these, so far */
     bool refused;   /* a QUERY: `body` is an encoded failure, else an answer map */
     size_t at, end; /* of its body in `bodies` */
 };
@@ -23,6 +31,11 @@ struct group {
     struct store *store;
     bool open;            /* a transaction is */
     struct ab_error down; /* code: the database failed and nothing of this group counts */
+    /* The operation that failed it, if the fault is its own (not the disk's): it alone gets the error, the others are
+     * `unavailable`, sent again, and succeed without it. */
+    bool culprit;
+    size_t culprit_answer;
+    uint32_t culprit_op;
     unsigned ops;
     struct ab_buf bodies, answer, faults;
     struct group_answer *answers;

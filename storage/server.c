@@ -19,10 +19,13 @@
 #include "storage/reader.h"
 
 enum {
-    MESSAGES_MAX = 1000,   /* taken from the socket in one wake-up */
-    HEARTBEATS_MISSED = 3, /* then a caller is gone */
-    IDLE_MS = 200,         /* after the last commit: time to look after the files */
-    BATCH_BODIES = 4,      /* a batch may be so many times a message's greatest body */
+    MESSAGES_MAX = 1000,       /* taken from the socket in one wake-up */
+    GATHER_MS_MAX = 50,        /* of running operations, before what is done is committed and answered */
+    HEARTBEATS_MISSED = 3,     /* then a caller is gone */
+    IDLE_MS = 200,             /* after the last commit: time to look after the files */
+    BATCH_BODIES = 4,          /* a batch may be so many times a message's greatest body … */
+    BATCH_SPARE = 8 << 20,     /* … and as much more: small messages are batched too */
+    READ_BYTES_MAX = 64 << 10, /* a request that reads holds names and numbers only; many of them may wait */
 };
 
 struct server {
@@ -35,8 +38,14 @@ struct server {
     struct group group;
     int64_t beat_ms;        /* when callers are next looked after */
     int64_t idle_ms;        /* when the files are, unless something is written before */
+    bool undrained;         /* more waits on the socket: who seems silent may have spoken */
     struct ab_error failed; /* why the service has to end */
 };
+
+static uint64_t batch_bytes_max(const struct server_options *options)
+{
+    return options->message_bytes_max * BATCH_BODIES + BATCH_SPARE;
+}
 
 /* ---- sending ---- */
 static void sent(struct server *s, const struct ab_route *route, int code)
@@ -130,7 +139,8 @@ static void on_hello(struct server *s, const struct ab_message *m)
         .session = caller->session,
         .epoch = s->store->ops->epoch(s->store),
         .heartbeat_ms = (uint64_t)s->options->heartbeat_ms,
-        .body_bytes_max = s->options->message_bytes_max * BATCH_BODIES,
+        .body_bytes_max =
+            caller->role == AB_BY_BROKER ? batch_bytes_max(s->options) : s->options->message_bytes_max,
         .build = ab_view_of(ab_build()),
     };
     sent(s, &m->route, ab_send(s->router, &m->route, AB_WELCOME, &welcome, (struct ab_view){0}));
@@ -182,6 +192,20 @@ static int query_op(const struct caller *caller, struct ab_view name, const stru
     return 0;
 }
 
+/* What is stored is shown inside of other values, and must be readable there. */
+static int check_body(const struct server *s, const struct ab_op_row *op, struct ab_view body,
+                      struct ab_error *err)
+{
+    uint64_t max = op->kind == AB_OP_WRITE ? s->options->message_bytes_max : READ_BYTES_MAX;
+    if (body.n > max)
+        return ab_fail(err, AB_ETOOLARGE, "a request %s has at most %llu bytes, not %zu", op->name,
+                       (unsigned long long)max, body.n);
+    if (op->kind == AB_OP_WRITE && !ab_any_ok(body))
+        return ab_fail(err, AB_EINVALID, "the body is not one msgpack map, or it is nested deeper than %d",
+                       AB_DEPTH_SENT_MAX);
+    return 0;
+}
+
 static void on_query(struct server *s, struct caller *caller, const struct ab_message *m)
 {
     struct ab_query query = {0};
@@ -190,6 +214,8 @@ static void on_query(struct server *s, struct caller *caller, const struct ab_me
     int code = ab_message_header(m, &query, &err);
     if (!code)
         code = query_op(caller, query.op, &op, &err);
+    if (!code)
+        code = check_body(s, op, m->body, &err);
     AB_FAILPOINT("storage.received");
     if (!code && op->kind == AB_OP_WRITE)
         group_query(&s->group, &m->route, query.rid, op, m->body, ab_wall_ms());
@@ -235,7 +261,11 @@ static void dispatch(struct server *s, const struct ab_message *m)
 static bool on_router(void *owner)
 {
     struct server *s = owner;
-    for (int i = 0; i < MESSAGES_MAX && s->group.ops < STORE_OPS_MAX; i++) {
+    int64_t until_ms = ab_mono_ms() + GATHER_MS_MAX;
+    s->undrained = false;
+    for (int i = 0; i < MESSAGES_MAX && s->group.ops < STORE_OPS_MAX && s->group.bodies.n < GROUP_BYTES_MAX &&
+                    ab_mono_ms() < until_ms;
+         i++) {
         struct ab_message m;
         struct ab_error err = {0};
         int got = ab_message_receive(s->router, &m, &err);
@@ -247,7 +277,7 @@ static bool on_router(void *owner)
             refuse(s, &m.route, 0, &err);
         ab_message_close(&m);
     }
-    return true;
+    return s->undrained = true;
 }
 
 static bool on_reader(void *owner)
@@ -287,7 +317,8 @@ static void commit(struct server *s, int64_t now_ms)
 static void beat(struct server *s, int64_t now_ms)
 {
     int64_t every = s->options->heartbeat_ms;
-    callers_expire(&s->callers, now_ms - HEARTBEATS_MISSED * every);
+    if (!s->undrained)
+        callers_expire(&s->callers, now_ms - HEARTBEATS_MISSED * every);
     for (size_t i = 0; i < s->callers.cap; i++) {
         struct caller *caller = &s->callers.slots[i];
         if (!caller->session || caller->told_ms > now_ms - every / 2)
@@ -337,8 +368,7 @@ int storage_serve(const struct server_options *options, struct store *store, str
     s.loop = ab_loop_create(&ops, &s); /* blocks signals: before the reader's thread */
     group_init(&s.group, store);
     int code = reader_create(store, &s.reader, err);
-    if (!code &&
-        !(s.router = ab_router_create(options->endpoint, options->message_bytes_max * BATCH_BODIES, err)))
+    if (!code && !(s.router = ab_router_create(options->endpoint, batch_bytes_max(options), err)))
         code = err->code;
     if (!code) {
         ab_loop_add_socket(s.loop, s.router, on_router, &s);

@@ -165,15 +165,31 @@ static int publish_into(struct db *db, const struct ab_op_publish *r, int64_t ke
     return code;
 }
 
+/* 1: this user has published an item with this id: the answer to it was lost. */
+static int published_before(struct db *db, struct ab_view user, struct ab_view id, struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_GALLERY_GET);
+    bind_text(s, 1, id);
+    int got = db_row(db, s, err);
+    if (got > 0 && !ab_view_eq(user, col_text(s, COL_USER)))
+        return ab_fail_at(err, AB_ECONFLICT, "id", "this id is taken by another item");
+    return got;
+}
+
 int op_publish_session(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
     struct ab_op_publish r = *(const struct ab_op_publish *)request;
     int code = read_tags(&r.tags, err);
     if (code)
         return code;
-    int64_t key = session_require(db, r.user, r.session, err);
     char text[AB_ID_TEXT];
-    struct ab_view id = ab_view_of(ab_id_text(ab_id_make(db->now_ms), text));
+    struct ab_id made = ab_id_make(db->now_ms);
+    if (r.id.n && (!ab_id_parse(r.id, &made) || !ab_id_ok(made)))
+        return ab_fail_at(err, AB_EINVALID, "id", "an item's id is a UUID of version 7");
+    struct ab_view id = ab_view_of(ab_id_text(made, text));
+    if (r.id.n && (code = published_before(db, r.user, id, err)))
+        return code < 0 ? code : answer_item(db, id, answer, err);
+    int64_t key = session_require(db, r.user, r.session, err);
     code = key < 0 ? (int)key : publish_into(db, &r, key, id, err);
     return code ? code : answer_item(db, id, answer, err);
 }

@@ -13,7 +13,7 @@ enum { HEADS_MAX = 1 << 20 };
 struct head {
     uint64_t n;          /* the job; 0 = an empty slot */
     uint64_t seq, token; /* of its last event; 0 = none yet */
-    uint64_t inbox_k;
+    uint64_t inbox_k, inbox_bytes;
     int64_t session; /* key; 0 = none */
     uint8_t state;   /* OPEN_… */
     uint8_t end;     /* END_…; ended jobs are not kept in the cache */

@@ -6,18 +6,21 @@
 
 #include "common/clock.h"
 
-enum { SAME_BYTES = 16, INBOX_ROWS_MAX = 10000 };
+/* An inbox is loaded whole, with its job: it must fit into one message beside the input. */
+enum { SAME_BYTES = 16, INBOX_ROWS_MAX = 10000, INBOX_BYTES_MAX = 4 << 20 };
 
 int op_epoch(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
-    (void)request;
+    const struct ab_op_epoch *r = request;
+    bool again = !ab_id_zero(r->id) && ab_id_eq(r->id, db->epoch_id); /* the batch was sent twice */
     sqlite3_stmt *s = db_sql(db, SQL_META_SET);
     bind_text(s, 1, ab_view_of("epoch"));
-    bind_int(s, 2, (int64_t)db->epoch + 1);
+    bind_int(s, 2, (int64_t)db->epoch + !again);
     int code = db_run(db, s, err);
     if (code)
         return code;
-    db->epoch++;
+    db->epoch += !again;
+    db->epoch_id = r->id;
     ab_encode(answer, &ab_op_epoch_answer_schema, &(struct ab_op_epoch_answer){.epoch = db->epoch});
     return 0;
 }
@@ -204,11 +207,12 @@ static int head_from_events(struct db *db, struct head *head, struct ab_error *e
     }
     if (got < 0)
         return got;
-    s = db_sql(db, SQL_INBOX_LAST);
+    s = db_sql(db, SQL_INBOX_SIZE);
     bind_int(s, 1, (int64_t)head->n);
     if ((got = db_row(db, s, err)) < 0)
         return got;
     head->inbox_k = (uint64_t)col_int(s, 0);
+    head->inbox_bytes = (uint64_t)col_int(s, 1);
     return 0;
 }
 
@@ -265,6 +269,7 @@ static int inbox_add(struct db *db, struct head *head, const struct ab_op_inbox 
         head->state = OPEN_READY;
     }
     head->inbox_k++;
+    head->inbox_bytes += r->text.n;
     heads_put(&db->heads, head);
     return 0;
 }
@@ -304,6 +309,19 @@ static int inbox_before(struct db *db, uint64_t n, const struct ab_op_inbox *r, 
     return 1;
 }
 
+/* A cancel always has room: it must be possible to end what is full. */
+static int inbox_room(const struct head *head, const struct ab_op_inbox *r, struct ab_error *err)
+{
+    bool cancel = ab_view_is(r->kind, "cancel") && r->text.n <= AB_ERROR_TEXT_MAX;
+    if (cancel && head->inbox_k < 2 * INBOX_ROWS_MAX)
+        return 0;
+    if (head->inbox_k >= INBOX_ROWS_MAX)
+        return ab_fail(err, AB_EBUSY, "the job's inbox holds %d rows, the most it may", INBOX_ROWS_MAX);
+    if (head->inbox_bytes + r->text.n > INBOX_BYTES_MAX)
+        return ab_fail(err, AB_EBUSY, "the job's inbox holds %d bytes, the most it may", INBOX_BYTES_MAX);
+    return 0;
+}
+
 int op_inbox(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
     const struct ab_op_inbox *r = request;
@@ -318,8 +336,8 @@ int op_inbox(struct db *db, const void *request, struct ab_buf *answer, struct a
         return code;
     if (head.end)
         return ab_fail(err, AB_EENDED, "the job has ended: %s", end_names[head.end % END_N]);
-    if (head.inbox_k >= INBOX_ROWS_MAX)
-        return ab_fail(err, AB_EBUSY, "the job's inbox holds %d rows, the most it may", INBOX_ROWS_MAX);
+    if ((code = inbox_room(&head, r, err)))
+        return code;
     if ((code = inbox_add(db, &head, r, err)))
         return code;
     struct ab_op_inbox_answer a = {.n = n, .k = head.inbox_k, .created = true};

@@ -102,6 +102,7 @@ int op_open_jobs(struct db *db, const void *request, struct ab_buf *answer, stru
     list_init(&list);
     sqlite3_stmt *s = db_sql(db, SQL_OPEN_PAGE);
     bind_int(s, 1, (int64_t)r->after);
+    bind_int(s, 2, r->cancelled);
     uint64_t limit = limit_of(r->limit), last = 0;
     int got;
     while ((got = db_row(db, s, err)) > 0) {

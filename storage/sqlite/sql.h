@@ -56,7 +56,8 @@
                  "j.concurrency,j.pool,w.hash,j.history,length(j.input),o.state,o.wake_at_ms "                 \
                  "FROM open_jobs o JOIN jobs j ON j.n=o.n JOIN users u ON u.key=j.user "                       \
                  "LEFT JOIN sessions s ON s.key=j.session JOIN workflows w ON w.key=j.workflow "               \
-                 "WHERE o.n>?1 ORDER BY o.n")                                                                  \
+                 "WHERE o.n>?1 AND (NOT ?2 OR EXISTS(SELECT 1 FROM inbox i WHERE i.n=o.n AND "                 \
+                 "i.kind='cancel')) ORDER BY o.n")                                                             \
     X(END_ADD, "INSERT INTO ends(n,state,at_ms,event) VALUES(?1,?2,?3,?4)")                                    \
     X(END_GET, "SELECT state,at_ms,event FROM ends WHERE n=?1")                                                \
     X(END_FORGET, "UPDATE ends SET event=NULL WHERE n=?1")                                                     \
@@ -75,6 +76,8 @@
     X(EVENTS_REMOVE, "DELETE FROM events WHERE n=?1 AND seq<?2")                                               \
     /* inbox */                                                                                                \
     X(INBOX_LAST, "SELECT coalesce(max(k),0) FROM inbox WHERE n=?1")                                           \
+    X(INBOX_SIZE,                                                                                              \
+      "SELECT coalesce(max(k),0),coalesce(sum(length(CAST(text AS BLOB))),0) FROM inbox WHERE n=?1")           \
     X(INBOX_BY_ID, "SELECT k,kind,ask,text FROM inbox WHERE n=?1 AND id=?2")                                   \
     X(INBOX_ADD, "INSERT INTO inbox(n,k,id,kind,ask,text,at_ms) VALUES(?1,?2,?3,?4,?5,?6,?7)")                 \
     X(INBOX_ALL, "SELECT k,kind,ask,text FROM inbox WHERE n=?1 ORDER BY k")                                    \

@@ -43,6 +43,7 @@ static int remember(struct db *db, struct ab_error *err)
     if (n < 0 || epoch < 0 || session < 0)
         return db_fail(db->handle, sqlite3_extended_errcode(db->handle), "reading the counters", err);
     db->n_last = (uint64_t)n;
+    db->epoch_id = (struct ab_id){{0}};
     db->epoch = (uint64_t)epoch;
     db->session_next = (uint64_t)session;
     return 0;
@@ -141,6 +142,9 @@ static int run(struct store *store, int64_t now_ms, const struct store_call *cal
         (void)operation_failpoint(); /* kill and delay only: what a broker's operation wrote stays */
     }
     db_release(db);
+    /* A read whose failure nobody looked at (job_ended) counts too. */
+    if (db->store.broken && (!code || (err && !err->code)))
+        code = ab_fail(err, AB_EUNAVAILABLE, "%s: %s", call->row->name, sqlite3_errstr(db->rc));
     if (code)
         call->answer->n = mark;
     else if (db->writer)
