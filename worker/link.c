@@ -108,7 +108,8 @@ static bool on_readable(void *owner)
 int link_start(struct link *link, struct ab_loop *loop, const char *endpoint, uint64_t body_bytes_max,
                struct ab_error *err)
 {
-    link->socket = ab_dealer_create(endpoint, body_bytes_max, err);
+    /* JOB holds an input and a page of the journal, which may be one event of the greatest size. */
+    link->socket = ab_dealer_create(endpoint, 2 * body_bytes_max + LINK_BYTES_SPARE, err);
     if (!link->socket)
         return err ? err->code : AB_ESYSTEM;
     link->endpoint = ab_strdup(endpoint);

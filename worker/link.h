@@ -14,7 +14,8 @@ enum {
     LINK_HELLO_AGAIN_MS = 500, /* after a HELLO without answer */
     LINK_CONNECT_MS = 20,      /* after one that could not be sent */
     LINK_HEARTBEATS_LOST = 3,
-    LINK_BURST_MAX = 256, /* messages taken in one wake-up */
+    LINK_BURST_MAX = 256,        /* messages taken in one wake-up */
+    LINK_BYTES_SPARE = 16 << 20, /* of a message, besides two bodies: an inbox, a page */
 };
 
 struct link;
