@@ -121,9 +121,12 @@ static int prepare_create(struct cli *cli, json_t *request)
     return code;
 }
 
+/* The id is made here: an answer that is lost does not publish it twice. */
 static int prepare_publish(struct cli *cli, json_t *request)
 {
+    char id[AB_ID_TEXT];
     json_t *tags = json_array();
+    json_object_set_new(request, "id", json_string(ab_id_text(ab_id_make(ab_wall_ms()), id)));
     const char *at = cli->option[OPT_tag] ? cli->option[OPT_tag] : "";
     for (size_t n; *at; at += n + (at[n] == ',')) {
         n = strcspn(at, ",");
