@@ -103,16 +103,13 @@ static int open_secret(const struct run *run, int index, struct ab_buf *key, str
     return secrets_open(&run->worker->pair, ab_view(run->job.b, AB_ID_BYTES), sealed, key, err);
 }
 
-static const char *const api_types[] = {
-    [AB_PROVIDER_OPENAI] = "openai", [AB_PROVIDER_AZURE] = "azure", [AB_PROVIDER_SCRIPT] = "script"};
-
 static int fill_endpoints(const struct run *run, const struct ab_llm *llm, struct model_endpoint *endpoints,
                           struct ab_buf *keys, struct ab_error *err)
 {
     int code = 0;
     for (size_t i = 0; !code && i < llm->n_entries; i++) {
         const struct ab_llm_entry *entry = &llm->entries[i];
-        endpoints[i] = (struct model_endpoint){.api_type = api_types[entry->provider],
+        endpoints[i] = (struct model_endpoint){.api_type = ab_provider_name(entry->provider),
                                                .model = entry->model,
                                                .base_url = entry->base_url,
                                                .api_version = entry->api_version,
@@ -225,7 +222,7 @@ static void journal_reply(struct run *run, const struct model_reply *reply)
     struct ab_model_reply event = {.step = ab_view_of(effect->step),
                                    .agent = ab_view_of(effect->agent),
                                    .to = ab_view_of(effect->to),
-                                   .provider = ab_view_of(api_types[provider]),
+                                   .provider = ab_view_of(ab_provider_name(provider)),
                                    .model = clip(reply->model ? reply->model : "", 255),
                                    .content = ab_view_of(text),
                                    .reasoning = ab_view_of(reply->reasoning),

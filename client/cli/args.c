@@ -110,6 +110,8 @@ static char *nearest_option(const struct verb *verb, const char *word)
 static int unknown_option(const struct cli *cli, const char *word)
 {
     char *near = nearest_option(cli->verb, word + (word[1] == '-' ? 2 : 1));
+    if (!near)
+        near = ab_config_nearest_flag(AB_PROGRAM_CLI, word);
     int rc = usage_fault(cli, near, "there is no option %s here", word);
     free(near);
     return rc;

@@ -109,7 +109,7 @@ static char **arguments(char **flags, char *program)
     return argv;
 }
 
-int child_start(struct children *children, struct child *child, int64_t now_ms, struct ab_error *err)
+static int child_start(struct children *children, struct child *child, int64_t now_ms, struct ab_error *err)
 {
     char *path = ab_format("%s/%s", children->folder, child->program);
     char *program = ab_strdup(child->program);

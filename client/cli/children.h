@@ -37,11 +37,9 @@ struct children {
 
 void children_init(struct children *children, const struct ab_config *config, bool to_files);
 void children_finish(struct children *children);
-/* Starts one; 0 or AB_E…. */
-int child_start(struct children *children, struct child *child, int64_t now_ms, struct ab_error *err);
 /* Takes what has ended; returns the next one, NULL if there is none. child->pid is 0 then. */
 struct child *children_reap(struct children *children, int64_t now_ms);
-/* Starts those whose pause is over. */
+/* Starts those whose pause is over; 0 or AB_E…. */
 int children_restart(struct children *children, int64_t now_ms, struct ab_error *err);
 /* When the next pause is over, INT64_MAX if none runs. */
 int64_t children_deadline(const struct children *children);

@@ -134,8 +134,6 @@ int view_follow(struct view *view, struct autobots *bots, const char *job, uint6
 void view_catch_signals(void);
 /* True if one came since (and forgets it). */
 bool view_interrupted(void);
-/* The end event seen by view_follow; borrowed, NULL if it has not ended. */
-const json_t *view_end(const struct view *view);
 
 /* ---- workflow_file.c ---- */
 /* Reads FILE, expands ${…}, and gives its text as JSON; NULL after all faults were printed. */

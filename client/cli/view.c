@@ -26,7 +26,6 @@ struct view {
     char job[AUTOBOTS_ID_TEXT];
     bool done;
     int code;
-    json_t *end;
     uint64_t waiting_seq; /* of the last `waiting` event */
     struct stream stream;
 };
@@ -46,14 +45,8 @@ void view_destroy(struct view *view)
 {
     if (!view)
         return;
-    json_decref(view->end);
     stream_close(&view->stream);
     free(view);
-}
-
-const json_t *view_end(const struct view *view)
-{
-    return view->end;
 }
 
 /* ---- pieces ---- */
@@ -311,7 +304,6 @@ static void on_end(struct view *view, json_t *tree)
     const char *state = ab_tree_str(tree, "state");
     view->done = true;
     view->code = state && !strcmp(state, "succeeded") ? CLI_DONE : CLI_FAILED;
-    view->end = json_incref(tree);
 }
 
 static void on_event(void *context, const struct autobots_event *event)

@@ -173,16 +173,6 @@ void ab_workflow_hash(struct ab_view canonical_text, uint8_t hash[AB_WORKFLOW_HA
                        NULL, 0);
 }
 
-const char *ab_workflow_type_name(enum ab_workflow_type type)
-{
-    return ab_workflow_types[type].name;
-}
-
-const char *ab_agent_type_name(enum ab_agent_type type)
-{
-    return ab_agent_types[type].name;
-}
-
 const char *ab_provider_name(enum ab_provider provider)
 {
     return ab_providers[provider].name;

@@ -160,8 +160,8 @@ int ab_workflow_parse(const json_t *flow_config, unsigned flags, struct ab_workf
                       struct ab_faults *faults, struct ab_faults *warnings, struct ab_error *err);
 void ab_workflow_destroy(struct ab_workflow *workflow); /* NULL is allowed */
 
-/* The same from text, JSON or YAML (as ab_tree_parse decides; file may be NULL): what storage, worker and
- * `validate` call. A syntax error is in err alone, with "line L column C" as its path. places may be NULL. */
+/* The same from text, JSON or YAML (as ab_tree_parse decides; file may be NULL), for tools and tests.
+ * A syntax error is in err alone, with "line L column C" as its path. places may be NULL. */
 int ab_workflow_read(struct ab_view text, const char *file, unsigned flags, struct ab_workflow **out,
                      struct ab_places *places, struct ab_faults *faults, struct ab_faults *warnings,
                      struct ab_error *err);
@@ -205,9 +205,7 @@ size_t ab_workflow_expand(json_t *flow_config, ab_lookup_fn *lookup, void *conte
  * the offline script model, which echoes. The caller frees it. */
 char *ab_workflow_builtin(const char *model);
 
-/* Names of the enums, as in the tree. */
-const char *ab_workflow_type_name(enum ab_workflow_type type);
-const char *ab_agent_type_name(enum ab_agent_type type);
+/* As in the tree. */
 const char *ab_provider_name(enum ab_provider provider);
 
 /* Prints every field of both forms as Markdown tables, from the tables that validate them. */

@@ -20,6 +20,7 @@ def bots(shared, user):
 
 def test_a_mistyped_option_is_guessed_as_it_is_written(bots):
     assert "did you mean --model?" in bots("submit", "--modle", "m", "x").err
+    assert "did you mean --workers?" in bots("up", "--wrokers", "2").err
 
 
 def test_what_is_missing_is_named(bots):
