@@ -55,17 +55,19 @@ enum autobots_code {
     AUTOBOTS_ESTALE = -92,            /* between service parts only */
     AUTOBOTS_EENDED = -91,            /* the job has ended; an end is final */
     AUTOBOTS_EUNKNOWN_WORKFLOW = -90, /* handled inside */
-    AUTOBOTS_EBUSY = -89,             /* over a limit, nothing was stored; it was retried until the time-out */
-    AUTOBOTS_EUNAVAILABLE = -88,      /* no service there, or a part of it is down */
-    AUTOBOTS_ETOOLARGE = -87,         /* over a size limit, which the text names */
-    AUTOBOTS_ETIMEOUT = -86,          /* no answer in time; the request may still be carried out */
-    AUTOBOTS_ECANCELLED = -85,        /* cancelled on request */
-    AUTOBOTS_EMODEL = -84,            /* the model's endpoint refused or misbehaved */
-    AUTOBOTS_ENOMODEL = -83,          /* no model is configured */
-    AUTOBOTS_ENONDETERMINISM = -82,   /* a job's journal does not fit its workflow */
-    AUTOBOTS_EDAMAGED = -81,          /* stored data failed its check */
-    AUTOBOTS_ESYSTEM = -80,           /* the operating system refused */
-    AUTOBOTS_EINTERNAL = -79          /* a fault of the service or of this library */
+    /* Over a limit, nothing was stored; it was retried until the time-out. From a start function at once: this client
+     * has 100,000 requests, or 128 MiB of them, unanswered. */
+    AUTOBOTS_EBUSY = -89,
+    AUTOBOTS_EUNAVAILABLE = -88,    /* no service there, or a part of it is down */
+    AUTOBOTS_ETOOLARGE = -87,       /* over a size limit, which the text names */
+    AUTOBOTS_ETIMEOUT = -86,        /* no answer in time; the request may still be carried out */
+    AUTOBOTS_ECANCELLED = -85,      /* cancelled on request */
+    AUTOBOTS_EMODEL = -84,          /* the model's endpoint refused or misbehaved */
+    AUTOBOTS_ENOMODEL = -83,        /* no model is configured */
+    AUTOBOTS_ENONDETERMINISM = -82, /* a job's journal does not fit its workflow */
+    AUTOBOTS_EDAMAGED = -81,        /* stored data failed its check */
+    AUTOBOTS_ESYSTEM = -80,         /* the operating system refused */
+    AUTOBOTS_EINTERNAL = -79        /* a fault of the service or of this library */
 };
 
 struct autobots_error {

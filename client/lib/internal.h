@@ -17,8 +17,9 @@
 #include "common/workflow/workflow.h"
 
 enum {
-    REQUESTS_MAX = 100000, /* unanswered at once in one client */
-    HASHES_MAX = 1024,     /* workflows remembered as known to the service */
+    REQUESTS_MAX = 100000,          /* unanswered at once in one client */
+    REQUESTS_BYTES_MAX = 128 << 20, /* the same in bytes, unless it is a single one */
+    HASHES_MAX = 1024,              /* workflows remembered as known to the service */
     WATCH_BUCKETS = 1024,
     RECEIVE_MAX = 256,         /* messages taken in one run, so that a flood does not starve the caller */
     BODY_BYTES_MAX = 64 << 20, /* greatest body taken or sent */
@@ -68,6 +69,7 @@ struct request {
     void *message; /* owned, one block with everything its views point to */
     struct ab_view body;
     char *body_bytes;              /* owned */
+    size_t bytes;                  /* of message and body */
     uint64_t sent;                 /* link->greeting in which it was sent; 0: not in this session */
     int64_t deadline_ms;           /* monotonic */
     int64_t not_before_ms;         /* monotonic; backing off until then */
@@ -104,7 +106,7 @@ struct autobots {
     uint8_t seal_key[32];
     uint64_t rid;
     struct request *first, *last, **table; /* table: by rid */
-    size_t requests_n, table_n;
+    size_t requests_n, requests_bytes, table_n;
     struct watch *watches[WATCH_BUCKETS]; /* by job */
     uint8_t (*hashes)[AB_HASH_BYTES];     /* ring */
     size_t hashes_n, hashes_at;

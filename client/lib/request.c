@@ -6,8 +6,8 @@
 #include "client/lib/internal.h"
 #include "common/clock.h"
 
-/* One block: the struct, then every byte its views point to. */
-static void *message_dup(const struct ab_schema *schema, const void *message)
+/* One block of *size bytes: the struct, then every byte its views point to. */
+static void *message_dup(const struct ab_schema *schema, const void *message, size_t *size)
 {
     size_t bytes = schema->size;
     for (int i = 0; i < schema->n; i++) {
@@ -16,6 +16,7 @@ static void *message_dup(const struct ab_schema *schema, const void *message)
             bytes +=
                 ((const struct ab_view *)(const void *)((const char *)message + schema->fields[i].offset))->n;
     }
+    *size = bytes;
     char *block = ab_alloc(bytes), *at = block + schema->size;
     memcpy(block, message, schema->size);
     for (int i = 0; i < schema->n; i++) {
@@ -83,6 +84,7 @@ static void request_unlink(struct request *request)
     *(request->prev ? &request->prev->next : &client->first) = request->next;
     *(request->next ? &request->next->prev : &client->last) = request->prev;
     client->requests_n--;
+    client->requests_bytes -= request->bytes;
     client->unlinked++;
 }
 
@@ -95,6 +97,11 @@ struct request *request_create(struct autobots *client, struct link *link, enum 
                 REQUESTS_MAX);
         return NULL;
     }
+    if (body && client->requests_n && client->requests_bytes + body->n > REQUESTS_BYTES_MAX) {
+        ab_fail(err, AB_EBUSY, "%zu MiB of this client's requests are unanswered; wait for some of them",
+                client->requests_bytes >> 20);
+        return NULL;
+    }
     const struct ab_schema *schema = ab_command_row((uint8_t)command)->schema;
     struct request *request = ab_calloc(1, sizeof *request);
     request->client = client;
@@ -102,12 +109,15 @@ struct request *request_create(struct autobots *client, struct link *link, enum 
     request->rid = ++client->rid;
     request->command = command;
     message_number(schema, message, request->rid);
-    request->message = message_dup(schema, message);
+    request->message = message_dup(schema, message, &request->bytes);
     if (body) {
-        request->body = ab_view(NULL, body->n);
+        size_t body_bytes = body->n; /* detaching forgets it */
+        request->body = ab_view(NULL, body_bytes);
         request->body_bytes = ab_buf_detach(body);
         request->body.p = request->body_bytes;
+        request->bytes += body_bytes;
     }
+    client->requests_bytes += request->bytes;
     request->deadline_ms = ab_mono_ms() + client->timeout_ms;
     request->done = done;
     request->context = context;

@@ -609,6 +609,30 @@ static void test_an_inbox_row_keeps_its_id_when_it_is_sent_again(void **state)
     assert_int_equal(answer.number, 4);
 }
 
+static void test_what_is_unanswered_has_a_bound_in_bytes(void **state)
+{
+    (void)state;
+    enum { TEXT_BYTES = 45 << 20 };
+    char id[AUTOBOTS_ID_TEXT], *text = malloc(TEXT_BYTES + 1);
+    struct autobots_error err;
+    struct answer answer = {0};
+    struct autobots *bots = autobots_open(
+        &(struct autobots_options){
+            .endpoint = "ipc:///tmp/autobots-test-nobody.sock", .user = "ada", .timeout_ms = 100},
+        NULL);
+    memset(text, 'x', TEXT_BYTES);
+    text[TEXT_BYTES] = 0;
+    struct autobots_job job = {.workflow = "{\"script\":\"echo\",\"agents\":[{\"name\":\"a\"}]}", .text = text};
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(autobots_start_submit(bots, &job, id, on_answer, &answer, &err), 0);
+    assert_int_equal(autobots_start_submit(bots, &job, id, on_answer, &answer, &err), AUTOBOTS_EBUSY);
+    while (answer.times < 2) /* both end at their time-out, and make room */
+        autobots_step(bots, 100);
+    assert_int_equal(autobots_start_submit(bots, &job, id, on_answer, &answer, &err), 0);
+    autobots_close(bots);
+    free(text);
+}
+
 static void test_no_service_is_said_within_the_time(void **state)
 {
     (void)state;
@@ -649,6 +673,7 @@ int main(void)
         T(test_a_query_is_packed_by_the_operation_table),
         T(test_a_wrong_query_is_refused_here),
         T(test_an_inbox_row_keeps_its_id_when_it_is_sent_again),
+        cmocka_unit_test(test_what_is_unanswered_has_a_bound_in_bytes),
         cmocka_unit_test(test_no_service_is_said_within_the_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
