@@ -22,7 +22,9 @@ enum {
     MESSAGES_MAX = 1000,       /* taken from the socket in one wake-up */
     GATHER_MS_MAX = 50,        /* of running operations, before what is done is committed and answered */
     HEARTBEATS_MISSED = 3,     /* then a caller is gone */
-    IDLE_MS = 200,             /* after the last commit: time to look after the files */
+    IDLE_MS = 200,             /* after the last commit: time to look after the files … */
+    IDLE_AGAIN_MS = 20,        /* … again, while there is more to do for them … */
+    IDLE_LONG_MS = 60000,      /* … and when there is not */
     BATCH_BODIES = 4,          /* a batch may be so many times a message's greatest body … */
     BATCH_SPARE = 8 << 20,     /* … and as much more: small messages are batched too */
     READ_BYTES_MAX = 64 << 10, /* a request that reads holds names and numbers only; many of them may wait */
@@ -308,7 +310,7 @@ static void commit(struct server *s, int64_t now_ms)
         return stop_for(s);
     group_each(&s->group, send_answer, s);
     send_notices(s);
-    if (s->store->ops->tend(s->store, false, &s->failed))
+    if (s->store->ops->tend(s->store, ab_wall_ms(), false, &s->failed) < 0)
         return stop_for(s);
     s->idle_ms = now_ms + IDLE_MS;
 }
@@ -339,9 +341,10 @@ static void tick(void *owner, int64_t now_ms)
     if (s->group.n)
         commit(s, now_ms);
     else if (now_ms >= s->idle_ms) {
-        s->idle_ms = INT64_MAX;
-        if (s->store->ops->tend(s->store, true, &s->failed))
+        int more = s->store->ops->tend(s->store, ab_wall_ms(), true, &s->failed);
+        if (more < 0)
             return stop_for(s);
+        s->idle_ms = now_ms + (more ? IDLE_AGAIN_MS : IDLE_LONG_MS);
     }
     if (now_ms >= s->beat_ms)
         beat(s, now_ms);
@@ -364,7 +367,8 @@ static void signalled(void *owner, int signo)
 int storage_serve(const struct server_options *options, struct store *store, struct ab_error *err)
 {
     static const struct ab_loop_ops ops = {.deadline = deadline, .tick = tick, .signalled = signalled};
-    struct server s = {.options = options, .store = store, .idle_ms = INT64_MAX, .beat_ms = ab_mono_ms()};
+    struct server s = {
+        .options = options, .store = store, .idle_ms = ab_mono_ms() + IDLE_MS, .beat_ms = ab_mono_ms()};
     s.loop = ab_loop_create(&ops, &s); /* blocks signals: before the reader's thread */
     group_init(&s.group, store);
     int code = reader_create(store, &s.reader, err);

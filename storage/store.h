@@ -21,7 +21,8 @@ enum {
 
 struct store_options {
     const char *dir;
-    int64_t retention_ms; /* an older job id that is not there is refused as expired; 0: never */
+    /* What ended longer ago is removed, and an older job id that is not there is refused as expired; 0: never. */
+    int64_t retention_ms;
 };
 
 /* A word to the broker about a job, to be sent once the transaction that made it is on disk. */
@@ -49,8 +50,9 @@ struct store_ops {
     size_t (*notices)(struct store *store, const struct store_notice **notices);
     /* The epoch on disk, of the broker that may write. */
     uint64_t (*epoch)(struct store *store);
-    /* A moment to look after the files. `idle`: nobody waits. Fails only as commit does. */
-    int (*tend)(struct store *store, bool idle, struct ab_error *err);
+    /* A moment to look after the files, between transactions. `idle`: nobody waits. 1: there is more to do, a little
+     * later. Fails only as commit does. */
+    int (*tend)(struct store *store, int64_t now_ms, bool idle, struct ab_error *err);
     int (*reader)(struct store *writer, struct store **reader, struct ab_error *err);
     void (*close)(struct store *store);
 };

@@ -45,6 +45,7 @@ struct name_cache {
 };
 
 struct checkpointer;
+struct purge;
 
 struct db {
     struct store store;
@@ -70,6 +71,7 @@ struct db {
     uint64_t commits, operations;
     struct ab_buf scratch;
     struct checkpointer *checkpointer;
+    struct purge *purge;
     uint64_t wal_asked; /* size of the log when a checkpoint was last asked for */
     /* Written by the writer, read by readers for storage_status. */
     struct db_shared *shared;
@@ -202,6 +204,14 @@ void checkpointer_wake(struct checkpointer *c);
 void checkpointer_wait(struct checkpointer *c);
 /* SQLite's code of a failed sync, or 0. */
 int checkpointer_failed(struct checkpointer *c);
+
+/* ---- retention (purge.c) ---- */
+struct purge *purge_create(void);
+void purge_destroy(struct purge *purge);
+/* Does a slice of what there is to do. 1: there is more. Negative: a sync failed. */
+int purge_slice(struct db *db, int64_t now_ms, bool idle, struct ab_error *err);
+/* A request names this workflow now: it is in use, whatever was counted before. */
+void purge_used(struct purge *purge, int64_t workflow);
 
 uint32_t crc32c(struct ab_view bytes);
 

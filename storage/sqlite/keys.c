@@ -109,11 +109,15 @@ int64_t workflow_key(struct db *db, struct ab_view hash, struct ab_view text, st
         return ab_fail_at(err, AB_EINVALID, "hash", "a workflow's hash has %d bytes, not %zu", AB_HASH_BYTES,
                           hash.n);
     int64_t key = cached(db->workflows, hash);
-    if (key)
+    if (key) {
+        purge_used(db->purge, key);
         return key;
+    }
     sqlite3_stmt *s = db_sql(db, SQL_WORKFLOW_KEY);
     bind_blob(s, 1, hash);
     key = first_key(db, s, err);
+    if (key > 0)
+        purge_used(db->purge, key);
     if (key)
         return key < 0 ? key : cache_put(db->workflows, hash, key);
     if (!text.p)
@@ -129,7 +133,11 @@ int64_t workflow_key(struct db *db, struct ab_view hash, struct ab_view text, st
     bind_text(s, 3, text);
     code = db_run(db, s, err);
     free(name);
-    return code ? code : cache_put(db->workflows, hash, sqlite3_last_insert_rowid(db->handle));
+    if (code)
+        return code;
+    key = sqlite3_last_insert_rowid(db->handle);
+    purge_used(db->purge, key);
+    return cache_put(db->workflows, hash, key);
 }
 
 /* ---- pages ---- */

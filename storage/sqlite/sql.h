@@ -29,6 +29,8 @@
     X(COMMIT, "COMMIT")                                                                                        \
     X(ROLLBACK, "ROLLBACK")                                                                                    \
     X(META_SET, "UPDATE meta SET value=?2 WHERE key=?1")                                                       \
+    X(META_RAISE,                                                                                              \
+      "INSERT INTO meta(key,value) VALUES(?1,?2) ON CONFLICT(key) DO UPDATE SET value=max(value,?2)")          \
     X(USER_GET, "SELECT key FROM users WHERE name=?1")                                                         \
     X(USER_ADD, "INSERT INTO users(name) VALUES(?1)")                                                          \
     X(WORKFLOW_KEY, "SELECT key FROM workflows WHERE hash=?1")                                                 \
@@ -43,8 +45,9 @@
     X(JOB_SET_INPUT, "UPDATE jobs SET input=?2 WHERE n=?1")                                                    \
     X(JOB_RECORD,                                                                                              \
       "SELECT " SQL_JOB_COLUMNS "FROM jobs j " SQL_JOB_JOINS "WHERE j.n=?1 AND j.input IS NOT NULL")           \
-    X(JOBS_OF_USER, "SELECT n,session,created_ms FROM jobs WHERE user=?1 AND n<?2 ORDER BY n DESC")            \
-    X(JOBS_BY_PREFIX, "SELECT n,id,user FROM jobs WHERE id>=?1 AND id<=?2 ORDER BY id")                        \
+    X(JOBS_OF_USER,                                                                                            \
+      "SELECT n,session,created_ms FROM jobs WHERE user=?1 AND n<?2 AND input IS NOT NULL ORDER BY n DESC")    \
+    X(JOBS_BY_PREFIX, "SELECT n,id,user FROM jobs WHERE id>=?1 AND id<=?2 AND input IS NOT NULL ORDER BY id")  \
     X(OPEN_BEFORE, "SELECT n,state FROM open_jobs WHERE n<?2 ORDER BY n DESC")                                 \
     X(JOBS_COUNT, "SELECT coalesce(max(n),0) FROM jobs")                                                       \
     X(OPEN_COUNT, "SELECT count(*) FROM open_jobs")                                                            \
@@ -60,7 +63,7 @@
                  "i.kind='cancel')) ORDER BY o.n")                                                             \
     X(END_ADD, "INSERT INTO ends(n,state,at_ms,event) VALUES(?1,?2,?3,?4)")                                    \
     X(END_GET, "SELECT state,at_ms,event FROM ends WHERE n=?1")                                                \
-    X(END_FORGET, "UPDATE ends SET event=NULL WHERE n=?1")                                                     \
+    X(END_FORGET, "UPDATE ends SET event=NULL WHERE n=?1 AND event IS NOT NULL")                               \
     X(SECRETS_ADD, "INSERT INTO job_secrets(n,secrets) VALUES(?1,?2)")                                         \
     X(SECRETS_GET, "SELECT secrets FROM job_secrets WHERE n=?1")                                               \
     X(SECRETS_REMOVE, "DELETE FROM job_secrets WHERE n=?1")                                                    \
@@ -108,6 +111,18 @@
     X(MESSAGE_ID_ADD, "INSERT INTO message_ids(user,id,session,pos) VALUES(?1,?2,?3,?4)")                      \
     X(MESSAGE_ID_GET, "SELECT session,pos FROM message_ids WHERE user=?1 AND id=?2")                           \
     X(MESSAGE_ID_REMOVE, "DELETE FROM message_ids WHERE user=?1 AND id=?2")                                    \
+    /* retention */                                                                                            \
+    X(ENDED_AFTER, "SELECT j.n,j.id,j.session,e.event,e.at_ms,j.created_ms FROM ends e JOIN jobs j ON "        \
+                   "j.n=e.n WHERE e.n>?1 ORDER BY e.n LIMIT 1")                                                \
+    X(EVENTS_PURGE,                                                                                            \
+      "DELETE FROM events WHERE e IN (SELECT e FROM events WHERE n=?1 AND e IS NOT ?2 ORDER BY seq LIMIT 64)") \
+    X(EVENT_REMOVE, "DELETE FROM events WHERE e=?1")                                                           \
+    X(END_REMOVE, "DELETE FROM ends WHERE n=?1")                                                               \
+    X(JOB_FORGET, "UPDATE jobs SET input=NULL WHERE n=?1 AND input IS NOT NULL")                               \
+    X(JOB_REMOVE, "DELETE FROM jobs WHERE n=?1")                                                               \
+    X(JOBS_WORKFLOWS, "SELECT n,workflow FROM jobs WHERE n>?1 ORDER BY n")                                     \
+    X(SESSIONS_WORKFLOWS, "SELECT key,coalesce(workflow,0) FROM sessions WHERE key>?1 ORDER BY key")           \
+    X(WORKFLOW_REMOVE, "DELETE FROM workflows WHERE key=?1")                                                   \
     /* gallery */                                                                                              \
     X(GALLERY_ADD, "INSERT INTO gallery(id,user,created_ms,name,description,session,messages,tags,words) "     \
                    "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)")                                                       \

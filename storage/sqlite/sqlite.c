@@ -214,9 +214,8 @@ static int empty_log(struct db *db, struct ab_error *err)
     return 0;
 }
 
-static int tend(struct store *store, bool idle, struct ab_error *err)
+static int tend_log(struct db *db, bool idle, struct ab_error *err)
 {
-    struct db *db = db_of(store);
     int failed = checkpointer_failed(db->checkpointer);
     if (failed)
         return db_fail(NULL, failed, "checkpoint", err);
@@ -234,12 +233,20 @@ static int tend(struct store *store, bool idle, struct ab_error *err)
     return 0;
 }
 
+static int tend(struct store *store, int64_t now_ms, bool idle, struct ab_error *err)
+{
+    struct db *db = db_of(store);
+    int code = tend_log(db, idle, err);
+    return code ? code : purge_slice(db, now_ms, idle, err);
+}
+
 /* ---- opening and closing ---- */
 static void close_store(struct store *store)
 {
     struct db *db = db_of(store);
     if (db->writer) {
         checkpointer_destroy(db->checkpointer);
+        purge_destroy(db->purge);
         heads_finish(&db->heads);
         free(db->users);
         free(db->workflows);
@@ -308,6 +315,7 @@ int store_sqlite_open(const struct store_options *options, struct store **out, s
     db->users = ab_calloc(1, sizeof *db->users);
     db->workflows = ab_calloc(1, sizeof *db->workflows);
     db->shared = ab_calloc(1, sizeof *db->shared);
+    db->purge = purge_create();
     char *path = ab_format("%s/database.sqlite", options->dir);
     int code = open_file(db, path, err);
     if (!code)
