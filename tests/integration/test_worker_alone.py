@@ -549,6 +549,13 @@ def test_azure_gets_its_path_and_header(make_stage, model):
     assert call["api_key"] and not call["authorization"]
 
 
+def test_a_proxy_of_the_environment_is_not_asked_for_loopback(make_stage, model):
+    nowhere = "http://127.0.0.1:9"
+    stage = make_stage(env={"http_proxy": nowhere, "https_proxy": nowhere, "all_proxy": nowhere})
+    header, _ = stage.to_end(stage.job(flows.http_chat(model)))
+    assert header["end"] == "succeeded" and len(model.calls()) == 1
+
+
 def test_no_core_file_and_no_neighbour_sees_the_keys(stage):
     limits = open(f"/proc/{stage.worker.pid}/limits").read()
     assert "Max core file size        0                    0" in limits
