@@ -79,7 +79,7 @@ enum ab_program {
       "their bytes, of all tenants")                                                                                   \
     X(TENANT_JOBS_MAX, tenant_jobs_max, INT, "1000000", 1, 100000000, NULL, BROKER,                                    \
       "jobs not yet ended of one tenant")                                                                              \
-    X(RETENTION_DAYS, retention_days, INT, "30", 1, 36500, NULL, STORAGE, "how old the id of a new job may be")        \
+    X(RETENTION_DAYS, retention_days, INT, "30", 1, 36500, NULL, STORAGE, "how long journals of ended jobs are kept")   \
     X(LOG_LEVEL, log_level, ENUM, "info", 0, 0, "debug|info|warn|error", ALL, "least important line to log")           \
     X(LOG_FORMAT, log_format, ENUM, "text", 0, 0, "text|json", ALL, "log lines as key=value or JSON")                  \
     X(OFFLINE, offline, BOOL, "false", 0, 0, NULL, WORKER, "answer every model call from the script model, no network") \
