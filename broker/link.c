@@ -11,7 +11,8 @@
 enum { BATCH_HEAD_BYTES = 5, BATCH_KEEP_BYTES = 1 << 20, SPARE_MAX = 8 };
 
 struct op {
-    uint32_t at, bytes; /* its request in the batch's body */
+    uint32_t start;     /* of [op, request] in the batch's body */
+    uint32_t at, bytes; /* its request */
     struct ticket ticket;
 };
 struct batch {
@@ -142,6 +143,18 @@ static void seal(struct link *link)
     link->last = batch;
 }
 
+/* The operation, whose [op, request] begins at `start` of this batch. */
+static void add_op(struct batch *batch, const struct op *op, size_t start)
+{
+    if (batch->n == batch->cap) {
+        batch->cap = batch->cap ? batch->cap * 2 : 64;
+        batch->ops = ab_realloc(batch->ops, batch->cap * sizeof *batch->ops);
+    }
+    batch->ops[batch->n] = *op;
+    batch->ops[batch->n].at = (uint32_t)(start + op->at - op->start);
+    batch->ops[batch->n++].start = (uint32_t)start;
+}
+
 void link_write(struct link *link, enum ab_op op, const void *request, const struct ticket *ticket)
 {
     struct batch *batch = link->gathering;
@@ -151,15 +164,13 @@ void link_write(struct link *link, enum ab_op op, const void *request, const str
     }
     if (!batch)
         batch = link->gathering = batch_create(link);
-    if (batch->n == batch->cap) {
-        batch->cap = batch->cap ? batch->cap * 2 : 64;
-        batch->ops = ab_realloc(batch->ops, batch->cap * sizeof *batch->ops);
-    }
+    size_t start = batch->body.n;
     ab_pack_array(&batch->body, 2);
     ab_pack_uint(&batch->body, op);
     size_t at = batch->body.n;
     ab_encode(&batch->body, ab_op_by_number(op)->request, request);
-    batch->ops[batch->n++] = (struct op){(uint32_t)at, (uint32_t)(batch->body.n - at), *ticket};
+    const struct op one = {(uint32_t)start, (uint32_t)at, (uint32_t)(batch->body.n - at), *ticket};
+    add_op(batch, &one, start);
     link->waiting_ops++;
     link->waiting_bytes += batch->body.n - at;
 }
@@ -244,7 +255,7 @@ static void send_batches(struct link *link, int64_t now_ms)
     while (batch && batch->sent)
         batch = batch->next;
     for (; batch && link->flight < LINK_FLIGHT_MAX; batch = batch->next)
-        if (!send_batch(link, batch, now_ms))
+        if (!batch->sent && !send_batch(link, batch, now_ms))
             return;
     if (!batch && link->gathering && link->flight < LINK_FLIGHT_MAX) {
         seal(link);
@@ -313,18 +324,20 @@ static void answer_op(struct link *link, struct ab_reader *reader, const struct 
     link->ops->answered(link->owner, &op->ticket, request, err.code, &err, answer);
 }
 
-static struct batch *take_batch(struct link *link, uint64_t rid)
+/* Out of the list; *before is the one that stood before it, or NULL. */
+static struct batch *take_batch(struct link *link, uint64_t rid, struct batch **before)
 {
-    struct batch *before = NULL, *batch = link->first;
+    struct batch *batch = link->first;
+    *before = NULL;
     while (batch && batch->rid != rid) {
-        before = batch;
+        *before = batch;
         batch = batch->next;
     }
     if (!batch)
         return NULL;
-    *(before ? &before->next : &link->first) = batch->next;
+    *(*before ? &(*before)->next : &link->first) = batch->next;
     if (link->last == batch)
-        link->last = before;
+        link->last = *before;
     link->flight -= batch->sent;
     return batch;
 }
@@ -341,7 +354,7 @@ static void on_results(struct link *link, struct ab_view header, struct ab_view 
     struct ab_error err;
     if (ab_decode(&ab_results_schema, header, &results, &err))
         return;
-    struct batch *batch = take_batch(link, results.rid);
+    struct batch *before, *batch = take_batch(link, results.rid, &before);
     if (!batch)
         return; /* the answer to a batch that was sent twice */
     struct ab_reader reader = ab_reader(body);
@@ -370,9 +383,39 @@ static void on_result(struct link *link, struct ab_view header, struct ab_view b
     link->ops->answered(link->owner, &ticket, ab_view(NULL, 0), AB_OK, &err, body);
 }
 
-/* A whole batch was refused. */
-static void fail_batch(struct link *link, struct batch *batch, const struct ab_error *err)
+/* The operation as a batch of its own, in front of `next`. */
+static void split_off(struct link *link, const struct batch *batch, const struct op *op, struct batch **at)
 {
+    struct batch *one = batch_create(link);
+    ab_buf_add(&one->body, batch->body.p + op->start, op->at + op->bytes - op->start);
+    one->body.p[BATCH_HEAD_BYTES - 1] = 1;
+    add_op(one, op, BATCH_HEAD_BYTES);
+    one->rid = ++link->rids;
+    one->next = *at;
+    *at = one;
+    if (!one->next)
+        link->last = one;
+}
+
+/* A whole batch was refused: something in it made it unreadable. One by one only that is refused. They stand where
+ * the batch stood, so that what waits behind it still does. */
+static void split_batch(struct link *link, struct batch *batch, struct batch *before)
+{
+    struct batch **at = before ? &before->next : &link->first;
+    for (uint32_t i = 0; i < batch->n; i++) {
+        split_off(link, batch, &batch->ops[i], at);
+        at = &(*at)->next;
+    }
+    ab_log(AB_WARN, "storage.batch_split", "operations", ab_num(batch->n), NULL);
+    batch_release(link, batch);
+}
+
+static void fail_batch(struct link *link, struct batch *batch, struct batch *before, const struct ab_error *err)
+{
+    if (batch->n > 1 && (err->code == AB_EINVALID || err->code == AB_ETOOLARGE)) {
+        split_batch(link, batch, before);
+        return;
+    }
     for (uint32_t i = 0; i < batch->n; i++) {
         const struct op *op = &batch->ops[i];
         finish_op(link, op);
@@ -402,9 +445,9 @@ static void on_error(struct link *link, struct ab_view header)
     } else if (err.code == AB_ESTALE) {
         link->superseded = true;
     } else if (failure.rid) {
-        struct batch *batch = take_batch(link, failure.rid);
+        struct batch *before, *batch = take_batch(link, failure.rid, &before);
         if (batch)
-            fail_batch(link, batch, &err);
+            fail_batch(link, batch, before, &err);
     }
 }
 

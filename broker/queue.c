@@ -116,6 +116,19 @@ static struct tenant *get_tenant(struct queue *queue, struct ab_view name)
     return tenant;
 }
 
+void queue_submitting(struct queue *queue, struct ab_view user)
+{
+    get_tenant(queue, user)->pending++;
+}
+
+void queue_submitted(struct queue *queue, struct ab_view user)
+{
+    struct tenant *tenant = names_find(&queue->tenants, user);
+    assert(tenant && tenant->pending);
+    tenant->pending--;
+    names_put(&queue->tenants, tenant);
+}
+
 enum { PAIR_MAX = 1 + 2 * (AB_NAME_MAX > AB_USER_MAX ? AB_NAME_MAX : AB_USER_MAX) };
 _Static_assert(AB_NAME_MAX <= UINT8_MAX && AB_USER_MAX <= UINT8_MAX, "a pair begins with a length of one byte");
 

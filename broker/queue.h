@@ -18,6 +18,7 @@
 struct tenant {
     struct name name;
     uint32_t running, open, limit;
+    uint32_t pending; /* submits on their way to disk */
     struct flow *flows;
 };
 struct pool {
@@ -64,6 +65,10 @@ void queue_finish(struct queue *queue); /* no job is bound any more */
 /* The pool of a name (empty: "default"); one reference, given back by queue_put_pool. */
 struct pool *queue_get_pool(struct queue *queue, struct ab_view name);
 void queue_put_pool(struct queue *queue, struct pool *pool);
+
+/* A submit of this user is on its way to disk, or has come back. */
+void queue_submitting(struct queue *queue, struct ab_view user);
+void queue_submitted(struct queue *queue, struct ab_view user);
 
 /* Gives a new job its names; queue_unbind takes it out of everything and passes its session on. */
 void queue_bind(struct queue *queue, struct job *job, struct ab_view user, struct ab_view pool,

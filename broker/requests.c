@@ -25,7 +25,7 @@ static int admit(struct core *core, const struct ab_submit *submit, size_t bytes
         return busy(err, "too many jobs", "queue_jobs_max", config->queue_jobs_max);
     if (config->queue_bytes_max && core->jobs.bytes + core->pending_bytes + bytes > config->queue_bytes_max)
         return busy(err, "too many bytes in open jobs", "queue_bytes_max", config->queue_bytes_max);
-    if (config->tenant_jobs_max && tenant && tenant->open >= config->tenant_jobs_max)
+    if (config->tenant_jobs_max && tenant && tenant->open + tenant->pending >= config->tenant_jobs_max)
         return busy(err, "too many open jobs of this user", "tenant_jobs_max", config->tenant_jobs_max);
     return 0;
 }
@@ -88,6 +88,7 @@ void on_submit(struct core *core, struct peer *peer, const void *message, struct
         .rid = submit->rid,
         .n = bytes,
     };
+    queue_submitting(&core->queue, submit->user);
     core->pending_jobs++;
     core->pending_bytes += bytes;
     core_write(core, AB_OP_submit, &op, &ticket);
@@ -138,6 +139,7 @@ void submit_answered(struct core *core, const struct answer *answer)
     core->pending_jobs--;
     core->pending_bytes -= ticket->n;
     ab_decode(&ab_op_submit_schema, answer->request, &op, &err); /* we encoded it */
+    queue_submitted(&core->queue, op.user);
     struct answer bad = *answer;
     if (!bad.code && (bad.code = ab_decode(&ab_op_submit_answer_schema, answer->body, &done, &err)))
         bad.err = &err;

@@ -233,6 +233,12 @@ void watch_start(struct core *core, struct peer *peer, struct ab_id id, struct a
     struct watcher *w = find(peer, job, id);
     if (w)
         drop(core, w); /* the same request again, or another wish */
+    if (core->watchers.n >= WATCHERS_MAX) {
+        struct ab_error err = {0};
+        ab_fail(&err, AB_EBUSY, "%d jobs are being watched, no more is allowed", WATCHERS_MAX);
+        core_error(core, peer, rid, job, &err);
+        return;
+    }
     w = create(core, peer, id, user);
     w->next_seq = after + 1;
     w->end_only = end_only;
@@ -261,8 +267,6 @@ void on_watch(struct core *core, struct peer *peer, const void *message, struct 
         rc = ab_fail_at(&err, AB_EINVALID, "after", "no journal is that long");
     else if (job && !ab_view_eq(job_user(job), watch->user))
         rc = ab_fail(&err, AB_ENOTFOUND, "this user has no such job");
-    else if (core->watchers.n >= WATCHERS_MAX)
-        rc = ab_fail(&err, AB_EBUSY, "%d jobs are being watched, no more is allowed", WATCHERS_MAX);
     if (rc)
         core_error(core, peer, watch->rid, job, &err);
     else

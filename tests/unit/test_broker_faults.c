@@ -207,6 +207,34 @@ static void a_key_goes_on_when_the_woken_job_is_cancelled(void **state)
     world_finish(&world);
 }
 
+/* Also by what is still on its way to disk. */
+static void a_tenants_limit_counts_what_is_being_stored(void **state)
+{
+    struct world world;
+    (void)state;
+    world_init(&world);
+    core_destroy(world.core);
+    world.core = NULL;
+    world.config.tenant_jobs_max = 2;
+    world_restart(&world);
+    world_client(&world, CLIENT);
+    for (unsigned i = 1; i <= 5; i++)
+        world_submit(&world, CLIENT, i, "ann", NULL);
+    world_submit(&world, CLIENT, 6, "bob", NULL);
+    assert_int_equal(world_count(&world, CLIENT, AB_ERROR), 3);
+    world_store_all(&world);
+    assert_int_equal(world_count(&world, CLIENT, AB_ACCEPTED), 3);
+    assert_int_equal(world.core->queue.tenants.map.n, 2);
+    cancel(&world, 1);
+    cancel(&world, 2);
+    world_store_all(&world);
+    assert_int_equal(world.core->queue.tenants.map.n, 1);
+    world_submit(&world, CLIENT, 7, "ann", NULL);
+    world_store_all(&world);
+    assert_int_equal(world_count(&world, CLIENT, AB_ACCEPTED), 4);
+    world_finish(&world);
+}
+
 /* ---- storage ---- */
 
 /* It wrote the cancel of a deleted session's job and died before it said so. */
@@ -296,6 +324,7 @@ int main(void)
         TEST(a_cut_text_does_not_spoil_the_end),
         TEST(sessions_of_two_users_have_nothing_in_common),
         TEST(a_key_goes_on_when_the_woken_job_is_cancelled),
+        TEST(a_tenants_limit_counts_what_is_being_stored),
         TEST(a_cancel_whose_notice_was_lost_is_found_when_storage_is_back),
         TEST(an_end_that_is_refused_is_not_given_up),
         TEST(a_late_refusal_keeps_its_place),

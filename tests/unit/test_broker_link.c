@@ -259,6 +259,38 @@ static void refusals_are_told_per_operation(void **state)
     assert_true(link_superseded(storage->link));
 }
 
+/* Something in a batch made it unreadable: its operations are sent one by one, where it stood. */
+static void a_batch_that_is_refused_whole_is_sent_one_by_one(void **state)
+{
+    struct storage *storage = *state;
+    write_ops(storage, 1, 3);
+    tick(storage, 0);
+    write_ops(storage, 4, 5);
+    tick(storage, 0);
+    assert_int_equal(storage->batches, 2);
+    const struct ab_failure bad = {
+        .rid = storage->rids[0], .code = ab_view_of("invalid"), .text = ab_view_of("item 1 is none")};
+    hear(storage, AB_ERROR, &bad, ab_view(NULL, 0));
+    tick(storage, 0);
+    assert_int_equal(storage->answered_n, 0);
+    assert_int_equal(storage->batches, 5);
+    for (int i = 2; i < 5; i++)
+        assert_int_equal(storage->ops[i], 1);
+    answer(storage, storage->rids[2], 1, "ok");
+    const struct ab_failure alone = {
+        .rid = storage->rids[3], .code = ab_view_of("invalid"), .text = ab_view_of("item 0 is none")};
+    hear(storage, AB_ERROR, &alone, ab_view(NULL, 0));
+    assert_int_equal(storage->last_code, AB_EINVALID);
+    answer(storage, storage->rids[4], 1, "ok");
+    answer(storage, storage->rids[1], 2, "ok");
+    static const uint64_t order[] = {1, 2, 3, 4, 5};
+    assert_int_equal(storage->answered_n, 5);
+    assert_memory_equal(storage->answered, order, sizeof order);
+    write_ops(storage, 6, 6);
+    tick(storage, 0);
+    assert_int_equal(storage->batches, 6);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -271,6 +303,7 @@ int main(void)
         TEST(silence_is_probed_then_greeted),
         TEST(bounded),
         TEST(refusals_are_told_per_operation),
+        TEST(a_batch_that_is_refused_whole_is_sent_one_by_one),
     };
     ab_log_init("test", AB_ERROR_LEVEL, false);
     return cmocka_run_group_tests(tests, NULL, NULL);
