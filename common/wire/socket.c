@@ -135,7 +135,7 @@ void *ab_dealer_create(const char *endpoint, uint64_t body_bytes_max, struct ab_
     void *socket = socket_create(ZMQ_DEALER, body_bytes_max);
     set_int(socket, ZMQ_IMMEDIATE, 1);
     set_int(socket, ZMQ_RECONNECT_IVL, 20);
-    set_int(socket, ZMQ_RECONNECT_IVL_MAX, 500);
+    set_int(socket, ZMQ_RECONNECT_IVL_MAX, 100);
     if (!zmq_connect(socket, endpoint))
         return socket;
     ab_fail(err, AB_EUSAGE, "cannot connect to %s: %s", endpoint, zmq_strerror(errno));
