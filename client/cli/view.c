@@ -194,7 +194,8 @@ static void print_usage(struct view *view, const json_t *result)
     const json_t *total = json_object_get(json_object_get(result, "usage"), "total");
     if (!total)
         return;
-    fprintf(view->out, "%lld calls", (long long)ab_tree_int(total, "calls", 0));
+    long long calls = ab_tree_int(total, "calls", 0);
+    fprintf(view->out, "%lld %s", calls, calls == 1 ? "call" : "calls");
     if (ab_tree_int(total, "cached_calls", 0))
         fprintf(view->out, " (%lld from the cache)", (long long)ab_tree_int(total, "cached_calls", 0));
     fprintf(view->out, " · tokens: %lld in (%lld cached), %lld out",

@@ -24,6 +24,7 @@ enum {
     RECEIVE_MAX = 256,         /* messages taken in one run, so that a flood does not starve the caller */
     BODY_BYTES_MAX = 64 << 20, /* greatest body taken or sent */
     GREET_AGAIN_MS = 500,      /* between two HELLOs that got no answer */
+    CONNECTING_MS = 5,         /* until a HELLO that found no connection is tried again */
     HEARTBEAT_MS = 1000,       /* until WELCOME says otherwise */
     SILENT_BEATS = 3,          /* this many missed heartbeats: the peer is gone */
     BACKOFF_MS_MIN = 50,       /* of a retryable failure that names no time */

@@ -59,8 +59,8 @@ static void link_hello(struct link *link, int64_t now)
                              .build = ab_view_of(link->client->program)};
     if (!link_send(link, AB_HELLO, &hello, ab_view(NULL, 0)))
         link->greeted_ms = now;
-    else /* no connection yet: the socket announces one, this is only for safety */
-        link->greeted_ms = now - GREET_AGAIN_MS + BACKOFF_MS_MIN;
+    else /* no connection yet, and the socket does not announce one reliably */
+        link->greeted_ms = now - GREET_AGAIN_MS + CONNECTING_MS;
 }
 
 void link_greet(struct link *link)
