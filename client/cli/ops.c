@@ -230,14 +230,38 @@ static void check_service(struct patient *p)
     autobots_close(bots);
 }
 
+/* Whether a variable was set where the supervisor was started, whose environment its workers have. */
+static bool is_set_for(int pid, const char *name)
+{
+    char *path = ab_format("/proc/%d/environ", pid), *item = NULL;
+    FILE *in = fopen(path, "re");
+    size_t n = strlen(name), cap = 0;
+    bool found = false;
+    while (in && !found && getdelim(&item, &cap, 0, in) > 0)
+        found = !strncmp(item, name, n) && item[n] == '=' && item[n + 1];
+    if (item)
+        explicit_bzero(item, cap); /* it may have been a key */
+    if (in)
+        fclose(in);
+    free(item);
+    free(path);
+    return found;
+}
+
 /* Names of variables and files only, never what is in them. */
 static void check_key(struct patient *p)
 {
     const json_t *models = ab_config_tree(p->cli->config, AB_CONF_MODELS);
     const char *key = getenv("OPENAI_API_KEY");
-    bool offline = ab_config_bool(p->cli->config, AB_CONF_OFFLINE), any = key && *key;
-    service_supervisor(p->dir, &offline);
-    if (any)
+    bool offline = ab_config_bool(p->cli->config, AB_CONF_OFFLINE);
+    int pid = service_supervisor(p->dir, &offline);
+    bool there = pid && is_set_for(pid, "OPENAI_API_KEY"), any = there || (key && *key);
+    if (there)
+        report(p, OK, "models", "OPENAI_API_KEY is set for the running service");
+    else if (any && pid && !offline)
+        report(p, WARN, "models",
+               "OPENAI_API_KEY is set here, but was not when the service was started: start it again");
+    else if (any)
         report(p, OK, "models", "OPENAI_API_KEY is set here (what counts is the worker's environment)");
     for (size_t i = 0; i < json_array_size(models); i++) {
         const json_t *row = json_array_get(models, i);

@@ -51,3 +51,24 @@ def test_a_job_behind_another_of_its_session_says_so(bots, shared, user, tmp_pat
     assert line.startswith("not running yet: session") and "autobots jobs" in line
     for job in bots("jobs", "--state", "open", "--json").lines():
         bots("cancel", job["id"])
+
+
+def test_doctor_knows_whether_the_running_service_has_the_key(short_folder):
+    key = {"OPENAI_API_KEY": "sk-of-the-service"}
+    home = short_folder() / "home"
+
+    def models(**more):
+        rows = cli.run("doctor", "--json", home=home, **more).lines()
+        return [(row["result"], row["text"]) for row in rows if row["check"] == "models"]
+
+    try:
+        assert cli.run("up", "-d", home=home, env=key).code == 0
+        assert models() == [("ok", "OPENAI_API_KEY is set for the running service")]
+        cli.run("down", home=home)
+        assert cli.run("up", "-d", home=home).code == 0
+        (result, text), = models()
+        assert result == "warn" and "no model key" in text
+        (result, text), = models(env=key)
+        assert result == "warn" and "start it again" in text
+    finally:
+        cli.run("down", home=home)
