@@ -128,7 +128,7 @@ def provoke(service, name, stubborn, model):
 def test_delayed_at(make_service, model, point):
     """A slow step is not a lost one: nothing is repeated, nothing expires."""
     kind = point.split(".")[0]
-    service = start(make_service, kind, f"{point}:delay=30")
+    service = start(make_service, kind, f"{point}:delay=30", CONFIG)
     service[kind].killed = False
     with Stubborn(service.endpoint(), f"u-{model.name}") as stubborn:
         for i in range(5):
