@@ -186,8 +186,7 @@ static void print_verb_help(const struct verb *verb)
     printf("  %-26s %s\n", "    --dir D, --endpoint E", "where the service is; `autobots help` lists more");
 }
 
-/* Known before the words are: what is wrong with them is told as JSON too. */
-static bool wants_json(int argc, char **argv)
+bool args_want_json(int argc, char **argv)
 {
     for (int i = 0; i < argc && strcmp(argv[i], "--"); i++)
         if (!strcmp(argv[i], "--json"))
@@ -197,7 +196,7 @@ static bool wants_json(int argc, char **argv)
 
 int args_parse(struct cli *cli, int argc, char **argv)
 {
-    cli->json = wants_json(argc, argv);
+    cli->json = args_want_json(argc, argv);
     /* Options may stand before the verb: `autobots --json status`. */
     int words, rc, first = 0;
     while (first < argc &&

@@ -84,6 +84,8 @@ extern const size_t cli_verbs_n;
  * CLI_HELPED after help was printed. */
 enum { CLI_HELPED = 256 };
 int args_parse(struct cli *cli, int argc, char **argv);
+/* Known before the words are: what is wrong with them is told as JSON too. */
+bool args_want_json(int argc, char **argv);
 void help_overview(FILE *out);
 int verb_help(struct cli *cli);
 /* "90s", "10m", "2h", "7d" in ms; false if it is none. */

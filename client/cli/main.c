@@ -76,8 +76,11 @@ int main(int argc, char **argv)
     struct cli cli = {0};
     struct ab_error err;
     setlocale(LC_CTYPE, "");
+    cli.json = args_want_json(argc, argv);
     if (ab_config_create(&cli.config, AB_PROGRAM_CLI, argc, argv, &err)) {
-        fprintf(stderr, "autobots: %s%s%s\n", err.path, *err.path ? ": " : "", err.text);
+        struct autobots_error shown;
+        memcpy(&shown, &err, sizeof shown);
+        cli_fail(&cli, &shown);
         return CLI_USAGE;
     }
     int n, code;

@@ -27,10 +27,11 @@ def test_what_is_missing_is_named(bots):
     assert "input needs JOB TEXT|-" in bots("input").err
 
 
-@pytest.mark.parametrize("args", [["--json", "fly"], ["submit", "--modle", "m", "--json"], ["show", "--json"]], ids=" ".join)
+@pytest.mark.parametrize("args", [["--json", "fly"], ["submit", "--modle", "m", "--json"], ["show", "--json"],
+                                  ["up", "--workers", "many", "--json"]], ids=" ".join)
 def test_wrong_usage_is_json_too(bots, args):
     result = bots(*args)
-    assert result.code == 2 and result.json()["error"]["code"] == "usage", result
+    assert result.code == 2 and result.json()["error"]["code"] in ("usage", "invalid"), result
 
 
 def test_behind_two_dashes_json_is_a_word(bots):
