@@ -1,9 +1,10 @@
 /* The core from inside: what its files share. Nothing outside the core and its tests includes this.
  *
- *   core.c      messages in, answers in, greeting            requests.c  SUBMIT, INBOX and what they wake
+ *   core.c      messages in, answers in, time                requests.c  SUBMIT, INBOX and what they wake
  *   dispatch.c  queue → worker: started, load, JOB           leases.c    EVENTS, ATTACH …, crashes, suspects
  *   ends.c      the broker's own ends, settling, deadlines   rebuild.c   epoch, open jobs
  *   watchers.c  WATCH, live events, pages, deltas            status.c    QUERY
+ *   greet.c     HELLO, lost peers
  */
 #ifndef AB_BROKER_INTERNAL_H
 #define AB_BROKER_INTERNAL_H
@@ -110,7 +111,15 @@ uint64_t core_token(struct core *core);                     /* a new one, greate
 uint64_t core_random(struct core *core);
 void core_write(struct core *core, enum ab_op op, const void *request, const struct ticket *ticket);
 void core_read(struct core *core, enum ab_op op, const void *request, const struct ticket *ticket);
+
+/* greet.c */
+void on_hello(struct core *core, enum core_side side, uint32_t id, struct ab_view header);
 void core_welcome(struct core *core, struct peer *peer);
+/* An answer to somebody who is no peer (yet). */
+void answer_stranger(struct core *core, uint32_t id, enum ab_command command, uint64_t rid,
+                     const struct ab_error *err);
+/* Of peers that are gone nothing stays but what storage knows. */
+void remove_lost(struct core *core);
 
 /* requests.c */
 void on_submit(struct core *core, struct peer *peer, const void *message, struct ab_view body);

@@ -4,25 +4,13 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "broker/batch.h"
 #include "broker/map.h"
 #include "common/failpoint.h"
 #include "common/log.h"
 
-enum { BATCH_HEAD_BYTES = 5, BATCH_KEEP_BYTES = 1 << 20, SPARE_MAX = 8 };
+enum { BATCH_KEEP_BYTES = 1 << 20, SPARE_MAX = 8 };
 
-struct op {
-    uint32_t start;     /* of [op, request] in the batch's body */
-    uint32_t at, bytes; /* its request */
-    struct ticket ticket;
-};
-struct batch {
-    struct batch *next;
-    uint64_t rid;
-    struct ab_buf body; /* array32 head, patched when it is sealed, and [op, request] each */
-    struct op *ops;
-    uint32_t n, cap;
-    bool sent;
-};
 struct read {
     struct read *prev, *next; /* in order of rid */
     uint64_t rid;
@@ -59,15 +47,6 @@ struct link *link_create(const struct link_ops *ops, void *owner, const char *bu
     link->build = build;
     link->heartbeat_ms = LINK_SILENCE_MS / 3;
     return link;
-}
-
-static void batch_destroy(struct batch *batch)
-{
-    if (!batch)
-        return;
-    ab_buf_finish(&batch->body);
-    free(batch->ops);
-    free(batch);
 }
 
 static void destroy_batches(struct batch *batch)
@@ -111,11 +90,7 @@ static struct batch *batch_create(struct link *link)
     } else {
         batch = ab_calloc(1, sizeof *batch);
     }
-    batch->next = NULL;
-    batch->n = 0;
-    batch->sent = false;
-    ab_buf_clear(&batch->body);
-    ab_buf_add(&batch->body, "\xdd\0\0\0\0", BATCH_HEAD_BYTES);
+    batch_clear(batch);
     return batch;
 }
 
@@ -137,22 +112,9 @@ static void seal(struct link *link)
         return;
     link->gathering = NULL;
     batch->rid = ++link->rids;
-    for (int i = 0; i < 4; i++)
-        batch->body.p[1 + i] = (char)(batch->n >> (24 - 8 * i));
+    batch_seal(batch);
     *(link->last ? &link->last->next : &link->first) = batch;
     link->last = batch;
-}
-
-/* The operation, whose [op, request] begins at `start` of this batch. */
-static void add_op(struct batch *batch, const struct op *op, size_t start)
-{
-    if (batch->n == batch->cap) {
-        batch->cap = batch->cap ? batch->cap * 2 : 64;
-        batch->ops = ab_realloc(batch->ops, batch->cap * sizeof *batch->ops);
-    }
-    batch->ops[batch->n] = *op;
-    batch->ops[batch->n].at = (uint32_t)(start + op->at - op->start);
-    batch->ops[batch->n++].start = (uint32_t)start;
 }
 
 void link_write(struct link *link, enum ab_op op, const void *request, const struct ticket *ticket)
@@ -164,15 +126,8 @@ void link_write(struct link *link, enum ab_op op, const void *request, const str
     }
     if (!batch)
         batch = link->gathering = batch_create(link);
-    size_t start = batch->body.n;
-    ab_pack_array(&batch->body, 2);
-    ab_pack_uint(&batch->body, op);
-    size_t at = batch->body.n;
-    ab_encode(&batch->body, ab_op_by_number(op)->request, request);
-    const struct op one = {(uint32_t)start, (uint32_t)at, (uint32_t)(batch->body.n - at), *ticket};
-    add_op(batch, &one, start);
+    link->waiting_bytes += batch_add(batch, op, request, ticket);
     link->waiting_ops++;
-    link->waiting_bytes += batch->body.n - at;
 }
 
 void link_read(struct link *link, enum ab_op op, const void *request, const struct ticket *ticket)
@@ -387,9 +342,8 @@ static void on_result(struct link *link, struct ab_view header, struct ab_view b
 static void split_off(struct link *link, const struct batch *batch, const struct op *op, struct batch **at)
 {
     struct batch *one = batch_create(link);
-    ab_buf_add(&one->body, batch->body.p + op->start, op->at + op->bytes - op->start);
-    one->body.p[BATCH_HEAD_BYTES - 1] = 1;
-    add_op(one, op, BATCH_HEAD_BYTES);
+    batch_copy(one, batch, op);
+    batch_seal(one);
     one->rid = ++link->rids;
     one->next = *at;
     *at = one;

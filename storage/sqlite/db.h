@@ -232,6 +232,9 @@ int job_purge(struct db *db, uint64_t n, uint64_t seq, struct ab_error *err);
 /* Messages of a session as a list of records, pos > after, at most limit; *next = cursor or 0. */
 int messages_list(struct db *db, int64_t session, int64_t after, uint64_t limit, struct list *list,
                   int64_t *next, struct ab_error *err);
+/* A page of them as the answer of an operation. session 0: none. */
+int messages_answer(struct db *db, int64_t session, int64_t after, uint64_t limit, struct ab_buf *answer,
+                    struct ab_error *err);
 int message_history(struct db *db, int64_t session, uint64_t n, uint64_t limit, struct list *list,
                     struct ab_error *err);
 /* A message's content is a text, or an array of parts: maps with a `type`. */

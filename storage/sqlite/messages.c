@@ -3,8 +3,6 @@
  */
 #include "storage/sqlite/db.h"
 
-#include <stdlib.h>
-
 #include "common/clock.h"
 
 /* ---- records ---- */
@@ -191,9 +189,8 @@ int message_history(struct db *db, int64_t session, uint64_t n, uint64_t limit, 
     return db->store.broken ? AB_EUNAVAILABLE : 0;
 }
 
-/* Encodes a page of the session's messages as the answer. */
-static int answer_messages(struct db *db, int64_t session, int64_t after, uint64_t limit, struct ab_buf *answer,
-                           struct ab_error *err)
+int messages_answer(struct db *db, int64_t session, int64_t after, uint64_t limit, struct ab_buf *answer,
+                    struct ab_error *err)
 {
     struct list list;
     int64_t next = 0;
@@ -220,7 +217,7 @@ int op_load_messages(struct db *db, const void *request, struct ab_buf *answer, 
         return code;
     if (key > 0)
         key = session_find(db, key, r->session, err);
-    return key < 0 ? (int)key : answer_messages(db, key, after, limit_of(r->limit), answer, err);
+    return key < 0 ? (int)key : messages_answer(db, key, after, limit_of(r->limit), answer, err);
 }
 
 /* ---- saving ---- */
@@ -338,168 +335,4 @@ int op_save_message(struct db *db, const void *request, struct ab_buf *answer, s
     }
     ab_buf_finish(&record);
     return code;
-}
-
-/* ---- deleting ---- */
-static int id_remove(struct db *db, int64_t user, struct ab_view id, struct ab_error *err)
-{
-    if (!id.n)
-        return 0;
-    sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_ID_REMOVE);
-    bind_int(s, 1, user);
-    bind_text(s, 2, id);
-    return db_run(db, s, err);
-}
-
-static bool job_ended(struct db *db, uint64_t n)
-{
-    sqlite3_stmt *s = db_sql(db, SQL_END_GET);
-    bind_int(s, 1, (int64_t)n);
-    return db_row(db, s, NULL) > 0;
-}
-
-/* Where the message with this id stands: ids that clients chose first, then those made of a job's id. 1: found. */
-static int message_find(struct db *db, int64_t user, struct ab_view id, int64_t *session, int64_t *pos,
-                        struct ab_error *err)
-{
-    sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_ID_GET);
-    bind_int(s, 1, user);
-    bind_text(s, 2, id);
-    int got = db_row(db, s, err);
-    if (got) {
-        *session = col_int(s, 0);
-        *pos = col_int(s, 1);
-        return got;
-    }
-    struct ab_id job;
-    char made[MSG_ID_MAX];
-    if (id.n < AB_ID_TEXT || !ab_id_parse(ab_view(id.p, AB_ID_TEXT - 1), &job))
-        return 0;
-    unsigned sub = ab_view_is(id, msg_id_made(job, POS_ANSWER, made)) ? POS_ANSWER : POS_QUESTION;
-    if (!ab_view_is(id, msg_id_made(job, sub, made)))
-        return 0;
-    s = db_sql(db, SQL_JOB_BY_ID);
-    bind_id(s, 1, &job);
-    got = db_row(db, s, err);
-    if (got <= 0 || col_int(s, 1) != user)
-        return got < 0 ? got : 0;
-    *session = col_int(s, 2);
-    *pos = pos_of((uint64_t)col_int(s, 0), sub);
-    return 1;
-}
-
-/* A saved message goes; a job's is hidden and its text removed, at once or when the job ends. */
-static int message_delete(struct db *db, int64_t user, int64_t session, int64_t pos, struct ab_view id,
-                          struct ab_error *err)
-{
-    int code = id_remove(db, user, id, err);
-    if (code)
-        return code;
-    sqlite3_stmt *s = db_sql(db, pos_sub(pos) < POS_SAVED ? SQL_MESSAGE_HIDE : SQL_MESSAGE_REMOVE);
-    bind_int(s, 1, session);
-    bind_int(s, 2, pos);
-    if ((code = db_run(db, s, err)) || pos_sub(pos) >= POS_SAVED || !job_ended(db, pos_n(pos)))
-        return code;
-    return redact_message(db, session, pos, err);
-}
-
-static int delete_one(struct db *db, const struct ab_op_delete_message *r, int64_t *session,
-                      struct ab_error *err)
-{
-    int64_t user = user_find(db, r->user, err), pos = 0;
-    int got = user <= 0 ? (int)user : message_find(db, user, r->msg_id, session, &pos, err);
-    if (got < 0)
-        return got;
-    sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_GET);
-    bind_int(s, 1, *session);
-    bind_int(s, 2, pos);
-    if (got && (got = db_row(db, s, err)) < 0)
-        return got;
-    if (!got || col_int(s, 0))
-        return ab_fail_at(err, AB_ENOTFOUND, "msg_id", "this user has no message %.*s", AB_VIEW_FMT(r->msg_id));
-    if (r->session.n) {
-        int64_t named = session_find(db, user, r->session, err);
-        if (named != *session)
-            return named < 0 ? (int)named
-                             : ab_fail_at(err, AB_ENOTFOUND, "session", "the message is in another session");
-    }
-    return message_delete(db, user, *session, pos, r->msg_id, err);
-}
-
-int op_delete_message(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
-{
-    const struct ab_op_delete_message *r = request;
-    int64_t session = 0;
-    int code = 0;
-    if (r->delete_all) {
-        uint64_t removed;
-        session = session_require(db, r->user, r->session, err);
-        code = session < 0 ? (int)session
-                           : messages_remove(db, user_find(db, r->user, err), session, true, &removed, err);
-    } else if (!r->msg_id.n) {
-        code = ab_fail_at(err, AB_EINVALID, "msg_id", "name a message, or a session with delete_all");
-    } else {
-        code = delete_one(db, r, &session, err);
-    }
-    return code ? code : answer_messages(db, session, 0, AB_PAGE_MAX, answer, err);
-}
-
-/* What the session's job at `pos` (a question's row) held. */
-static int remove_job(struct db *db, int64_t session, int64_t pos, bool keep, struct ab_error *err)
-{
-    uint64_t n = pos_n(pos);
-    if (!job_ended(db, n)) {
-        if (!keep)
-            return job_send_cancel(db, n, "its session was deleted", err);
-        sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_HIDE);
-        bind_int(s, 1, session);
-        bind_int(s, 2, pos);
-        return db_run(db, s, err);
-    }
-    sqlite3_stmt *s = db_sql(db, SQL_END_FORGET);
-    bind_int(s, 1, (int64_t)n);
-    int code = db_run(db, s, err);
-    return code ? code : job_purge(db, n, UINT64_MAX, err);
-}
-
-static struct ab_view chosen_id(struct db *db, int64_t pos, struct ab_view body)
-{
-    if (pos_sub(pos) >= POS_SAVED)
-        return ab_any_str(ab_map_get(body, "msg_id"));
-    sqlite3_stmt *s = db_sql(db, SQL_JOB_BY_N);
-    bind_int(s, 1, (int64_t)pos_n(pos));
-    if (pos_sub(pos) == POS_ANSWER || db_row(db, s, NULL) <= 0)
-        return (struct ab_view){0};
-    return ab_any_str(ab_map_get(col_blob(s, 4), "msg_id"));
-}
-
-int messages_remove(struct db *db, int64_t user, int64_t session, bool keep, uint64_t *removed,
-                    struct ab_error *err)
-{
-    int64_t pos = -1;
-    *removed = 0;
-    for (;;) {
-        /* One row at a time, as the loop changes the table it walks. */
-        sqlite3_stmt *s = db_sql(db, SQL_MESSAGES_ALL);
-        bind_int(s, 1, session);
-        bind_int(s, 2, pos);
-        int got = db_row(db, s, err);
-        if (got <= 0)
-            return got;
-        pos = col_int(s, 0);
-        *removed += !col_int(s, 1);
-        bool live = pos_sub(pos) == POS_QUESTION && keep && !job_ended(db, pos_n(pos));
-        int code = id_remove(db, user, chosen_id(db, pos, col_blob(s, 2)), err);
-        if (!code && pos_sub(pos) == POS_QUESTION)
-            code = remove_job(db, session, pos, keep, err);
-        if (code)
-            return code;
-        if (live)
-            continue;
-        s = db_sql(db, SQL_MESSAGE_REMOVE);
-        bind_int(s, 1, session);
-        bind_int(s, 2, pos);
-        if ((code = db_run(db, s, err)))
-            return code;
-    }
 }
