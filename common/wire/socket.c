@@ -157,14 +157,6 @@ int ab_socket_fd(void *socket)
     return fd;
 }
 
-char *ab_socket_endpoint(void *socket)
-{
-    char text[256] = "";
-    size_t n = sizeof text;
-    zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, text, &n);
-    return ab_strdup(text);
-}
-
 /* Takes one message's frames; those over the expected number are counted and dropped. Returns the count, 0 if
  * nothing is there, negative on a socket error. */
 static int take_parts(void *socket, struct ab_message *m, int expected)

@@ -28,8 +28,6 @@ void *ab_router_create(const char *endpoint, uint64_t body_bytes_max, struct ab_
 void *ab_dealer_create(const char *endpoint, uint64_t body_bytes_max, struct ab_error *err);
 void ab_socket_destroy(void *socket); /* NULL is allowed; sends what is queued for at most 1 s */
 int ab_socket_fd(void *socket);       /* the edge-triggered ZMQ_FD, for foreign event loops */
-/* The endpoint really bound (tcp with port 0 …). */
-char *ab_socket_endpoint(void *socket); /* caller frees */
 
 /* One received message. The views are valid until ab_message_close or the next receive into it. */
 struct ab_message {
