@@ -156,7 +156,7 @@ static void open_db(struct db *db, const char *path)
 static void an_older_database_is_copied_then_migrated(void **state)
 {
     (void)state;
-    struct place p;
+    struct place p = {0};
     struct db db;
     struct stat st;
     struct ab_error err = {0};
@@ -178,7 +178,7 @@ static void an_older_database_is_copied_then_migrated(void **state)
 static void a_failed_migration_changes_nothing(void **state)
 {
     (void)state;
-    struct place p;
+    struct place p = {0};
     struct db db;
     struct ab_error err = {0};
     place_make(&p);
@@ -194,7 +194,7 @@ static void a_failed_migration_changes_nothing(void **state)
 static void a_newer_database_is_refused(void **state)
 {
     (void)state;
-    struct place p;
+    struct place p = {0};
     struct db db;
     struct ab_error err = {0};
     place_make(&p);
