@@ -93,6 +93,9 @@ int64_t db_number(struct db *db, const char *text, int64_t otherwise);
 /* Translates a SQLite code; fills err with what was being done. */
 int db_fail(sqlite3 *handle, int rc, const char *doing, struct ab_error *err);
 
+/* The writer's transaction; it ends with store_ops.commit or rollback. */
+int db_begin(struct db *db, int64_t now_ms, struct ab_error *err);
+
 /* ---- statements ---- */
 sqlite3_stmt *db_sql(struct db *db, enum sql_id id);                      /* reset, nothing bound */
 int db_row(struct db *db, sqlite3_stmt *statement, struct ab_error *err); /* 1 a row, 0 no more, <0 broken */

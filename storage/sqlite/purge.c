@@ -276,16 +276,29 @@ static void begin_pass(struct db *db, struct purge *purge, int64_t now_ms)
     enter(purge, JOBS);
 }
 
-/* Its transaction was rolled back, or nothing could be begun: what it did is undone, the pass is given up. */
-static int give_up(struct db *db, struct purge *purge, int code, const struct ab_error *err)
+static int do_slice(struct slice *slice, int64_t now_ms, struct ab_error *err)
 {
-    ab_log(AB_WARN, "purge.failed", "code", ab_code_name(code), "text", err->text, NULL);
-    if (!sqlite3_get_autocommit(db->handle) || db->store.broken)
+    struct db *db = slice->db;
+    int code = db_begin(db, now_ms, err);
+    if (!code)
+        code = stages[slice->purge->stage](slice, err);
+    db_release(db);
+    if (!code)
+        code =
+            slice->changed ? db->store.ops->commit(&db->store, err) : db_run(db, db_sql(db, SQL_COMMIT), err);
+    db_release(db);
+    return code;
+}
+
+/* What the slice did is undone, the pass is given up: the disk may be full, and the next pass begins anew. */
+static void give_up(struct db *db, struct purge *purge, const struct ab_error *why)
+{
+    ab_log(AB_WARN, "purge.failed", "code", ab_code_name(why->code), "text", why->text, NULL);
+    if (why->code != AB_ESYSTEM)
         db->store.ops->rollback(&db->store);
     free(purge->used);
     purge->used = NULL;
     enter(purge, REST);
-    return code == AB_ESYSTEM ? code : 0;
 }
 
 int purge_slice(struct db *db, int64_t now_ms, bool idle, struct ab_error *err)
@@ -300,15 +313,15 @@ int purge_slice(struct db *db, int64_t now_ms, bool idle, struct ab_error *err)
     if (purge->stage == REST)
         begin_pass(db, purge, now_ms);
     struct slice slice = {.db = db, .purge = purge, .until_us = ab_mono_us() + SLICE_US};
-    int code = db->store.ops->begin(&db->store, now_ms, err);
-    if (!code)
-        code = stages[purge->stage](&slice, err);
-    db_release(db);
-    if (!code)
-        code = slice.changed ? db->store.ops->commit(&db->store, err) : db_run(db, db_sql(db, SQL_COMMIT), err);
-    db_release(db);
-    if (code)
-        return give_up(db, purge, code, err);
+    struct ab_error why = {0};
+    int code = do_slice(&slice, now_ms, &why);
+    if (code) {
+        give_up(db, purge, &why);
+        if (why.code != AB_ESYSTEM)
+            return 0;
+        *err = why;
+        return err->code;
+    }
     if (purge->stage == REST && purge->jobs)
         ab_log(AB_INFO, "purge.done", "jobs", ab_num((long long)purge->jobs), "workflows",
                ab_num((long long)purge->workflows), NULL);

@@ -50,26 +50,33 @@ static int remember(struct db *db, struct ab_error *err)
 }
 
 /* ---- transactions ---- */
-static int begin(struct store *store, int64_t now_ms, struct ab_error *err)
+int db_begin(struct db *db, int64_t now_ms, struct ab_error *err)
 {
-    struct db *db = db_of(store);
     db->now_ms = now_ms;
     db->notices_n = 0;
-    int code = AB_FAILPOINT("storage.begin") ? ab_fail(err, AB_EUNAVAILABLE, "fail point storage.begin")
-                                             : db_run(db, db_sql(db, SQL_BEGIN_WRITE), err);
+    int code = db_run(db, db_sql(db, SQL_BEGIN_WRITE), err);
     db_release(db);
     /* After a rollback the counters may be ahead of the tables: read them again, inside the transaction. */
     if (!code && db->rc) {
         code = remember(db, err);
         if (code)
-            store->ops->rollback(store);
+            db->store.ops->rollback(&db->store);
     }
     if (code)
         db->shared->broken_rc = db->rc ? db->rc : SQLITE_IOERR;
     else
         db->rc = 0;
-    store->broken = false;
+    db->store.broken = false;
     return code;
+}
+
+static int begin(struct store *store, int64_t now_ms, struct ab_error *err)
+{
+    struct db *db = db_of(store);
+    if (!AB_FAILPOINT("storage.begin"))
+        return db_begin(db, now_ms, err);
+    db->shared->broken_rc = SQLITE_IOERR;
+    return ab_fail(err, AB_EUNAVAILABLE, "fail point storage.begin");
 }
 
 /* What may be ahead of the tables after something was taken back. */

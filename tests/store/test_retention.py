@@ -158,6 +158,29 @@ def test_workflows_that_nothing_names_go(store):
     assert store.submit(**other)[1]["created"]
 
 
+def test_a_pass_that_fails_harms_nobody(store):
+    """The disk may be full: what is asked meanwhile is answered, and the next pass goes on."""
+    _, n, _ = store.chat(no_session=True)
+    store.chat(no_session=True)
+    code = store.process.terminate()
+    assert code == 0
+    store.drop_peers()
+    db = sqlite3.connect(store.dir / "database.sqlite")
+    db.execute("UPDATE jobs SET created_ms=1 WHERE n=?", (n,))
+    db.execute("UPDATE ends SET at_ms=1 WHERE n=?", (n,))
+    db.commit()
+    db.execute("BEGIN IMMEDIATE")  # somebody else has the file: the service waits for a while, then it cannot
+    store.start()
+    service.wait_until(lambda: "purge.failed" in store.process.log(), what="a slice that failed", timeout=30)
+    db.rollback()
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+    assert store.submit(no_session=True)[1]["created"]
+    assert count(store, "events", n) == 3
+    make_older(store, [], 0)
+    wait_gone(store, "events", n)
+
+
 def test_a_long_journal_goes_in_slices_beside_other_work(store):
     """Nobody waits for more than a slice; a kill in the middle leaves a file that the check accepts."""
     jobs = []
