@@ -212,7 +212,7 @@ static void on_query(struct server *s, struct caller *caller, const struct ab_me
 {
     struct ab_query query = {0};
     struct ab_error err = {0};
-    const struct ab_op_row *op;
+    const struct ab_op_row *op = NULL;
     int code = ab_message_header(m, &query, &err);
     if (!code)
         code = query_op(caller, query.op, &op, &err);
