@@ -270,6 +270,8 @@ static int do_journal(struct world *world, struct ab_view request, struct ab_buf
     const struct world_job *job = by_id(world, op.job);
     if (!job)
         return AB_ENOTFOUND;
+    if (op.after < job->events_gone)
+        op.after = job->events_gone;
     size_t n = op.after < job->events_n ? job->events_n - op.after : 0;
     n = n > PAGE ? PAGE : n;
     bool last = op.after + n >= job->events_n;

@@ -27,7 +27,7 @@ struct world_job {
     struct ab_id id;
     struct ab_buf submit; /* op_submit */
     struct world_event *events;
-    size_t events_n;
+    size_t events_n, events_gone; /* gone: the first ones, by the retention */
     char end[16], wait[16];
     uint64_t wake_at_ms, inbox_k, ends;
     bool retry, cancel;

@@ -312,6 +312,39 @@ static void a_late_refusal_keeps_its_place(void **state)
     assert_int_equal(world_count(world, WORKER, AB_STALE), 0);
 }
 
+/* Nobody is shown events under numbers that are not theirs; the end is shown to who asks for it only. */
+static void a_journal_without_its_beginning_is_expired(void **state)
+{
+    struct world *world = *state;
+    struct ab_watch watch = {.rid = 5, .job = world_id(1), .user = ab_view_of("ann")};
+    struct ab_event event;
+    world_worker(world, WORKER, "w", 1);
+    world_submit(world, CLIENT, 1, "ann", NULL);
+    world_store_all(world);
+    struct ab_job job = take(world);
+    world_events(world, WORKER, &job, 2, NULL, NULL, false);
+    world_events(world, WORKER, &job, 3, "succeeded", NULL, false);
+    world_store_all(world);
+    world_job(world, 1)->events_gone = 2;
+    world_say(world, CORE_CLIENTS, CLIENT, AB_WATCH, &watch, ab_view(NULL, 0));
+    world_store_all(world);
+    assert_error(world, CLIENT, "expired", NULL);
+    assert_int_equal(world_count(world, CLIENT, AB_EVENT), 0);
+    watch.after = 2;
+    world_say(world, CORE_CLIENTS, CLIENT, AB_WATCH, &watch, ab_view(NULL, 0));
+    world_store_all(world);
+    assert_non_null(world_find(world, CLIENT, AB_EVENT, &event));
+    assert_int_equal(event.seq, 3);
+    watch.after = 0;
+    watch.want = ab_view_of("end");
+    world_say(world, CORE_CLIENTS, OTHER, AB_WATCH, &watch, ab_view(NULL, 0));
+    world_store_all(world);
+    assert_non_null(world_find(world, OTHER, AB_EVENT, &event));
+    assert_int_equal(event.seq, 3);
+    assert_true(ab_view_is(event.end, "succeeded"));
+    assert_int_equal(world->core->watchers.n, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -328,6 +361,7 @@ int main(void)
         TEST(a_cancel_whose_notice_was_lost_is_found_when_storage_is_back),
         TEST(an_end_that_is_refused_is_not_given_up),
         TEST(a_late_refusal_keeps_its_place),
+        TEST(a_journal_without_its_beginning_is_expired),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
