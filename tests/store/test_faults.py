@@ -126,3 +126,14 @@ def test_open_jobs_with_a_cancel(store):
     page = store.broker.query("open_jobs", {"cancelled": True})
     assert [job["job"] for job in page["jobs"]] == [job for job, _ in jobs[1:3]]
     assert len(store.broker.query("open_jobs", {})["jobs"]) == 4
+
+
+def test_last_is_a_job_that_can_be_seen(store):
+    seen, _, _ = store.chat(session="kept")
+    hidden, _, _ = store.chat(session="cleared")
+    ann = store.client("ann")
+    ann.ask("clear_session", session="cleared")
+    assert ann.ask("get_job", job="last")["job"]["id"] == seen
+    with pytest.raises(wire.Failure) as failed:
+        ann.ask("get_job", job=wire.id_text(hidden))
+    assert failed.value.code == "not_found"
