@@ -201,6 +201,9 @@ static void events_committed(struct core *core, struct job *job, const struct an
     const struct ticket *ticket = answer->ticket;
     if (ticket->seq > job->seq)
         job->seq = ticket->seq;
+    /* A journal never repeats a step: who adds to it gets on, whatever befalls its workers. */
+    if (!(ticket->flags & TICKET_RETRIES))
+        job->crashes = 0;
     watch_commit(core, job, answer->request);
     committed(core, job, ticket->token, ticket->seq);
     if (ticket->flags & TICKET_ENDS) {

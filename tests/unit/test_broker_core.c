@@ -602,6 +602,27 @@ static void a_lone_killer_is_dead_after_three_crashes(void **state)
     assert_int_equal(world->core->jobs.by_n.n, 0);
 }
 
+static void a_job_that_gets_on_is_not_to_blame(void **state)
+{
+    struct world *world = *state;
+    world_submit(world, CLIENT, 1, "ann", NULL);
+    world_store_all(world);
+    for (uint32_t i = 0; i < 9; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "w%u", i);
+        world_worker(world, 100 + i, name, 4);
+        world_store_all(world);
+        struct ab_job job = take(world, 100 + i);
+        if (i % 2)
+            world_events(world, 100 + i, &job, job.seq + 1, NULL, NULL, false);
+        world_store_all(world);
+        core_peer_gone(world->core, 100 + i);
+        world_tick(world, 0);
+        world_store_all(world);
+        assert_int_equal(world->core->jobs.by_n.n, 1);
+    }
+}
+
 /* The worker ends what it holds, or dies of the killer (true). */
 static bool worked_off(struct world *world, uint32_t peer, unsigned killer)
 {
@@ -1075,6 +1096,7 @@ int main(void)
         TEST(a_lease_is_renewed_by_its_token_only),
         TEST(release_gives_back_without_blame),
         TEST(a_lone_killer_is_dead_after_three_crashes),
+        TEST(a_job_that_gets_on_is_not_to_blame),
         TEST(suspects_shrink_until_the_killer_is_found),
         TEST(a_new_connection_of_the_same_worker_takes_its_jobs_over),
         TEST(failed_attempts_back_off_and_end),
