@@ -81,7 +81,7 @@ void core_destroy(struct core *core)
     jobs_finish(&core->jobs);
     queue_finish(&core->queue);
     for (size_t i = 0; i < core->stalled_n; i++)
-        ab_blob_unref(core->stalled[i].request);
+        ab_blob_destroy(core->stalled[i].request);
     free(core->stalled);
     free(core->cancelling);
     free(core->loaded);

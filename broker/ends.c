@@ -91,7 +91,7 @@ void stalled_again(struct core *core)
             job->stalls--;
             core_write(core, AB_OP_append, &append, &list[i].ticket);
         }
-        ab_blob_unref(list[i].request);
+        ab_blob_destroy(list[i].request);
     }
     free(list);
 }

@@ -175,7 +175,7 @@ void job_keep_input(struct jobs *jobs, struct job *job, struct ab_view input, st
 void job_drop_input(struct jobs *jobs, struct job *job)
 {
     jobs->input_bytes -= ab_blob_view(job->input).n + ab_blob_view(job->secrets).n;
-    ab_blob_unref(job->input);
-    ab_blob_unref(job->secrets);
+    ab_blob_destroy(job->input);
+    ab_blob_destroy(job->secrets);
     job->input = job->secrets = NULL;
 }

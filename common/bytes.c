@@ -138,7 +138,6 @@ void ab_buf_finish(struct ab_buf *buf)
 }
 
 struct ab_blob {
-    uint32_t refs;
     size_t n;
     char p[];
 };
@@ -146,24 +145,15 @@ struct ab_blob {
 struct ab_blob *ab_blob_create(struct ab_view bytes)
 {
     struct ab_blob *blob = ab_alloc(sizeof *blob + bytes.n);
-    blob->refs = 1;
     blob->n = bytes.n;
     if (bytes.n)
         memcpy(blob->p, bytes.p, bytes.n);
     return blob;
 }
 
-struct ab_blob *ab_blob_ref(struct ab_blob *blob)
+void ab_blob_destroy(struct ab_blob *blob)
 {
-    if (blob)
-        blob->refs++;
-    return blob;
-}
-
-void ab_blob_unref(struct ab_blob *blob)
-{
-    if (blob && !--blob->refs)
-        free(blob);
+    free(blob);
 }
 
 struct ab_view ab_blob_view(const struct ab_blob *blob)

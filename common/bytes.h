@@ -1,4 +1,4 @@
-/* Bytes: borrowed views, growable buffers, shared immutable blobs, and allocation that cannot fail.
+/* Bytes: borrowed views, growable buffers, immutable blobs, and allocation that cannot fail.
  *
  * Out of memory ends the process (exit 111): the supervisor restarts it and nothing acknowledged is lost.
  */
@@ -63,11 +63,10 @@ static inline struct ab_view ab_buf_view(const struct ab_buf *buf)
     return (struct ab_view){buf->p ? buf->p : "", buf->n};
 }
 
-/* An immutable, reference-counted run of bytes, for bodies kept in memory by several owners. One thread only. */
+/* An immutable run of bytes with its length, in one allocation: for bodies kept in memory. */
 struct ab_blob;
 struct ab_blob *ab_blob_create(struct ab_view bytes);    /* copies */
-struct ab_blob *ab_blob_ref(struct ab_blob *blob);       /* NULL is allowed */
-void ab_blob_unref(struct ab_blob *blob);                /* NULL is allowed */
+void ab_blob_destroy(struct ab_blob *blob);              /* NULL is allowed */
 struct ab_view ab_blob_view(const struct ab_blob *blob); /* {NULL,0} for NULL */
 
 #endif
