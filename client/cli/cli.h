@@ -167,6 +167,7 @@ int verb_show(struct cli *cli);
 int verb_cancel(struct cli *cli);
 int verb_input(struct cli *cli);
 int verb_stored(struct cli *cli); /* sessions, messages, gallery */
+int verb_import(struct cli *cli);
 int verb_validate(struct cli *cli);
 int verb_demo(struct cli *cli);
 int verb_version(struct cli *cli);

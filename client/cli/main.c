@@ -48,6 +48,12 @@ const struct verb cli_verbs[] = {
     {"gallery search", "WORDS", "find by words in name, description, tags or messages", LISTING | BIT(tag) | BIT(mine), 1, -1, verb_stored},
     {"gallery rename", "ITEM NAME", "change its name", BIT(user) | BIT(description), 2, 2, verb_stored},
     {"gallery delete", "ITEM", "remove it", BIT(user), 1, 1, verb_stored},
+    {"import", "FILE",
+     "take over a database of the seed: sessions, messages, gallery\n\n"
+     "FILE is the database.sqlite of the Python service; it is read, never changed. Ids, times and order are kept, what\n"
+     "is there already is left as it is: a second import changes nothing. An api_key in it is not taken over. All users\n"
+     "of the file, or with --user only that one. Ends with 1 if something had to be skipped; each such row is named.",
+     BIT(user), 1, 1, verb_import},
     {"validate", "FILE", "check a workflow file: every fault with its line and what to write instead", 0, 1, 1, verb_validate},
     {"demo", "", "run an example chat in a temporary service; MODEL=… for a real model", 0, 0, 0, verb_demo},
     {"version", "", "print the version", 0, 0, 0, verb_version},

@@ -203,7 +203,7 @@ enum { AB_PAGE_DEFAULT = 100, AB_PAGE_MAX = 1000, AB_JOURNAL_PAGE_BYTES = 256 <<
 #define AB_SESSION_RECORD_FIELDS(F, o)                                                                         \
     F(o, STR, user_id, REQ, AB_USER_MAX, "")                                                                   \
     F(o, STR, session_id, OPT, AB_NAME_MAX, "made if absent")                                                  \
-    F(o, STR, timestamp, OPT, 40, "ISO 8601")                                                                  \
+    F(o, STR, timestamp, OPT, 40, "ISO 8601; of a new session it counts, absent: now")                         \
     F(o, ANY, flow_config, OPT, AB_WORKFLOW_MAX, "the workflow")                                               \
     F(o, STR, name, OPT, 256, "")                                                                              \
     F(o, STR, description, OPT, 4096, "")
@@ -235,6 +235,12 @@ enum { AB_PAGE_DEFAULT = 100, AB_PAGE_MAX = 1000, AB_JOURNAL_PAGE_BYTES = 256 <<
     F(o, ANY, messages, REQ, 0, "array of message records at the time")                                        \
     F(o, ANY, tags, REQ, 0, "array of str")                                                                    \
     F(o, STR, timestamp, REQ, 40, "ISO 8601")
+#define AB_OP_IMPORT_GALLERY_FIELDS(F, o)                                                                      \
+    F(o, STR, user, REQ, AB_USER_MAX, "who is its publisher from now on")                                      \
+    F(o, ANY, gallery, REQ, 0, "gallery record with the id and timestamp it has; no key in clear in it")
+#define AB_OP_IMPORT_GALLERY_ANSWER_FIELDS(F, o)                                                               \
+    F(o, ANY, gallery, REQ, 0, "as stored")                                                                    \
+    F(o, BOOL, created, OPT, 0, "false: it was there before")
 #define AB_OP_GET_GALLERY_FIELDS(F, o)                                                                         \
     F(o, STR, user, OPT, AB_USER_MAX, "only this user's items")                                                \
     F(o, STR, gallery, OPT, AB_NAME_MAX, "only this one")                                                      \
@@ -337,6 +343,8 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     X(rename_gallery, 42, WRITE, AB_BY_CLIENT, op_rename_gallery, op_gallery_item,                             \
       "name and description of an item")                                                                       \
     X(delete_gallery, 43, WRITE, AB_BY_CLIENT, op_delete_gallery, op_deleted_answer, "an item")                \
+    X(import_gallery, 44, WRITE, AB_BY_CLIENT, op_import_gallery, op_import_gallery_answer,                    \
+      "an item that was published elsewhere; the same again changes nothing")                                  \
     X(storage_status, 50, READ, AB_BY_CLIENT | AB_BY_BROKER, op_empty, op_storage_status_answer,               \
       "health and counters of storage")                                                                        \
     X(status, 60, BROKER, AB_BY_CLIENT, op_empty, op_status_answer,                                            \
@@ -385,6 +393,8 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     S(op_publish, AB_OP_PUBLISH_FIELDS)                                                                        \
     S(op_gallery_item, AB_OP_GALLERY_ITEM_FIELDS)                                                              \
     S(gallery_record, AB_GALLERY_RECORD_FIELDS)                                                                \
+    S(op_import_gallery, AB_OP_IMPORT_GALLERY_FIELDS)                                                          \
+    S(op_import_gallery_answer, AB_OP_IMPORT_GALLERY_ANSWER_FIELDS)                                            \
     S(op_get_gallery, AB_OP_GET_GALLERY_FIELDS)                                                                \
     S(op_gallery_answer, AB_OP_GALLERY_ANSWER_FIELDS)                                                          \
     S(op_rename_gallery, AB_OP_RENAME_GALLERY_FIELDS)                                                          \

@@ -223,7 +223,7 @@ typedef int op_fn(struct db *db, const void *request, struct ab_buf *answer, str
 op_fn op_epoch, op_submit, op_append, op_inbox, op_open_jobs, op_load, op_journal, op_workflow, op_history,
     op_get_job, op_list_jobs, op_load_messages, op_save_message, op_delete_message, op_get_sessions,
     op_create_session, op_delete_user_sessions, op_publish_session, op_get_gallery, op_rename_session,
-    op_clear_session, op_rename_gallery, op_delete_gallery, op_storage_status;
+    op_clear_session, op_rename_gallery, op_delete_gallery, op_import_gallery, op_storage_status;
 
 /* ---- shared by operations ---- */
 /* What an append must know of its job; not_found if there is no such job. */

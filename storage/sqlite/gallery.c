@@ -5,6 +5,7 @@
 #include <ctype.h>
 
 #include "common/clock.h"
+#include "storage/workflow_check.h"
 
 enum {
     COL_KEY,
@@ -124,20 +125,20 @@ static int all_messages(struct db *db, int64_t session, struct list *list, struc
     return 0;
 }
 
-static int insert(struct db *db, const struct ab_op_publish *r, struct ab_view id, int64_t user,
-                  struct ab_view session, struct ab_view messages, struct ab_error *err)
+static int insert(struct db *db, const struct ab_gallery_record *r, int64_t user, int64_t at_ms,
+                  struct ab_error *err)
 {
     struct ab_buf words = {0};
     texts_of(r->tags, &words);
-    message_texts(messages, &words);
+    message_texts(r->messages, &words);
     sqlite3_stmt *s = db_sql(db, SQL_GALLERY_ADD);
-    bind_text(s, 1, id);
+    bind_text(s, 1, r->id);
     bind_int(s, 2, user);
-    bind_int(s, 3, db->now_ms);
+    bind_int(s, 3, at_ms);
     bind_text(s, 4, r->name);
     bind_text(s, 5, r->description);
-    bind_blob(s, 6, session);
-    bind_blob(s, 7, messages);
+    bind_blob(s, 6, r->session);
+    bind_blob(s, 7, r->messages);
     bind_blob(s, 8, r->tags);
     bind_text(s, 9, ab_buf_view(&words));
     int code = db_run(db, s, err);
@@ -158,8 +159,13 @@ static int publish_into(struct db *db, const struct ab_op_publish *r, int64_t ke
         code = session_record(db, r->user, s, &session, err);
     if (!code)
         code = all_messages(db, key, &messages, err);
-    if (!code)
-        code = insert(db, r, id, user_find(db, r->user, err), ab_buf_view(&session), list_done(&messages), err);
+    struct ab_gallery_record record = {
+        .id = id, .name = r->name, .description = r->description, .tags = r->tags};
+    if (!code) {
+        record.session = ab_buf_view(&session);
+        record.messages = list_done(&messages);
+        code = insert(db, &record, user_find(db, r->user, err), db->now_ms, err);
+    }
     list_finish(&messages);
     ab_buf_finish(&session);
     return code;
@@ -192,6 +198,78 @@ int op_publish_session(struct db *db, const void *request, struct ab_buf *answer
     int64_t key = session_require(db, r.user, r.session, err);
     code = key < 0 ? (int)key : publish_into(db, &r, key, id, err);
     return code ? code : answer_item(db, id, answer, err);
+}
+
+/* ---- importing ---- */
+
+static int check_import(const struct ab_op_import_gallery *r, struct ab_gallery_record *item, int64_t *at_ms,
+                        struct ab_error *err)
+{
+    struct ab_reader session = ab_reader(item->session), messages = ab_reader(item->messages);
+    uint32_t n;
+    if (!item->id.n)
+        return ab_fail_at(err, AB_EINVALID, "gallery.id", "is empty");
+    if (item->user_id.n && !ab_view_eq(item->user_id, r->user))
+        return ab_fail_at(err, AB_EDENIED, "gallery.user_id", "is not the user who asks");
+    if (!ab_iso8601_read(item->timestamp.p, item->timestamp.n, at_ms))
+        return ab_fail_at(err, AB_EINVALID, "gallery.timestamp", "is no ISO 8601 time: 2026-01-31T12:00:00Z");
+    if (ab_read_map(&session, &n))
+        return ab_fail_at(err, AB_EINVALID, "gallery.session", "is no session record");
+    if (ab_read_array(&messages, &n))
+        return ab_fail_at(err, AB_EINVALID, "gallery.messages", "is no array of message records");
+    if (item->messages.n > STORE_GALLERY_BYTES_MAX)
+        return ab_fail_at(err, AB_ETOOLARGE, "gallery.messages", "are over %d bytes, the most an item holds",
+                          STORE_GALLERY_BYTES_MAX);
+    return read_tags(&item->tags, err);
+}
+
+/* 1: this very item is there. What may be renamed does not count. */
+static int imported_before(struct db *db, struct ab_view user, const struct ab_gallery_record *item,
+                           struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_GALLERY_GET);
+    bind_text(s, 1, item->id);
+    int got = db_row(db, s, err);
+    if (got <= 0)
+        return got;
+    if (ab_view_eq(user, col_text(s, COL_USER)) && ab_view_eq(item->session, col_blob(s, COL_SESSION)) &&
+        ab_view_eq(item->messages, col_blob(s, COL_MESSAGES)) && ab_view_eq(item->tags, col_blob(s, COL_TAGS)))
+        return 1;
+    return ab_fail_at(err, AB_ECONFLICT, "gallery.id", "this id is taken by another item");
+}
+
+static int import_new(struct db *db, struct ab_view user, const struct ab_gallery_record *item, int64_t at_ms,
+                      struct ab_error *err)
+{
+    int code = workflow_check_stored(item->session, err);
+    if (!code)
+        code = workflow_check_stored(item->messages, err);
+    int64_t key = code ? code : user_make(db, user, err);
+    return key < 0 ? (int)key : insert(db, item, key, at_ms, err);
+}
+
+int op_import_gallery(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
+{
+    const struct ab_op_import_gallery *r = request;
+    struct ab_gallery_record item;
+    int64_t at_ms = 0;
+    int code = ab_decode(&ab_gallery_record_schema, r->gallery, &item, err);
+    if (code || (code = check_import(r, &item, &at_ms, err)))
+        return code;
+    int before = imported_before(db, r->user, &item, err);
+    if (before < 0 || (!before && (code = import_new(db, r->user, &item, at_ms, err))))
+        return before < 0 ? before : code;
+    struct ab_buf record = {0};
+    sqlite3_stmt *s = db_sql(db, SQL_GALLERY_GET);
+    bind_text(s, 1, item.id);
+    code = db_row(db, s, err);
+    if (code > 0) {
+        record_add(s, &record);
+        struct ab_op_import_gallery_answer a = {.gallery = ab_buf_view(&record), .created = !before};
+        ab_encode(answer, &ab_op_import_gallery_answer_schema, &a);
+    }
+    ab_buf_finish(&record);
+    return code < 0 ? code : 0;
 }
 
 /* ---- reading ---- */

@@ -109,6 +109,28 @@ static int set_flow(struct db *db, int64_t key, struct ab_view flow, struct ab_e
     return db_run(db, s, err);
 }
 
+/* A new session that is older than its row here says so itself. */
+static int set_created(struct db *db, int64_t key, struct ab_view timestamp, struct ab_error *err)
+{
+    int64_t at_ms;
+    if (!timestamp.n)
+        return 0;
+    if (!ab_iso8601_read(timestamp.p, timestamp.n, &at_ms))
+        return ab_fail_at(err, AB_EINVALID, "session.timestamp", "is no ISO 8601 time: 2026-01-31T12:00:00Z");
+    sqlite3_stmt *s = db_sql(db, SQL_SESSION_CREATED);
+    bind_int(s, 1, key);
+    bind_int(s, 2, at_ms);
+    return db_run(db, s, err);
+}
+
+static int64_t make_as_asked(struct db *db, int64_t user, struct ab_view id, struct ab_view timestamp,
+                             struct ab_error *err)
+{
+    int64_t key = session_make(db, user, id, 0, err);
+    int code = key < 0 ? 0 : set_created(db, key, timestamp, err);
+    return code ? code : key;
+}
+
 /* A session that is there already is made to look as asked: the same request again changes nothing. */
 int op_create_session(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
@@ -128,7 +150,7 @@ int op_create_session(struct db *db, const void *request, struct ab_buf *answer,
     int64_t user = user_make(db, r->user, err);
     int64_t key = user < 0 ? user : session_find(db, user, id, err);
     if (!key)
-        key = session_make(db, user, id, 0, err);
+        key = make_as_asked(db, user, id, session.timestamp, err);
     if (key < 0)
         return (int)key;
     if ((code = set_names(db, key, session.name, session.description, err)) ||

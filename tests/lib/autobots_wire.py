@@ -33,7 +33,7 @@ OPERATIONS = {"epoch": 1, "submit": 2, "append": 3, "inbox": 4, "open_jobs": 5, 
               "workflow": 10, "history": 11, "get_job": 20, "list_jobs": 21, "load_messages": 30, "save_message": 31,
               "delete_message": 32, "get_sessions": 33, "create_session": 34, "delete_user_sessions": 35,
               "publish_session": 36, "get_gallery": 37, "rename_session": 40, "clear_session": 41,
-              "rename_gallery": 42, "delete_gallery": 43, "storage_status": 50, "status": 60, "job_status": 61}
+              "rename_gallery": 42, "delete_gallery": 43, "import_gallery": 44, "storage_status": 50, "status": 60, "job_status": 61}
 BROKERS = ("status", "job_status")
 
 ANSWER_SECONDS = 20.0

@@ -360,3 +360,63 @@ def test_rename_and_delete_gallery(store):
     assert renamed == {**item, "name": "new"}
     assert ann.ask("delete_gallery", gallery=item["id"]) == {"deleted": 1}
     assert ann.query("get_gallery") == {"gallery": []}
+
+
+def foreign_item(**more):
+    return {"id": "gallery-from-elsewhere", "session": {"user_id": "ann", "session_id": "old"},
+            "messages": [record(session="old", msg_id="m1", content="about whales", metadata={"a": [1]})],
+            "tags": ["sea"], "timestamp": "2024-02-03T04:05:06.789000", **more}
+
+
+def test_import_gallery(store):
+    ann = store.client("ann")
+    answer = ann.ask("import_gallery", gallery=foreign_item(name="Whales"))
+    item = answer["gallery"]
+    assert answer["created"] is True
+    assert item == {**foreign_item(name="Whales"), "user_id": "ann", "timestamp": "2024-02-03T04:05:06.789Z"}
+    assert ann.query("get_gallery", {"gallery": item["id"]})["gallery"] == [item]
+    assert ann.query("get_gallery", {"search": "WHALES", "tag": "sea"})["gallery"] == [item]
+    # again: nothing changes, also after a restart and a new name
+    ann.ask("rename_gallery", gallery=item["id"], name="Big fish")
+    store.kill()
+    store.start()
+    ann = store.client("ann")
+    again = ann.ask("import_gallery", gallery=foreign_item(name="Whales"))
+    assert again == {"gallery": {**item, "name": "Big fish"}}, "not created"
+    assert len(ann.query("get_gallery")["gallery"]) == 1
+    for user, other in (("ann", foreign_item(tags=[])), ("bob", foreign_item())):
+        with pytest.raises(wire.Failure) as refused:
+            store.client(user).ask("import_gallery", gallery=other)
+        assert (refused.value.code, refused.value.path) == ("conflict", "gallery.id")
+
+
+@pytest.mark.parametrize("wrong,code,path", [
+    ({"id": ""}, "invalid", "gallery.id"), ({"timestamp": "yesterday"}, "invalid", "gallery.timestamp"),
+    ({"session": "s"}, "invalid", "gallery.session"), ({"messages": {}}, "invalid", "gallery.messages"),
+    ({"tags": [1]}, "invalid", "tags"), ({"user_id": "bob"}, "denied", "gallery.user_id"),
+    ({"session": {"flow_config": {"api_key": "sk-1"}}}, "invalid", "flow_config"),
+    ({"messages": [{"metadata": {"api_key": "sk-1"}}]}, "invalid", "flow_config"),
+])
+def test_import_gallery_refuses_what_is_no_item(store, wrong, code, path):
+    ann = store.client("ann")
+    with pytest.raises(wire.Failure) as refused:
+        ann.ask("import_gallery", gallery=foreign_item(**wrong))
+    assert (refused.value.code, refused.value.path) == (code, path)
+    assert ann.query("get_gallery") == {"gallery": []}
+
+
+@pytest.mark.parametrize("given,stored", [
+    ("2024-02-29T10:00:00.123456", "2024-02-29T10:00:00.123Z"), ("2024-02-29 10:00", "2024-02-29T10:00:00.000Z"),
+    ("2024-02-29T10:00:00+02:00", "2024-02-29T08:00:00.000Z"), ("2024-02-29", "2024-02-29T00:00:00.000Z")])
+def test_create_session_keeps_the_time_of_a_new_one(store, given, stored):
+    ann = store.client()
+    for timestamp in (given, "2000-01-01"):  # it is there already: only a new one has a time of its own
+        sessions = ann.ask("create_session", session={"user_id": "ann", "session_id": "s", "timestamp": timestamp})
+        assert [s["timestamp"] for s in sessions["sessions"]] == [stored]
+
+
+@pytest.mark.parametrize("timestamp", ["soon", "2023-02-29", "2024-13-01", "2024-01-01T25:00", "2024-01-01T10:00:00x"])
+def test_create_session_refuses_a_time_that_is_none(store, timestamp):
+    with pytest.raises(wire.Failure) as refused:
+        store.client().ask("create_session", session={"user_id": "ann", "session_id": "s", "timestamp": timestamp})
+    assert (refused.value.code, refused.value.path) == ("invalid", "session.timestamp")
