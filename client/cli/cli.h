@@ -45,7 +45,8 @@ enum {
     X(name, 0, "NAME", "name")                                                                             \
     X(description, 0, "TEXT", "description")                                                               \
     X(tag, 't', "TAG", "tag; publish: several with commas")                                                \
-    X(mine, 0, NULL, "only what this user published")
+    X(mine, 0, NULL, "only what this user published")                                                      \
+    X(timeline, 0, NULL, "draw who worked when, one row per agent")
 /* clang-format on */
 
 enum cli_option {
@@ -126,6 +127,12 @@ bool service_job(struct cli *cli, struct autobots *bots, const char *word, char 
 int service_supervisor(const char *dir, bool *offline);
 char *service_lock_path(const char *dir);
 
+/* ---- run.c: a whole run ---- */
+/* All events of a job, each with its seq, as an array; NULL with the exit code after a message. */
+json_t *run_events(struct cli *cli, struct autobots *bots, const char *id, int *code);
+/* The timeline of a job record; returns the exit code. */
+int run_timeline(struct cli *cli, struct autobots *bots, const json_t *job);
+
 /* ---- view.c: a job's events as they come ---- */
 struct view;
 struct view *view_create(struct cli *cli, FILE *out, bool json);
@@ -164,6 +171,7 @@ int verb_submit(struct cli *cli);
 int verb_watch(struct cli *cli);
 int verb_jobs(struct cli *cli);
 int verb_show(struct cli *cli);
+int verb_export(struct cli *cli);
 int verb_cancel(struct cli *cli);
 int verb_input(struct cli *cli);
 int verb_stored(struct cli *cli); /* sessions, messages, gallery */

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "client/cli/cli.h"
+#include "client/cli/usage.h"
 #include "common/clock.h"
 #include "common/tree.h"
 
@@ -243,14 +244,66 @@ int verb_input(struct cli *cli)
 
 /* ---- jobs ---- */
 
+/* What an open job waits for and has used so far, from its journal: {"usage_so_far": {calls, tokens}, "waiting"}. One
+ * page is read; what goes on beyond it is not summed up. */
+static int add_open(struct cli *cli, struct autobots *bots, json_t *job)
+{
+    int code = CLI_DONE;
+    int64_t seq = ab_tree_int(job, "seq", 0);
+    const char *state = ab_tree_str(job, "state");
+    bool waits = state && !strcmp(state, "waiting");
+    if (json_object_get(job, "end") || !seq)
+        return CLI_DONE;
+    struct usage usage = {0};
+    json_t *answer =
+        service_ask(cli, bots, "journal",
+                    json_pack("{s:s, s:s, s:I, s:i}", "job", ab_tree_str(job, "id"), "user", cli->user, "after",
+                              (json_int_t)(seq > PAGE_MAX ? seq - 1 : 0), "limit", PAGE_MAX),
+                    &code);
+    json_t *events = json_object_get(answer, "events"), *event;
+    size_t i;
+    json_array_foreach (events, i, event)
+        usage_add(&usage, event);
+    event = json_array_get(events, json_array_size(events) - 1);
+    if (waits && ab_tree_str(event, "kind") && !strcmp(ab_tree_str(event, "kind"), "waiting"))
+        json_object_set(job, "waiting", event);
+    if (seq <= PAGE_MAX && !ab_tree_bool(answer, "more", false))
+        json_object_set_new(
+            job, "usage_so_far",
+            json_pack("{s:I, s:I}", "calls", (json_int_t)usage.calls, "tokens", (json_int_t)usage.tokens));
+    json_decref(answer);
+    return code;
+}
+
+static void print_waiting(const json_t *job)
+{
+    const json_t *waiting = json_object_get(job, "waiting");
+    const char *agent = ab_tree_str(waiting, "agent"), *prompt = ab_tree_str(waiting, "prompt");
+    if (!prompt)
+        return;
+    char *who = term_line(agent ? agent : "it", 40), *what = term_line(prompt, 100);
+    printf("    %s asks: %s\n", who, what);
+    free(who);
+    free(what);
+}
+
 static void print_job_row(const json_t *job)
 {
+    const json_t *total = json_object_get(
+        json_object_get(json_object_get(json_object_get(job, "end"), "result"), "usage"), "total");
+    const json_t *so_far = json_object_get(job, "usage_so_far");
+    char tokens[USAGE_TEXT], cost[USAGE_TEXT];
+    usage_texts(total, tokens, cost);
+    if (so_far)
+        snprintf(tokens, sizeof tokens, "%lld", (long long)ab_tree_int(so_far, "tokens", 0));
     const char *state = ab_tree_str(job, "state"), *id = ab_tree_str(job, "id");
     const json_t *content = json_object_get(job, "content");
     char when[32], *text = term_line(json_is_string(content) ? json_string_value(content) : "[parts]", 48);
     char *name = term_line(ab_tree_str(job, "workflow") ? ab_tree_str(job, "workflow") : "", 16);
     term_time(ab_tree_int(job, "created_ms", 0), when);
-    printf("%s  %-9s  %s  %-16s  %s\n", id ? id : "?", state ? state : "?", when, name, text);
+    printf("%s  %-9s  %s  %8s tokens  %-8s  %-16s  %s\n", id ? id : "?", state ? state : "?", when, tokens,
+           cost, name, text);
+    print_waiting(job);
     free(text);
     free(name);
 }
@@ -276,7 +329,8 @@ int verb_jobs(struct cli *cli)
     struct autobots *bots = code ? NULL : service_open(cli, SERVICE_STORAGE, &code);
     json_t *answer = bots ? service_ask(cli, bots, "list_jobs", json_incref(request), &code) : NULL;
     const json_t *jobs = json_object_get(answer, "jobs");
-    for (size_t i = 0; i < json_array_size(jobs); i++) {
+    for (size_t i = 0; i < json_array_size(jobs) && !code; i++) {
+        code = add_open(cli, bots, json_array_get(jobs, i));
         if (cli->json)
             term_json(stdout, json_incref(json_array_get(jobs, i)));
         else
@@ -388,6 +442,8 @@ int verb_show(struct cli *cli)
     const json_t *job = json_object_get(answer, "job");
     if (answer && !json_is_object(job))
         code = cli_failf(cli, CLI_FAILED, "the service's answer has no job");
+    else if (answer && cli->option[OPT_timeline])
+        code = run_timeline(cli, bots, job);
     else if (answer) {
         json_t *shown = shown_job(cli, job);
         if (cli->json)

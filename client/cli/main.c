@@ -25,7 +25,11 @@ const struct verb cli_verbs[] = {
      BIT(workflow) | BIT(model) | BIT(user) | BIT(session) | BIT(detach) | BIT(deadline), 0, -1, verb_submit},
     {"watch", "JOB [--after SEQ]", "show a job's events from the beginning, then live", BIT(after) | BIT(user), 1, 1, verb_watch},
     {"jobs", "[--state S] [--since T] [--user U]", "list jobs, newest first", LISTING | BIT(state) | BIT(since) | BIT(session), 0, 0, verb_jobs},
-    {"show", "JOB", "everything about one job", BIT(user), 1, 1, verb_show},
+    {"show", "JOB [--timeline]",
+     "everything about one job\n\n"
+     "With --timeline: who worked when, one row per agent, as wide as the terminal; instants are turns without a model.",
+     BIT(user) | BIT(timeline), 1, 1, verb_show},
+    {"export", "JOB", "the whole run as one JSON object: job, workflow, events", BIT(user), 1, 1, verb_export},
     {"cancel", "JOB [REASON]", "end a job", BIT(user), 1, 2, verb_cancel},
     {"input", "JOB TEXT|-", "answer the question a job waits with", BIT(user), 2, -1, verb_input},
     {"sessions", "", "list the user's sessions", LISTING, 0, 0, verb_stored},

@@ -12,6 +12,7 @@
 
 #include "client/cli/cli.h"
 #include "client/cli/stream.h"
+#include "client/cli/usage.h"
 #include "common/clock.h"
 #include "common/tree.h"
 
@@ -28,6 +29,7 @@ struct view {
     int code;
     uint64_t waiting_seq; /* of the last `waiting` event */
     struct stream stream;
+    struct usage usage; /* of the events that were seen */
 };
 
 struct view *view_create(struct cli *cli, FILE *out, bool json)
@@ -117,8 +119,12 @@ static void print_call(struct view *view, const json_t *event)
             ab_tree_bool(event, "estimated", false) ? " (estimated)" : "");
     if (latency)
         fprintf(view->out, " · %.1f s", (double)latency / 1000);
-    fprintf(view->out, "%s%s%s\n", ab_tree_bool(event, "offline", false) ? " · offline" : "",
-            ab_tree_bool(event, "cached", false) ? " · from the cache, cost 0" : "", term_reset(view->colours));
+    fprintf(view->out, "%s%s", ab_tree_bool(event, "offline", false) ? " · offline" : "",
+            ab_tree_bool(event, "cached", false) ? " · from the cache, cost 0" : "");
+    if (view->usage.calls > 1)
+        fprintf(view->out, " · so far %lld calls, %lld tokens", (long long)view->usage.calls,
+                (long long)view->usage.tokens);
+    fprintf(view->out, "%s\n", term_reset(view->colours));
     free(name);
 }
 
@@ -315,7 +321,9 @@ static void on_event(void *context, const struct autobots_event *event)
     json_t *tree = NULL;
     if (view->json)
         term_json_text(view->out, text);
-    if (!ab_json_parse(ab_view_of(text), &tree, NULL) && !view->json)
+    if (!ab_json_parse(ab_view_of(text), &tree, NULL))
+        usage_add(&view->usage, tree);
+    if (tree && !view->json)
         for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
             if (!strcmp(kinds[i].kind, event->kind))
                 kinds[i].show(view, tree);

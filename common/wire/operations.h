@@ -160,6 +160,7 @@ enum { AB_PAGE_DEFAULT = 100, AB_PAGE_MAX = 1000, AB_JOURNAL_PAGE_BYTES = 256 <<
     F(o, UINT, created_ms, REQ, 0, "wall clock of its commit")                                                 \
     F(o, UINT, ended_ms, OPT, 0, "")                                                                           \
     F(o, STR, workflow, OPT, AB_NAME_MAX, "name")                                                              \
+    F(o, BIN, hash, OPT, AB_HASH_BYTES, "of the workflow; `workflow` answers its text")                        \
     F(o, ANY, content, OPT, 0, "the user's message")                                                           \
     F(o, ANY, end, OPT, 0, "the end event, once there is one")
 

@@ -21,7 +21,8 @@ enum {
     COL_ENDED,
     COL_END_EVENT,
     COL_OPEN,
-    COL_WAKE
+    COL_WAKE,
+    COL_HASH
 };
 
 struct progress {
@@ -74,6 +75,7 @@ static int record_add(struct db *db, uint64_t n, struct ab_buf *out, struct ab_e
         .user = col_text(s, COL_USER),
         .session = col_text(s, COL_SESSION),
         .workflow = col_text(s, COL_WORKFLOW),
+        .hash = col_blob(s, COL_HASH),
         .state = ab_view_of(state_of(db, s, &p)),
         .attempt = p.attempt,
         .seq = p.seq,

@@ -8,7 +8,7 @@
 
 #define SQL_JOB_COLUMNS                                                                                        \
     "j.n,j.id,u.name,s.id,w.name,j.created_ms,j.not_before_ms,j.input,e.state,e.at_ms,e.event,o.state,o.wake_" \
-    "at_ms "
+    "at_ms,w.hash "
 #define SQL_JOB_JOINS                                                                                          \
     "JOIN users u ON u.key=j.user LEFT JOIN sessions s ON s.key=j.session JOIN workflows w ON "                \
     "w.key=j.workflow "                                                                                        \

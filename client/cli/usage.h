@@ -1,0 +1,19 @@
+/* Tokens and calls so far, summed up from a job's events. What a run cost in the end its result says. */
+#ifndef AUTOBOTS_CLI_USAGE_H
+#define AUTOBOTS_CLI_USAGE_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+struct usage {
+    int64_t calls, tokens;
+};
+
+/* Counts the event if it is a model's reply. */
+void usage_add(struct usage *usage, const json_t *event);
+/* Tokens and cost of a job record that has ended as short texts, "-" for what is not known, "unpriced" for a cost
+ * that nobody has a price for. */
+enum { USAGE_TEXT = 32 };
+void usage_texts(const json_t *total, char tokens[USAGE_TEXT], char cost[USAGE_TEXT]);
+
+#endif
