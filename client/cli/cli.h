@@ -137,12 +137,25 @@ int run_timeline(struct cli *cli, struct autobots *bots, const json_t *job);
 struct view;
 struct view *view_create(struct cli *cli, FILE *out, bool json);
 void view_destroy(struct view *view);
-/* Shows the job until it ends, waits for a person, or Ctrl-C; returns the exit code. */
+/* Shows the job until it ends, waits for a person, or Ctrl-C; returns the exit code. May be called again: for the same
+ * job behind view_seq(), or for another one. Destroy the view after the last call of its client. */
 int view_follow(struct view *view, struct autobots *bots, const char *job, uint64_t after);
 /* Blocks SIGINT and SIGTERM for good: view_follow takes them as the wish to detach. */
 void view_catch_signals(void);
 /* True if one came since (and forgets it). */
 bool view_interrupted(void);
+/* SIGTERM was among them. */
+bool view_terminated(void);
+int view_signal_fd(void); /* readable once one came; -1 before view_catch_signals() */
+/* The seq of the last event that was shown. */
+uint64_t view_seq(const struct view *view);
+
+/* ---- chat.c ---- */
+/* As view_follow from the beginning, but a question is asked on the terminal and its answer sent. Says what to do with a
+ * job that is left. */
+int follow_and_answer(struct cli *cli, struct autobots *bots, struct view *view, const char *job);
+/* jobs.c: prints how to watch, cancel or answer a job that is left with this exit code, which it returns. */
+int say_what_next(struct cli *cli, int code, const char *job);
 
 /* ---- workflow_file.c ---- */
 /* Reads FILE, expands ${…}, and gives its text as JSON; NULL after all faults were printed. */
@@ -168,6 +181,7 @@ int verb_logs(struct cli *cli);
 int verb_config(struct cli *cli);
 int verb_doctor(struct cli *cli);
 int verb_submit(struct cli *cli);
+int verb_chat(struct cli *cli);
 int verb_watch(struct cli *cli);
 int verb_jobs(struct cli *cli);
 int verb_show(struct cli *cli);

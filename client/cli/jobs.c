@@ -27,7 +27,7 @@ static char *where(const struct cli *cli)
     return ab_buf_detach(&text);
 }
 
-static int say_what_next(struct cli *cli, int code, const char *job)
+int say_what_next(struct cli *cli, int code, const char *job)
 {
     char *more = where(cli);
     fflush(stdout);
@@ -135,9 +135,11 @@ static int submit_and_follow(struct cli *cli, struct autobots *bots, const struc
         fprintf(stderr, "%s%s%s\n", term_dim(term_colours(stderr)), id, term_reset(term_colours(stderr)));
     view_catch_signals();
     struct view *view = view_create(cli, stdout, cli->json);
-    int code = view_follow(view, bots, id, 0);
+    bool asks = isatty(STDIN_FILENO) && !cli->json;
+    int code =
+        asks ? follow_and_answer(cli, bots, view, id) : say_what_next(cli, view_follow(view, bots, id, 0), id);
     view_destroy(view);
-    return say_what_next(cli, code, id);
+    return code;
 }
 
 int verb_submit(struct cli *cli)

@@ -21,8 +21,15 @@ const struct verb cli_verbs[] = {
     {"submit", "[-w FILE] [-s SESSION] [--detach] TEXT|-",
      "submit a message and watch the agents answer\n\n"
      "TEXT is all words that follow; - reads standard input. A workflow with a task of its own needs none.\n"
-     "Ctrl-C detaches; the job goes on.",
+     "Ctrl-C detaches; the job goes on. On a terminal a question of the job is asked here, and the line you type is the\n"
+     "answer.",
      BIT(workflow) | BIT(model) | BIT(user) | BIT(session) | BIT(detach) | BIT(deadline), 0, -1, verb_submit},
+    {"chat", "[-w FILE] [-s SESSION]",
+     "talk in one session: each line is a message, the agents answer\n\n"
+     "A question of a job is answered in the next line. Ctrl-C leaves the running job alone and returns to the prompt,\n"
+     "Ctrl-D ends the chat; /help lists the commands. Ends with 0; if standard input is no terminal, with the code of the\n"
+     "first message that failed.",
+     BIT(workflow) | BIT(model) | BIT(user) | BIT(session), 0, 0, verb_chat},
     {"watch", "JOB [--after SEQ]", "show a job's events from the beginning, then live", BIT(after) | BIT(user), 1, 1, verb_watch},
     {"jobs", "[--state S] [--since T] [--user U]", "list jobs, newest first", LISTING | BIT(state) | BIT(since) | BIT(session), 0, 0, verb_jobs},
     {"show", "JOB [--timeline]",

@@ -18,6 +18,13 @@
 
 enum { PATIENCE_MS = 1000 }; /* without an event until it is asked why the job does not run */
 
+/* A query under way. Its answer may come when the view follows another job, or never. */
+struct asked {
+    struct view *view;
+    struct asked *next;
+    unsigned round;
+};
+
 struct view {
     struct cli *cli;
     struct autobots *bots;
@@ -27,7 +34,11 @@ struct view {
     char job[AUTOBOTS_ID_TEXT];
     bool done;
     int code;
+    bool parked;          /* the last attempt ended with a question: the next one is no repetition */
+    uint64_t seq;         /* of the last event */
     uint64_t waiting_seq; /* of the last `waiting` event */
+    unsigned round;       /* calls of view_follow */
+    struct asked *asked;
     struct stream stream;
     struct usage usage; /* of the events that were seen */
 };
@@ -47,8 +58,18 @@ void view_destroy(struct view *view)
 {
     if (!view)
         return;
+    while (view->asked) {
+        struct asked *asked = view->asked;
+        view->asked = asked->next;
+        free(asked);
+    }
     stream_close(&view->stream);
     free(view);
+}
+
+uint64_t view_seq(const struct view *view)
+{
+    return view->seq;
 }
 
 /* ---- pieces ---- */
@@ -162,7 +183,9 @@ static void note(struct view *view, const char *format, ...)
 static void show_started(struct view *view, const json_t *event)
 {
     const char *worker = ab_tree_str(event, "worker");
-    if (ab_tree_int(event, "attempt", 1) > 1)
+    bool parked = view->parked;
+    view->parked = false;
+    if (ab_tree_int(event, "attempt", 1) > 1 && !parked)
         note(view, "attempt %lld on %s", (long long)ab_tree_int(event, "attempt", 1), worker ? worker : "?");
 }
 
@@ -175,6 +198,7 @@ static void show_attempt_failed(struct view *view, const json_t *event)
 static void show_waiting(struct view *view, const json_t *event)
 {
     const char *agent = ab_tree_str(event, "agent"), *prompt = ab_tree_str(event, "prompt");
+    view->parked = true;
     if (prompt)
         note(view, "%s asks: %s", agent ? agent : "a question", prompt);
 }
@@ -256,14 +280,40 @@ static const struct {
 
 /* ---- why does nothing happen? ---- */
 
+static void ask(struct view *view, const char *operation, autobots_done *done)
+{
+    struct asked *asked = ab_alloc(sizeof *asked);
+    char *request = ab_format("{\"job\":\"%s\"}", view->job);
+    *asked = (struct asked){view, view->asked, view->round};
+    view->asked = asked;
+    if (autobots_start_query(view->bots, operation, request, done, asked, NULL)) {
+        view->asked = asked->next;
+        free(asked);
+    }
+    free(request);
+}
+
+/* The view that still wants this answer, or NULL. */
+static struct view *answered(struct asked *asked)
+{
+    struct view *view = asked->view;
+    struct asked **at = &view->asked;
+    bool wanted = asked->round == view->round && !view->done;
+    while (*at != asked)
+        at = &(*at)->next;
+    *at = asked->next;
+    free(asked);
+    return wanted ? view : NULL;
+}
+
 static void on_status(void *context, const struct autobots_answer *answer)
 {
-    struct view *view = context;
+    struct view *view = answered(context);
     json_t *tree = NULL;
-    if (!answer->error)
+    if (view && !answer->error)
         ab_json_parse(ab_view_of(answer->json), &tree, NULL);
     const char *why = ab_tree_str(tree, "why");
-    if (why && !view->done && !view->json) {
+    if (why && !view->json) {
         bool session = !strncmp(why, "session", 7);
         note(view, "not running yet: %s%s", why, session ? "; see `autobots jobs --state open`" : "");
         fflush(view->out);
@@ -273,19 +323,17 @@ static void on_status(void *context, const struct autobots_answer *answer)
 
 static void ask_why_not(struct view *view)
 {
-    char *request = ab_format("{\"job\":\"%s\"}", view->job);
     view->moved = true;
-    autobots_start_query(view->bots, "job_status", request, on_status, view, NULL);
-    free(request);
+    ask(view, "job_status", on_status);
 }
 
 /* ---- does it really wait? A replayed journal may hold questions that were answered long ago. ---- */
 
 static void on_record(void *context, const struct autobots_answer *answer)
 {
-    struct view *view = context;
+    struct view *view = answered(context);
     json_t *tree = NULL;
-    if (view->done)
+    if (!view)
         return;
     if (!answer->error)
         ab_json_parse(ab_view_of(answer->json), &tree, NULL);
@@ -301,9 +349,7 @@ static void on_record(void *context, const struct autobots_answer *answer)
 
 static void ask_whether_waiting(struct view *view)
 {
-    char *request = ab_format("{\"job\":\"%s\"}", view->job);
-    autobots_start_query(view->bots, "get_job", request, on_record, view, NULL);
-    free(request);
+    ask(view, "get_job", on_record);
 }
 
 static void on_end(struct view *view, json_t *tree)
@@ -318,6 +364,7 @@ static void on_event(void *context, const struct autobots_event *event)
     struct view *view = context;
     char *text = autobots_event_json(event);
     view->moved = true;
+    view->seq = event->seq;
     json_t *tree = NULL;
     if (view->json)
         term_json_text(view->out, text);
@@ -350,6 +397,7 @@ static void on_error(void *context, const struct autobots_error *error)
 /* ---- following ---- */
 
 static int signals = -1;
+static bool terminated;
 
 void view_catch_signals(void)
 {
@@ -365,7 +413,36 @@ void view_catch_signals(void)
 bool view_interrupted(void)
 {
     struct signalfd_siginfo info;
-    return signals >= 0 && read(signals, &info, sizeof info) == sizeof info;
+    if (signals < 0 || read(signals, &info, sizeof info) != sizeof info)
+        return false;
+    terminated |= info.ssi_signo == SIGTERM;
+    return true;
+}
+
+bool view_terminated(void)
+{
+    return terminated;
+}
+
+int view_signal_fd(void)
+{
+    return signals;
+}
+
+/* What was of the job before stays only if it is the same one. */
+static void begin_round(struct view *view, struct autobots *bots, const char *job, uint64_t after)
+{
+    if (strcmp(view->job, job)) {
+        stream_close(&view->stream);
+        view->usage = (struct usage){0};
+        view->parked = false;
+    }
+    snprintf(view->job, sizeof view->job, "%s", job);
+    view->bots = bots;
+    view->seq = after;
+    view->done = view->moved = false;
+    view->code = CLI_DONE;
+    view->round++;
 }
 
 int view_follow(struct view *view, struct autobots *bots, const char *job, uint64_t after)
@@ -377,8 +454,7 @@ int view_follow(struct view *view, struct autobots *bots, const char *job, uint6
                                    .on_delta = view->deltas ? on_delta : NULL,
                                    .on_error = on_error,
                                    .context = view};
-    view->bots = bots;
-    snprintf(view->job, sizeof view->job, "%s", job);
+    begin_round(view, bots, job, after);
     if (autobots_start_watch(bots, job, &watch, &err))
         return cli_fail(view->cli, &err);
     int64_t ask_ms = ab_mono_ms() + PATIENCE_MS;
@@ -397,5 +473,6 @@ int view_follow(struct view *view, struct autobots *bots, const char *job, uint6
     }
     if (view->code != CLI_DONE)
         close_line(view);
+    autobots_stop_watch(bots, job);
     return view->code;
 }

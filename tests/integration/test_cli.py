@@ -312,7 +312,7 @@ def test_every_verb_has_help_and_refuses_unknown_options(bots, verb):
     assert wrong.code == 2 and "no-such-option" in wrong.err
 
 
-NEEDS_SERVICE = [["status"], ["submit", "hi"], ["watch", "last"], ["jobs"], ["show", "last"], ["export", "last"], ["cancel", "last"],
+NEEDS_SERVICE = [["status"], ["submit", "hi"], ["watch", "last"], ["jobs"], ["show", "last"], ["export", "last"], ["chat"], ["cancel", "last"],
                  ["input", "last", "x"], ["sessions"], ["messages", "s"], ["gallery"], ["down"]]
 
 
