@@ -210,12 +210,13 @@ static void take_users(struct import *im, const json_t *users)
 
 static void print_text(const struct import *im, size_t users)
 {
-    json_int_t imported = 0, skipped = 0;
+    json_int_t imported = 0, skipped = 0, present = 0;
     for (int t = 0; t < SEED_TABLES; t++) {
         const struct count *c = &im->counts[t];
         printf("%-9s %lld imported, %lld there already, %lld skipped\n", seed_table_names[t],
                (long long)c->imported, (long long)c->present, (long long)c->skipped);
         imported += c->imported;
+        present += c->present;
         skipped += c->skipped;
     }
     for (size_t i = 0; i < json_array_size(im->notes); i++) {
@@ -231,9 +232,11 @@ static void print_text(const struct import *im, size_t users)
         printf(
             "Keys are never stored: set OPENAI_API_KEY where the workers run, or send one with a request.\n");
     if (imported)
-        printf("taken over: users %zu\n", users);
+        printf("taken over: %zu user%s\n", users, users == 1 ? "" : "s");
     else
-        printf("nothing was changed%s\n", skipped ? "" : ": all of it is there already");
+        printf("nothing was changed%s\n", skipped   ? ""
+                                          : present ? ": all of it is there already"
+                                                    : ": the file has nothing of this user");
 }
 
 static int report(const struct import *im, const char *path, json_t *users)

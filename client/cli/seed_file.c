@@ -54,9 +54,10 @@ static const struct column columns[SEED_TABLES][COLUMNS_MAX] = {
 };
 
 /* ?1 is the owner of what has none. */
-#define OWNER "coalesce(nullif(user_id,''),?1)"
+#define OWNER "CAST(coalesce(nullif(user_id,''),?1) AS TEXT)"
 #define GALLERY_OWNER                                                                                          \
-    "coalesce(nullif(CASE WHEN json_valid(session) THEN json_extract(session,'$.user_id') END,''),?1)"
+    "CAST(coalesce(nullif(CASE WHEN json_valid(session) THEN json_extract(session,'$.user_id') END,''),?1) "   \
+    "AS TEXT)"
 static const char *const owners[SEED_TABLES] = {OWNER, OWNER, GALLERY_OWNER};
 
 /* The text of a column; NULL if it is none (NULL, or bytes that are no UTF-8). */
@@ -304,10 +305,13 @@ json_t *seed_file_users(struct seed_file *file, struct ab_error *err)
     sqlite3_bind_text(s, 1, file->user, -1, SQLITE_STATIC);
     json_t *users = json_array();
     int rc;
-    while ((rc = sqlite3_step(s)) == SQLITE_ROW)
-        json_array_append_new(users, text_value(s, 0));
+    while ((rc = sqlite3_step(s)) == SQLITE_ROW && !json_array_append_new(users, text_value(s, 0)))
+        ;
     if (rc != SQLITE_DONE) {
-        fault(file, rc, err);
+        if (rc == SQLITE_ROW)
+            ab_fail_at(err, AB_EDAMAGED, file->path, "a user_id in it is no text in UTF-8");
+        else
+            fault(file, rc, err);
         json_decref(users);
         users = NULL;
     }

@@ -150,6 +150,8 @@ def test_import_of_one_user(bots, seed, user):
     report = bots("import", seed.path, "--user", other, "--json").json()
     assert report["users"] == [other] and report["messages"]["imported"] == 1
     assert bots("sessions", "--json", env={"AUTOBOTS_USER": user}).lines() == []
+    nobody = bots("import", seed.path, "--user", "nobody-of-them")
+    assert nobody.code == 0 and "nothing was changed: the file has nothing of this user" in nobody.out
 
 
 def test_import_names_what_it_skips_and_why(bots, seed, user):
@@ -176,6 +178,30 @@ def test_import_names_what_it_skips_and_why(bots, seed, user):
     assert [m["content"] for m in bots("messages", f"{user}-s", "--json", env=env).lines()] == ["kept"]
     assert [m["content"] for m in bots("messages", "seed-messages", "--json", env=env).lines()] == ["nowhere"]
     assert f"messages {user}-robot: skipped" in bots("import", seed.path).out
+
+
+def test_import_of_rows_without_an_owner_and_of_odd_ones(bots, tmp_path, user):
+    """Columns without a type, in WAL mode, as another program may have made them."""
+    path = tmp_path / "odd.sqlite"
+    db = sqlite3.connect(path)
+    db.executescript("PRAGMA journal_mode=WAL; CREATE TABLE messages(user_id, role, content, msg_id, session_id, timestamp);"
+                     "CREATE TABLE sessions(user_id, session_id, timestamp, flow_config);"
+                     "CREATE TABLE gallery(id, session, messages, tags, timestamp);")
+    number = int(user[4:]) + 7_000_000
+    db.execute("INSERT INTO messages VALUES(?,'user','by a number','m','s',1709288400.5)", [number])
+    db.execute("INSERT INTO messages VALUES(NULL,'user','[{\"type\":\"text\",\"text\":\"parts\"}]',NULL,'s',NULL)")
+    db.execute("INSERT INTO gallery VALUES(?,NULL,NULL,NULL,NULL)", [f"{user}-g"])
+    db.commit()
+    result = bots("import", path, "--json", env={"AUTOBOTS_USER": user})
+    assert result.code == 0 and result.json()["users"] == [str(number), user], result
+    [message] = bots("messages", "s", "--json", env={"AUTOBOTS_USER": str(number)}).lines()
+    assert message["content"] == "by a number" and message["timestamp"] == "2024-03-01T10:20:00.500Z"
+    [message] = bots("messages", "s", "--json", env={"AUTOBOTS_USER": user}).lines()
+    assert message["content"] == [{"type": "text", "text": "parts"}] and message["msg_id"] == "seed-row-2"
+    [item] = bots("gallery", "--mine", "--json", env={"AUTOBOTS_USER": user}).lines()
+    assert item["id"] == f"{user}-g" and item["messages"] == [] and item["tags"] == []
+    assert bots("import", path, "--json", env={"AUTOBOTS_USER": user}).json()["messages"]["present"] == 2
+    db.close()
 
 
 def broken(seed):
