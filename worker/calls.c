@@ -1,6 +1,8 @@
 /* Model calls of jobs: the request from an effect, the text as it streams, the reply as an event.
  *
- * A reply is journaled at once, with all that follows from it; what depends on it waits for COMMITTED (steps.c).
+ * A reply is journaled at once, with all that follows from it; what depends on it waits for COMMITTED (steps.c). A job may
+ * have several calls under way, each known by its step. If one of them fails for now, the others are waited for before
+ * the attempt is given up: what they bring is paid for.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,9 +33,9 @@ static size_t whole_characters(const char *text, size_t bytes, size_t bytes_max)
 }
 
 /* DELTA is ephemeral: what cannot be sent now goes with the next piece. */
-void call_flush_text(struct run *run)
+static void flush_text(struct call *call)
 {
-    struct call *call = &run->call;
+    struct run *run = call->run;
     size_t at = 0;
 
     if (!run->watched || !call->handle)
@@ -57,11 +59,21 @@ void call_flush_text(struct run *run)
     call->text.n -= at;
 }
 
-/* While nobody watches, the first AB_DELTA_MAX bytes are kept for whoever begins to. */
+void calls_flush_text(struct run *run)
+{
+    struct call *call;
+    TAILQ_FOREACH(call, &run->calls, in_run)
+    flush_text(call);
+}
+
+/* While nobody watches, the first AB_DELTA_MAX bytes are kept for whoever begins to. What is no agent's turn is not shown
+ * while it is written. */
 static void on_delta(void *user, struct ab_view text)
 {
-    struct run *run = user;
-    struct call *call = &run->call;
+    struct call *call = user;
+    struct run *run = call->run;
+    if (call->effect.purpose)
+        return;
     size_t room = call->text.n < AB_DELTA_MAX ? AB_DELTA_MAX - call->text.n : 0;
 
     if (!run->watched && (call->lost || text.n > room)) {
@@ -80,10 +92,10 @@ static void on_delta(void *user, struct ab_view text)
 
 static void on_attempt(void *user, unsigned attempt)
 {
-    struct run *run = user;
+    struct call *call = user;
     (void)attempt;
-    forget_text(&run->call);
-    run->call.attempt++;
+    forget_text(call);
+    call->attempt++;
 }
 
 /* --- the request ---------------------------------------------------------------------------------------------- */
@@ -124,8 +136,10 @@ static int fill_endpoints(const struct run *run, const struct ab_llm *llm, struc
 
 static void on_done(void *user, struct model_reply *reply, const struct model_failure *failure);
 
-static int start(struct run *run, const struct engine_effect *effect, struct ab_error *err)
+static int start(struct call *call, struct ab_error *err)
 {
+    struct run *run = call->run;
+    const struct engine_effect *effect = &call->effect;
     static const struct model_callbacks callbacks = {
         .on_delta = on_delta, .on_attempt = on_attempt, .on_done = on_done};
     const struct ab_llm *llm = effect->llm;
@@ -151,8 +165,8 @@ static int start(struct run *run, const struct engine_effect *effect, struct ab_
                                     .idempotency_key = key};
     int code = fill_endpoints(run, llm, endpoints, keys, err);
     if (!code) {
-        request.messages = engine_messages(run->engine, effect, !run->call.without_history);
-        code = model_call_start(run->worker->models, &request, &callbacks, run, &run->call.handle, err);
+        request.messages = engine_messages(run->engine, effect, !call->without_history);
+        code = model_call_start(run->worker->models, &request, &callbacks, call, &call->handle, err);
         json_decref(request.messages);
     }
     for (size_t i = 0; i < llm->n_entries; i++)
@@ -160,35 +174,68 @@ static int start(struct run *run, const struct engine_effect *effect, struct ab_
     return code;
 }
 
+static void forget_call(struct call *call)
+{
+    model_call_cancel(call->handle);
+    forget_text(call);
+    TAILQ_REMOVE(&call->run->calls, call, in_run);
+    call->run->calls_n--;
+    free(call);
+}
+
+void calls_abort(struct run *run)
+{
+    while (!TAILQ_EMPTY(&run->calls))
+        forget_call(TAILQ_FIRST(&run->calls));
+}
+
+/* For good at once; for now when the other calls are over. The call is gone already. */
 static void give_up(struct run *run, const struct ab_error *error)
 {
-    if (error->retryable)
-        journal_retry(run, error);
-    else
+    if (!error->retryable)
         journal_end(run, "failed", "error", error);
+    else if (!run->gave_up.code)
+        run->gave_up = *error;
     run_wake(run);
+}
+
+static struct call *call_of(struct run *run, const char *step)
+{
+    struct call *call;
+    TAILQ_FOREACH(call, &run->calls, in_run)
+    if (!strcmp(call->effect.step, step))
+        return call;
+    return NULL;
+}
+
+static struct call *call_make(struct run *run, const struct engine_effect *effect)
+{
+    struct call *call = ab_calloc(1, sizeof *call);
+    call->run = run;
+    call->effect = *effect;
+    call->attempt = run->attempt << 8; /* of another dispatch of the job: another text */
+    TAILQ_INSERT_TAIL(&run->calls, call, in_run);
+    run->calls_n++;
+    return call;
 }
 
 void call_start(struct run *run, const struct engine_effect *effect)
 {
     struct ab_error err = {0};
+    struct call *call = call_of(run, effect->step);
 
-    forget_text(&run->call);
-    run->call.effect = *effect;
-    run->call.attempt = run->attempt << 8; /* of another dispatch of the job: another text */
+    if (call ? call->handle != NULL : run->calls_n >= effect->calls_left)
+        return;
+    if (!call)
+        call = call_make(run, effect);
     if (AB_FAILPOINT("worker.before_call"))
         ab_fail(&err, AB_EUNAVAILABLE, "fail point worker.before_call");
     else
-        start(run, effect, &err);
-    if (err.code)
-        give_up(run, &err);
-}
-
-void call_abort(struct run *run)
-{
-    model_call_cancel(run->call.handle);
-    run->call.handle = NULL;
-    forget_text(&run->call);
+        start(call, &err);
+    if (!err.code)
+        return;
+    forget_call(call);
+    give_up(run, &err);
 }
 
 /* --- the reply ------------------------------------------------------------------------------------------------ */
@@ -206,9 +253,8 @@ static uint64_t count(int64_t value)
     return value > 0 ? (uint64_t)value : 0;
 }
 
-static void journal_reply(struct run *run, const struct model_reply *reply)
+static void journal_reply(struct run *run, const struct engine_effect *effect, const struct model_reply *reply)
 {
-    const struct engine_effect *effect = &run->call.effect;
     const char *text = *reply->content || !reply->refusal ? reply->content : reply->refusal;
     const struct ab_llm *llm = effect->llm;
     enum ab_provider provider = reply->offline || reply->endpoint >= llm->n_entries
@@ -239,6 +285,8 @@ static void journal_reply(struct run *run, const struct model_reply *reply)
                                    .tries = reply->attempts,
                                    .request_id = clip(reply->request_id, 255),
                                    .at_ms = (uint64_t)ab_wall_ms()};
+    if (effect->purpose)
+        event.purpose = ab_view_of(effect->purpose);
     if (reply->tool_calls)
         event.tool_calls = ab_buf_view(&tool_calls);
     if (journal_add(run, AB_KIND_MODEL_REPLY, &event, &err))
@@ -247,32 +295,36 @@ static void journal_reply(struct run *run, const struct model_reply *reply)
 }
 
 /* A model whose context is too small for the history gets the conversation without it, once. */
-static bool trim_history(struct run *run, const struct model_failure *failure)
+static bool trim_history(struct call *call, const struct model_failure *failure)
 {
-    if (failure->kind != MODEL_FAILED_CONTEXT || !run->call.effect.history || run->call.without_history)
+    if (!failure || failure->kind != MODEL_FAILED_CONTEXT || !call->effect.history || call->without_history)
         return false;
-    run->call.without_history = true;
+    call->without_history = true;
     return true;
 }
 
 static void on_done(void *user, struct model_reply *reply, const struct model_failure *failure)
 {
-    struct run *run = user;
+    struct call *call = user;
+    struct run *run = call->run;
+    struct engine_effect effect = call->effect;
     struct ab_error err = {0};
 
-    call_flush_text(run);
-    run->call.handle = NULL;
-    forget_text(&run->call);
+    flush_text(call);
+    call->handle = NULL;
+    forget_text(call);
     run_wake(run);
+    if (trim_history(call, failure))
+        return;
+    forget_call(call);
     if (AB_FAILPOINT("worker.after_reply")) {
         ab_fail(&err, AB_EUNAVAILABLE, "fail point worker.after_reply");
         give_up(run, &err);
     } else if (reply) {
-        run->call.without_history = false;
-        journal_reply(run, reply);
+        journal_reply(run, &effect, reply);
     } else if (failure->kind == MODEL_FAILED_TOTAL) { /* as if the cap was met between two calls */
         journal_end(run, "succeeded", engine_stop_name(ENGINE_STOP_SECONDS), NULL);
-    } else if (!trim_history(run, failure)) {
+    } else {
         give_up(run, &failure->error);
     }
 }

@@ -56,6 +56,11 @@ bool journal_settled(const struct run *run)
     return !run->unsent.count && !run->in_flight.count;
 }
 
+bool journal_holds(const struct run *run, uint64_t events)
+{
+    return run->committed_seq >= run->engine_seq + events;
+}
+
 bool journal_closed(const struct run *run)
 {
     return run->unsent.closes || run->in_flight.closes;
@@ -168,6 +173,7 @@ void journal_conflict(struct run *run)
 {
     if (!run->in_flight.head.wait.p)
         return;
+    run->engine_seq -= run->in_flight.count;
     clear_batch(&run->in_flight);
     run->inbox_known = false;
     run_wake(run);
@@ -184,7 +190,7 @@ bool journal_refused(struct run *run, const struct ab_error *error)
     clear_batch(&run->in_flight);
     engine_destroy(run->engine);
     run->engine = NULL;
-    call_abort(run);
+    calls_abort(run);
     journal_end(run, "failed", "error", error);
     run_wake(run);
     return false;
@@ -244,6 +250,7 @@ void journal_end(struct run *run, const char *state, const char *stop_reason, co
 
     if (journal_closed(run))
         return;
+    calls_abort(run);
     if (error)
         name_error(&end, error);
     json_t *result = run->engine ? engine_result(run->engine, stop_reason, (int64_t)end.at_ms) : NULL;
@@ -283,6 +290,7 @@ void journal_retry(struct run *run, const struct ab_error *error)
 
     if (journal_closed(run))
         return;
+    calls_abort(run);
     if (error->retry_after_ms)
         failed.retry_at_ms = failed.at_ms + error->retry_after_ms;
     if (journal_add(run, AB_KIND_ATTEMPT_FAILED, &failed, &err)) {

@@ -87,6 +87,7 @@ void runs_take(struct worker *worker, const struct ab_job *job, struct ab_view b
     ab_buf_add(&run->secrets, job->secrets.p, job->secrets.n);
     run->workflow = workflows_get(&worker->workflows, (const uint8_t *)job->hash.p);
     STAILQ_INIT(&run->inbox);
+    TAILQ_INIT(&run->calls);
     link_run(worker, run);
     if (take_body(run, body, &err))
         journal_end(run, "failed", "error", &err);
@@ -97,7 +98,7 @@ void run_drop(struct run *run)
 {
     struct worker *worker = run->worker;
 
-    call_abort(run);
+    calls_abort(run);
     if (run->awake)
         TAILQ_REMOVE(&worker->awake, run, in_awake);
     SLIST_REMOVE(&worker->buckets[bucket_of(run->job)], run, run, in_bucket);

@@ -109,6 +109,7 @@ static enum pace need_engine(struct run *run)
         return ask_load(run);
     if (engine_create(run->workflow->workflow, run->content, &run->worker->limits, &run->engine, &err))
         return fail_run(run, &err);
+    run->engine_seq = run->folded_seq; /* from here on both count the same events */
     json_decref(run->content);
     run->content = NULL;
     return GO_ON;
@@ -241,18 +242,19 @@ static enum pace do_say(struct run *run, const struct engine_effect *effect)
     return pace;
 }
 
-/* A call costs money: it is made only when all it follows from is on disk. */
+/* A call costs money: it is made only when all it follows from is on disk, and the cap has room for it beside those that
+ * are under way. */
 static enum pace do_model(struct run *run, const struct engine_effect *effect)
 {
-    if (!run->call.handle && journal_settled(run))
+    if (!run->gave_up.code && journal_holds(run, effect->after))
         call_start(run, effect);
     return WAIT;
 }
 
-static enum pace take_answer(struct run *run, const struct inbox_row *row)
+static enum pace take_answer(struct run *run, const struct inbox_row *row, const struct engine_effect *effect)
 {
     struct ab_input_event input = {.k = row->k,
-                                   .ask = *row->ask ? ab_view_of(row->ask) : (struct ab_view){0},
+                                   .ask = ab_view_of(effect->step),
                                    .text = ab_view_of(row->text),
                                    .at_ms = (uint64_t)ab_wall_ms()};
     enum pace pace = add(run, AB_KIND_INPUT, &input);
@@ -260,15 +262,19 @@ static enum pace take_answer(struct run *run, const struct inbox_row *row)
     return pace;
 }
 
-/* The first row that answers this question; what answers no open question is dropped. */
-static enum pace do_human(struct run *run, const struct engine_effect *effect)
+/* The row answers this question: it names it, or names none and this one was asked or none was. */
+static bool answers(const struct inbox_row *row, const struct engine_effect *effect, bool first)
 {
-    while (!STAILQ_EMPTY(&run->inbox)) {
-        const struct inbox_row *row = STAILQ_FIRST(&run->inbox);
-        if (!strcmp(row->kind, "input") && (!*row->ask || !strcmp(row->ask, effect->step)))
-            return take_answer(run, row);
-        run_pop_inbox(run);
-    }
+    if (strcmp(row->kind, "input"))
+        return false;
+    return *row->ask ? !strcmp(row->ask, effect->step) : effect->asked || first;
+}
+
+/* Questions of agents that talk at the same time are asked one after the other, once nothing else can be done. */
+static enum pace ask(struct run *run, const struct engine_effect *effect)
+{
+    if (!TAILQ_EMPTY(&run->calls))
+        return WAIT;
     if (!run->inbox_known)
         return ask_load(run);
     if (journal_settled(run)) /* alone in its batch: see journal_conflict */
@@ -276,24 +282,63 @@ static enum pace do_human(struct run *run, const struct engine_effect *effect)
     return WAIT;
 }
 
+/* The first row that answers an open question; what answers none is dropped. */
+static enum pace do_humans(struct run *run, const struct engine_effect *effects, size_t n, bool others)
+{
+    const struct engine_effect *first = NULL, *asked = NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (effects[i].want != ENGINE_HUMAN)
+            continue;
+        first = first ? first : &effects[i];
+        asked = !asked && effects[i].asked ? &effects[i] : asked;
+    }
+    while (first && !STAILQ_EMPTY(&run->inbox)) {
+        const struct inbox_row *row = STAILQ_FIRST(&run->inbox);
+        for (size_t i = 0; i < n; i++)
+            if (effects[i].want == ENGINE_HUMAN && answers(row, &effects[i], !asked && &effects[i] == first))
+                return take_answer(run, row, &effects[i]);
+        run_pop_inbox(run);
+    }
+    return first && !others ? ask(run, asked ? asked : first) : WAIT;
+}
+
+/* What is under way is paid for: it is waited for, also when a cap ends the run. */
 static enum pace do_finish(struct run *run, const struct engine_effect *effect)
 {
+    if (!TAILQ_EMPTY(&run->calls))
+        return WAIT;
     journal_end(run, "succeeded", engine_stop_name(effect->stop), NULL);
     return WAIT;
 }
 
 static enum pace (*const performers[])(struct run *run, const struct engine_effect *effect) = {
-    [ENGINE_BEGIN] = do_begin, [ENGINE_MODEL] = do_model,   [ENGINE_HUMAN] = do_human,
-    [ENGINE_SAY] = do_say,     [ENGINE_FINISH] = do_finish,
+    [ENGINE_BEGIN] = do_begin,
+    [ENGINE_MODEL] = do_model,
+    [ENGINE_SAY] = do_say,
+    [ENGINE_FINISH] = do_finish,
 };
 
+/* All that is wanted, in the order in which the engine tells it, until something changed. */
 static enum pace perform(struct run *run)
 {
-    struct engine_effect effect;
-    /* One at a time is enough for the nodes there are: none of them wants two. */
-    if (!journal_room(run) || !engine_next(run->engine, &effect, 1))
+    struct engine_effect *effects = run->worker->effects;
+    bool others = false;
+
+    if (run->gave_up.code && TAILQ_EMPTY(&run->calls))
+        return fail_run(run, &run->gave_up);
+    if (!journal_room(run))
         return WAIT;
-    return performers[effect.want](run, &effect);
+    size_t n = engine_next(run->engine, effects, ENGINE_EFFECTS_MAX);
+    for (size_t i = 0; i < n; i++) {
+        if (effects[i].want == ENGINE_HUMAN)
+            continue;
+        others = true;
+        if (performers[effects[i].want](run, &effects[i]) == GO_ON)
+            return GO_ON;
+        if (journal_closed(run) || run->asking)
+            return WAIT;
+    }
+    return do_humans(run, effects, n, others);
 }
 
 /* At once, whatever is under way: the model's server must see the connection close. */
@@ -302,7 +347,7 @@ static void heed_cancel(struct run *run)
     struct ab_error why = {0};
     if (!run->cancelled || journal_closed(run))
         return;
-    call_abort(run);
+    calls_abort(run);
     ab_fail(&why, AB_ECANCELLED, "%s", run->cancelled);
     journal_end(run, "cancelled", "cancelled", &why);
 }
@@ -321,5 +366,5 @@ void run_step(struct run *run)
             stage++;
     }
     journal_flush(run);
-    call_flush_text(run);
+    calls_flush_text(run);
 }

@@ -53,8 +53,9 @@ struct batch {
 int journal_add(struct run *run, enum ab_event_kind kind, const void *event, struct ab_error *err);
 /* How many more events may be added before the batch must go. */
 uint32_t journal_room(const struct run *run);
-/* True if all that was added is on disk. */
+/* True if all that was added is on disk; if the first so many events that the engine applied are. */
 bool journal_settled(const struct run *run);
+bool journal_holds(const struct run *run, uint64_t events);
 /* True once the attempt's last event was added. */
 bool journal_closed(const struct run *run);
 /* Sends what can be sent now; called once per wake-up for each run that something happened to. */
@@ -79,15 +80,17 @@ struct inbox_row {
     STAILQ_ENTRY(inbox_row) in_inbox;
 };
 
-/* A model call in flight. */
+/* A model call in flight; one of several of its run, if its agents talk at the same time. */
 struct call {
-    struct model_call *handle; /* NULL: none */
-    struct engine_effect effect;
+    struct run *run;
+    struct model_call *handle;   /* NULL: it is to be made again */
+    struct engine_effect effect; /* its prompt and text are not to be used */
     struct ab_buf text;   /* streamed so far, from `sent` on if watched, else its first AB_DELTA_MAX bytes */
     uint64_t sent;        /* bytes of this attempt's text that went out as DELTA */
     uint64_t lost;        /* bytes that nobody watched and that were over the cap */
     uint64_t attempt;     /* told in DELTA: changes when the text begins anew */
     bool without_history; /* the model's context was too small for it */
+    TAILQ_ENTRY(call) in_run;
 };
 
 struct run {
@@ -111,14 +114,18 @@ struct run {
     /* where it stands */
     struct batch unsent, in_flight;
     uint64_t committed_seq;
-    bool sent;        /* in_flight went out on the current connection */
-    bool attach_due;  /* the broker must be told that we still run it */
-    bool attaching;   /* it was told; no answer yet */
-    bool refused;     /* its events were; what is under way now says so */
-    int64_t again_ms; /* nothing is sent before; monotonic */
+    uint64_t engine_seq; /* of the journal, less what the engine counts: its event n is seq engine_seq + n */
+    bool sent;           /* in_flight went out on the current connection */
+    bool attach_due;     /* the broker must be told that we still run it */
+    bool attaching;      /* it was told; no answer yet */
+    bool refused;        /* its events were; what is under way now says so */
+    int64_t again_ms;    /* nothing is sent before; monotonic */
     bool watched;
     char *cancelled; /* why; NULL: it is not */
-    struct call call;
+    TAILQ_HEAD(call_list, call) calls;
+    size_t calls_n;
+    struct ab_error
+        gave_up; /* why this attempt ends as soon as the calls under way are over; code 0: it does not */
     STAILQ_HEAD(inbox_list, inbox_row) inbox;
     size_t inbox_rows;
     uint64_t inbox_seen; /* greatest k that is known here */
@@ -150,9 +157,10 @@ void run_step(struct run *run);
 
 /* ---- calls.c ---- */
 
+/* Makes the call of this effect, unless it is under way. */
 void call_start(struct run *run, const struct engine_effect *effect);
-void call_abort(struct run *run); /* nothing happens if there is none */
-void call_flush_text(struct run *run);
+void calls_abort(struct run *run); /* all of them; nothing happens if there is none */
+void calls_flush_text(struct run *run);
 
 /* ---- queries.c ---- */
 
@@ -203,9 +211,10 @@ struct worker {
     SLIST_HEAD(run_bucket, run) buckets[WORKER_RUN_BUCKETS];
     TAILQ_HEAD(run_list, run) all, awake;
     size_t runs;
-    uint64_t credit_told; /* UINT64_MAX: none yet on this connection */
-    bool unsent;          /* something could not be sent: try again soon */
-    bool draining;        /* takes no jobs any more */
+    struct engine_effect effects[ENGINE_EFFECTS_MAX]; /* of the run that is being looked at */
+    uint64_t credit_told;                             /* UINT64_MAX: none yet on this connection */
+    bool unsent;                                      /* something could not be sent: try again soon */
+    bool draining;                                    /* takes no jobs any more */
     int exit_code;
 };
 

@@ -256,6 +256,8 @@ enum ab_command {
     F(o, STR, step, REQ, AB_NAME_MAX, "node path : that node's counter")                                       \
     F(o, STR, agent, REQ, AB_NAME_MAX, "who speaks")                                                           \
     F(o, STR, to, OPT, AB_NAME_MAX, "to whom")                                                                 \
+    F(o, STR, purpose, OPT, 16,                                                                                \
+      "absent: the agent's turn; speaker: it chose who speaks next in a groupchat; summary: the run's answer") \
     F(o, STR, provider, REQ, 32, "openai, azure or script")                                                    \
     F(o, STR, model, REQ, 256, "as the endpoint names it")                                                     \
     F(o, STR, content, REQ, 0, "the reply's text; may be empty")                                               \
@@ -310,7 +312,8 @@ enum ab_command {
     X(STARTED, started, started, "broker", "the job was given to a worker")                                    \
     X(BEGIN, begin, begin, "worker", "the pinned inputs of the run")                                           \
     X(TURN, turn, turn, "worker", "a turn that needed no model")                                               \
-    X(MODEL_REPLY, model_reply, model_reply, "worker", "a model answered; also the agent's turn")              \
+    X(MODEL_REPLY, model_reply, model_reply, "worker",                                                         \
+      "a model answered; without purpose also the agent's turn")                                               \
     X(ATTEMPT_FAILED, attempt_failed, attempt_failed, "worker, broker",                                        \
       "this attempt is over; another follows")                                                                 \
     X(WAITING, waiting, waiting, "worker", "the job is parked")                                                \

@@ -132,12 +132,43 @@ static bool is_group(const struct ab_agent *agent)
     return agent->type == AB_AGENT_GROUPCHAT;
 }
 
+static bool group_asks(const struct ab_agent *agent)
+{
+    return is_group(agent) && agent->human_input != AB_HUMAN_NEVER;
+}
+
+static bool group_replies(const struct ab_agent *agent)
+{
+    return is_group(agent) && agent->default_auto_reply && *agent->default_auto_reply;
+}
+
+static bool is_message(const json_t *message)
+{
+    const json_t *content = json_object_get(message, "content");
+    return json_is_string(message) || json_is_string(content) || json_is_array(content);
+}
+
+static bool group_opens_oddly(const struct ab_agent *agent)
+{
+    size_t i;
+    json_t *message;
+    json_array_foreach (is_group(agent) ? agent->groupchat.messages : NULL, i, message) {
+        if (!is_message(message))
+            return true;
+    }
+    return false;
+}
+
 /* Each row goes when the engine can do it. */
 static const struct {
     bool (*has)(const struct ab_agent *agent);
     const char *path, *what, *hint;
 } agent_limits[] = {
-    {is_group, ".type", "this release does not run groupchats yet", "use two agents, type default"},
+    {group_asks, ".config.human_input_mode", "a groupchat itself asks nobody", "set it on its members"},
+    {group_replies, ".config.default_auto_reply", "a groupchat has no reply of its own",
+     "set it on its members"},
+    {group_opens_oddly, ".config.messages", "a groupchat starts with messages of text or {name, content}",
+     "write each as text, or give it content"},
     {runs_code, ".config.code_execution_config", "this release does not run code yet", "use false"},
     {has_tools, ".tools", "this release does not call tools yet", "remove them"},
     {has_skills, ".skills", "this release does not call skills yet", "remove them"},
@@ -156,14 +187,27 @@ static void check_agent(const struct ab_agent *agent, struct ab_faults *faults)
         check_agent(&agent->members[i], faults);
 }
 
+static bool has_model(const struct ab_agent *agent)
+{
+    bool found = agent->llm.n_entries;
+    for (size_t i = 0; !found && i < agent->n_members; i++)
+        found = has_model(&agent->members[i]);
+    return found;
+}
+
+static bool somebody_has_model(const struct ab_workflow *workflow)
+{
+    bool found = has_model(&workflow->sender);
+    for (size_t i = 0; !found && i < workflow->n_receivers; i++)
+        found = has_model(&workflow->receivers[i]);
+    return found;
+}
+
 size_t ab_workflow_supported(const struct ab_workflow *workflow, struct ab_faults *faults)
 {
     size_t before = faults->n + faults->dropped;
-    if (workflow->n_receivers > 1)
-        ab_faults_add(faults, "$.type", "this release runs one receiver only", "%s",
-                      "use one sender and one receiver, or one workflow for each receiver");
-    if (workflow->summary == AB_SUMMARY_LLM)
-        ab_faults_add(faults, "$.summary_method", "this release does not summarise by a model yet", "%s",
+    if (workflow->summary == AB_SUMMARY_LLM && !somebody_has_model(workflow))
+        ab_faults_add(faults, "$.summary_method", "no agent has a model that could write the summary", "%s",
                       "use last or none");
     check_agent(&workflow->sender, faults);
     for (size_t i = 0; i < workflow->n_receivers; i++)

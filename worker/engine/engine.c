@@ -19,15 +19,8 @@ const char *engine_stop_name(enum engine_stop stop)
     return names[stop];
 }
 
-void node_step(const struct node *node, char step[ENGINE_STEP_MAX])
-{
-    int bytes = snprintf(step, ENGINE_STEP_MAX, "%s:%" PRIu64, node->path, node->counter);
-    assert(bytes > 0 && bytes < ENGINE_STEP_MAX); /* path leaves room for any counter */
-}
-
 /* --- making --------------------------------------------------------------------------------------------------- */
 
-/* One receiver makes a two-agent chat of every type but groupchat. */
 static int check_workflow(const struct ab_workflow *workflow, struct ab_error *err)
 {
     struct ab_faults faults = {0};
@@ -36,9 +29,6 @@ static int check_workflow(const struct ab_workflow *workflow, struct ab_error *e
     if (ab_workflow_supported(workflow, &faults))
         code = ab_fail_at(err, AB_EINVALID, faults.items[0].path, "%s%s%s", faults.items[0].what,
                           *faults.items[0].hint ? ": " : "", faults.items[0].hint);
-    else if (workflow->n_receivers != 1 || workflow->receivers[0].type == AB_AGENT_GROUPCHAT)
-        code =
-            ab_fail_at(err, AB_EINVALID, "$.agents", "this release runs chats of one sender and one receiver");
     ab_faults_finish(&faults);
     return code;
 }
@@ -64,10 +54,14 @@ void engine_destroy(struct engine *engine)
 {
     if (!engine)
         return;
-    if (engine->root)
-        engine->root->ops->destroy(engine->root);
-    transcript_finish(&engine->transcript);
-    free(engine->usage.rows);
+    node_destroy(engine->root);
+    for (size_t i = 0; i < engine->n_branches; i++) {
+        transcript_finish(&engine->branches[i]->log);
+        free(engine->branches[i]->usage.rows);
+        free(engine->branches[i]);
+    }
+    free(engine->branches);
+    free(engine->summary);
     json_decref(engine->content);
     json_decref(engine->history);
     free(engine);
@@ -75,7 +69,25 @@ void engine_destroy(struct engine *engine)
 
 /* --- events --------------------------------------------------------------------------------------------------- */
 
-static int take_begin(struct engine *engine, const struct journal_event *event, struct ab_error *err)
+/* A sequence or an autonomous workflow of one receiver is a chat with it. In the first version no step had a task. */
+static struct node *make_root(struct engine *engine)
+{
+    const struct ab_workflow *workflow = engine->workflow;
+    bool tasks = workflow->type == AB_WORKFLOW_SEQUENTIAL && engine->version > 1;
+
+    if (workflow->n_receivers > 1 && workflow->type == AB_WORKFLOW_AUTONOMOUS)
+        return parallel_create(engine, "chats");
+    struct branch *branch = engine_branch(engine);
+    if (workflow->n_receivers > 1)
+        return sequence_create(engine, branch, "steps");
+    json_t *task =
+        tasks ? sequence_task(engine->content, NULL, 0, &workflow->receivers[0]) : json_incref(engine->content);
+    struct node *root = node_converse(engine, branch, "chat", &workflow->sender, &workflow->receivers[0], task);
+    json_decref(task);
+    return root;
+}
+
+static int take_begin(struct engine *engine, struct journal_event *event, struct ab_error *err)
 {
     const struct ab_begin *begin = &event->begin;
 
@@ -94,42 +106,66 @@ static int take_begin(struct engine *engine, const struct journal_event *event, 
     }
     engine->begun = true;
     engine->seed = begin->seed;
+    engine->version = begin->engine;
     engine->begin_ms = event->at_ms;
-    engine->root = chat_create(engine, "chat", &engine->workflow->sender, &engine->workflow->receivers[0]);
+    engine->root = make_root(engine);
+    for (size_t i = 0; i < engine->n_branches; i++)
+        engine->branches[i]->events = engine->events;
     return 0;
 }
 
-/* Events of nodes: the step must be the one that is wanted, so that a journal of another workflow cannot slip in. */
-static int take_step(struct engine *engine, const struct journal_event *event, struct ab_error *err)
+/* An answer that names no question is for the one that was asked, or else the first that is open. */
+static void name_question(const struct engine *engine, struct ab_view *step, char own[ENGINE_STEP_MAX])
 {
-    char step[ENGINE_STEP_MAX];
-    struct node *node = engine->root;
+    struct engine_effect *effects = ab_calloc(ENGINE_EFFECTS_MAX, sizeof *effects), *found = NULL;
+    size_t n = node_next(engine->root, effects, ENGINE_EFFECTS_MAX);
+    for (size_t i = 0; i < n; i++)
+        if (effects[i].want == ENGINE_HUMAN && (!found || (effects[i].asked && !found->asked)))
+            found = &effects[i];
+    if (found) {
+        memcpy(own, found->step, ENGINE_STEP_MAX);
+        *step = ab_view_of(own);
+    }
+    free(effects);
+}
+
+/* Events of nodes: the step must be one that is wanted, so that a journal of another workflow cannot slip in. *node is
+ * whose step it is. */
+static int find_step(struct engine *engine, struct journal_event *event, char own[ENGINE_STEP_MAX],
+                     struct node **node, struct ab_error *err)
+{
     const char *kind = ab_event_rows[event->kind].kind;
 
     if (!engine->begun)
         return ab_fail(err, AB_ENONDETERMINISM, "the journal has a %s before begin", kind);
-    if (node->stop)
+    if (engine->root->stop)
         return ab_fail(err, AB_ENONDETERMINISM, "the journal has a %s after the chat ended (%s)", kind,
-                       engine_stop_name(node->stop));
-    node_step(node, step);
-    bool anonymous = event->kind == AB_KIND_INPUT && !event->step.n; /* an answer to whatever is asked */
-    if (!anonymous && !ab_view_is(event->step, step))
-        return ab_fail_at(err, AB_ENONDETERMINISM, step, "the journal has a %s at step %.*s instead", kind,
-                          AB_VIEW_FMT(event->step));
-    return node->ops->apply(node, event, err);
+                       engine_stop_name(engine->root->stop));
+    if (event->kind == AB_KIND_INPUT && !event->step.n)
+        name_question(engine, &event->step, own);
+    *node = node_of_step(engine->root, event->step);
+    if (!*node)
+        return ab_fail(err, AB_ENONDETERMINISM, "the journal has a %s at step %.*s, which is not wanted", kind,
+                       AB_VIEW_FMT(event->step));
+    return 0;
 }
 
-static int take_model_reply(struct engine *engine, const struct journal_event *event, struct ab_error *err)
+static int take_step(struct engine *engine, struct journal_event *event, struct ab_error *err)
 {
-    const struct ab_model_reply *reply = &event->model_reply;
-    struct engine_effect wanted;
-
-    if (!engine->root || engine->root->stop || !engine->root->ops->next(engine->root, &wanted, 1))
-        return take_step(engine, event, err);
-    int code = take_step(engine, event, err);
+    char own[ENGINE_STEP_MAX];
+    struct node *node;
+    int code = find_step(engine, event, own, &node, err);
     if (code)
         return code;
-    struct usage *usage = usage_of(&engine->usage, wanted.agent);
+    struct branch *branch = node->branch; /* the node may be gone then */
+    branch->events = engine->events;
+    return node_take(engine->root, event, err);
+}
+
+static void add_usage(struct engine *engine, struct branch *branch, const char *agent,
+                      const struct ab_model_reply *reply)
+{
+    struct usage *usage = usage_of(&branch->usage, agent);
     usage->calls++;
     usage->prompt += reply->prompt_tokens;
     usage->completion += reply->completion_tokens;
@@ -138,10 +174,44 @@ static int take_model_reply(struct engine *engine, const struct journal_event *e
     usage->cached_calls += reply->cached;
     usage->estimated |= reply->estimated;
     engine->offline |= reply->offline;
+}
+
+static int take_summary(struct engine *engine, const struct journal_event *event, struct ab_error *err)
+{
+    const struct ab_model_reply *reply = &event->model_reply;
+    struct engine_effect wanted;
+
+    summary_effect(engine, &wanted);
+    if (!ab_view_is(reply->purpose, wanted.purpose) || !ab_view_is(event->step, wanted.step) ||
+        !ab_view_is(reply->agent, wanted.agent))
+        return ab_fail_at(err, AB_ENONDETERMINISM, wanted.step,
+                          "the journal has a model_reply at step %.*s instead", AB_VIEW_FMT(event->step));
+    engine->summary = ab_view_dup(text_without(reply->content, ""));
+    add_usage(engine, engine->branches[0], wanted.agent, reply);
     return 0;
 }
 
-static int take_waiting(struct engine *engine, const struct journal_event *event, struct ab_error *err)
+static int take_model_reply(struct engine *engine, struct journal_event *event, struct ab_error *err)
+{
+    struct engine_effect wanted;
+    struct node *node;
+    char own[ENGINE_STEP_MAX];
+
+    if (summary_wanted(engine))
+        return take_summary(engine, event, err);
+    int code = find_step(engine, event, own, &node, err);
+    if (code)
+        return code;
+    struct branch *branch = node->branch;
+    if (!node_next(node, &wanted, 1))
+        return node_not_wanted(node, event, err);
+    code = take_step(engine, event, err);
+    if (!code)
+        add_usage(engine, branch, wanted.agent, &event->model_reply);
+    return code;
+}
+
+static int take_waiting(struct engine *engine, struct journal_event *event, struct ab_error *err)
 {
     int code = take_step(engine, event, err);
     if (!code && !engine->asked_ms)
@@ -149,7 +219,7 @@ static int take_waiting(struct engine *engine, const struct journal_event *event
     return code;
 }
 
-static int take_input(struct engine *engine, const struct journal_event *event, struct ab_error *err)
+static int take_input(struct engine *engine, struct journal_event *event, struct ab_error *err)
 {
     int code = take_step(engine, event, err);
     if (!code && engine->asked_ms && event->at_ms > engine->asked_ms)
@@ -158,7 +228,7 @@ static int take_input(struct engine *engine, const struct journal_event *event, 
     return code;
 }
 
-static int take_end(struct engine *engine, const struct journal_event *event, struct ab_error *err)
+static int take_end(struct engine *engine, struct journal_event *event, struct ab_error *err)
 {
     (void)event;
     (void)err;
@@ -166,7 +236,7 @@ static int take_end(struct engine *engine, const struct journal_event *event, st
     return 0;
 }
 
-static int take_nothing(struct engine *engine, const struct journal_event *event, struct ab_error *err)
+static int take_nothing(struct engine *engine, struct journal_event *event, struct ab_error *err)
 {
     (void)engine;
     (void)event;
@@ -177,7 +247,7 @@ static int take_nothing(struct engine *engine, const struct journal_event *event
 /* By kind: who takes it, and where its time and step stand in its struct. */
 #define AT(member) offsetof(struct journal_event, member)
 static const struct {
-    int (*take)(struct engine *engine, const struct journal_event *event, struct ab_error *err);
+    int (*take)(struct engine *engine, struct journal_event *event, struct ab_error *err);
     size_t at_ms, step;
 } kinds[AB_KINDS] = {
     [AB_KIND_STARTED] = {take_nothing, AT(started.at_ms), 0},
@@ -217,7 +287,11 @@ int engine_apply(struct engine *engine, struct ab_view raw, struct ab_error *err
         return code;
     if (engine->ended)
         return ab_fail(err, AB_ENONDETERMINISM, "the journal goes on after its end");
+    engine->events++;
+    engine->event_ms = event.at_ms;
     code = kinds[event.kind].take(engine, &event, err);
+    if (code)
+        engine->events--;
     if (!code && event.at_ms > engine->last_ms)
         engine->last_ms = event.at_ms;
     return code;
@@ -240,9 +314,21 @@ static int64_t left_ms(const struct engine *engine)
     return (int64_t)seconds_max * 1000 - (spent_ms > 0 ? spent_ms : 0);
 }
 
-static enum engine_stop over_limit(const struct engine *engine)
+static struct usage total_of(const struct engine *engine)
 {
-    struct usage total = usage_total(&engine->usage);
+    struct usage total = {0};
+    for (size_t i = 0; i < engine->n_branches; i++) {
+        struct usage one = usage_total(&engine->branches[i]->usage);
+        total.calls += one.calls;
+        total.prompt += one.prompt;
+        total.completion += one.completion;
+    }
+    return total;
+}
+
+static enum engine_stop over_limit(const struct engine *engine, const struct usage *sum)
+{
+    struct usage total = *sum;
 
     if (reached(total.calls, engine->limits.calls_max))
         return ENGINE_STOP_CALLS;
@@ -265,21 +351,28 @@ size_t engine_next(const struct engine *engine, struct engine_effect *effects, s
         return 0;
     if (!engine->begun)
         return one(effects, ENGINE_BEGIN, ENGINE_RUNNING);
-    if (engine->root->stop)
+    struct usage total = total_of(engine);
+    enum engine_stop stop = over_limit(engine, &total);
+    if (engine->root->stop && (stop || !summary_wanted(engine)))
         return one(effects, ENGINE_FINISH, engine->root->stop);
-    size_t n = engine->root->ops->next(engine->root, effects, max);
-    enum engine_stop stop = over_limit(engine);
+    size_t n = 1;
+    if (engine->root->stop)
+        summary_effect(engine, effects);
+    else
+        n = node_next(engine->root, effects, max);
     for (size_t i = 0; i < n; i++) {
         if (effects[i].want != ENGINE_MODEL)
             continue;
         if (stop)
             return one(effects, ENGINE_FINISH, stop);
         effects[i].left_ms = left_ms(engine) < INT64_MAX ? left_ms(engine) : 0;
+        effects[i].calls_left = engine->limits.calls_max ? engine->limits.calls_max - total.calls : UINT64_MAX;
     }
     return n;
 }
 
 json_t *engine_messages(const struct engine *engine, const struct engine_effect *effect, bool history)
 {
-    return engine->root->ops->messages(engine->root, effect, history);
+    struct node *node = engine->root->stop ? NULL : node_of_step(engine->root, ab_view_of(effect->step));
+    return node ? node->ops->messages(node, effect, history) : summary_messages(engine);
 }

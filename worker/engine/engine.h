@@ -33,7 +33,7 @@
 
 enum {
     ENGINE_VERSION =
-        1, /* of the rules that turn a journal into effects; a journal names the one that made it */
+        2, /* of the rules that turn a journal into effects; a journal names the one that made it */
     ENGINE_EFFECTS_MAX = 64, /* wanted at the same time */
     ENGINE_STEP_MAX = 128,
     ENGINE_HISTORY_MESSAGES_MAX = 200,
@@ -45,6 +45,9 @@ enum {
     X(TERMINATION, "termination_message", "a message ended with the word that ends the chat")                  \
     X(AUTO_REPLIES, "max_consecutive_auto_reply", "an agent had answered by itself as often as it may")        \
     X(HUMAN_EXIT, "human_exit", "a person answered `exit`")                                                    \
+    X(ROUNDS, "max_round", "as many messages were spoken in a groupchat as its max_round allows")              \
+    X(SPEAKERS, "no_eligible_speaker", "nobody in a groupchat may speak next")                                 \
+    X(COMPLETED, "completed", "all steps, or all conversations, came to their ends")                           \
     X(CALLS, "job_calls_max", "the cap on model calls per job was reached")                                    \
     X(TOKENS, "job_tokens_max", "the cap on tokens per job was reached")                                       \
     X(SECONDS, "job_seconds_max", "the cap on a job's time was reached; waiting for people does not count")
@@ -67,13 +70,17 @@ struct engine_limits {
 
 enum engine_want { ENGINE_BEGIN, ENGINE_MODEL, ENGINE_HUMAN, ENGINE_SAY, ENGINE_FINISH };
 
-/* One wanted effect. All pointers are borrowed and valid until the next engine_apply. */
+/* One wanted effect. All pointers are borrowed and, unless it says otherwise, valid until the next engine_apply. */
 struct engine_effect {
     enum engine_want want;
     char step[ENGINE_STEP_MAX]; /* MODEL, HUMAN, SAY */
-    const char *agent, *to;     /* MODEL, HUMAN, SAY: who speaks to whom */
-    const struct ab_llm *llm;   /* MODEL */
-    uint64_t call_index;        /* MODEL: which of this agent's calls it is, from 0 */
+    const char *agent, *to;   /* MODEL, HUMAN, SAY: who speaks to whom; of the workflow, as long as it lives */
+    const struct ab_llm *llm; /* MODEL; of the workflow too */
+    const char *purpose;      /* MODEL: static, see model_reply; NULL: the agent's turn */
+    uint64_t call_index;      /* MODEL: which of this agent's calls in its conversation it is, from 0 */
+    uint64_t calls_left;      /* MODEL: how many the cap allows, those under way included */
+    uint64_t
+        after; /* MODEL, HUMAN: it follows from the first so many events that were applied, and from no later one */
     int64_t left_ms;  /* MODEL: until seconds_max is reached, from the last event on; 0: there is no such cap */
     bool history;     /* MODEL: its messages hold earlier messages of the session */
     char prompt[512]; /* HUMAN */

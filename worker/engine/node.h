@@ -14,7 +14,7 @@ struct line {
     const struct ab_agent *from, *to; /* of the workflow */
     json_t *content;                  /* owned: text, or an array of parts */
     int64_t at_ms;
-    bool filler; /* a default_auto_reply: it answers nothing and is never the summary */
+    bool filler; /* an opening message or a default_auto_reply: it answers nothing and is never the summary */
 };
 /* What was said, by one node's agents or by several; oldest first. */
 struct transcript {
@@ -24,6 +24,10 @@ struct transcript {
 void transcript_add(struct transcript *transcript, const struct ab_agent *from, const struct ab_agent *to,
                     json_t *content, int64_t at_ms, bool filler);
 void transcript_finish(struct transcript *transcript);
+/* The last message that says something, without the word that ends the chat; NULL if there is none. The caller frees. */
+char *transcript_answer(const struct transcript *transcript);
+/* All of it as "name: text" paragraphs, from line `first` on, appended. */
+void transcript_text(const struct transcript *transcript, size_t first, struct ab_buf *out);
 /* The words of a content: the text itself, or its text parts joined by newlines, appended. */
 void content_text(const json_t *content, struct ab_buf *out);
 /* The text, without white space at its end, ends with the word; an empty word never matches. */
@@ -44,6 +48,7 @@ struct usage_table {
 };
 struct usage *usage_of(struct usage_table *table, const char *agent); /* made if it is not there */
 uint64_t usage_calls(const struct usage_table *table, const char *agent);
+void usage_merge(struct usage_table *into, const struct usage_table *table);
 struct usage usage_total(const struct usage_table *table);
 json_t *usage_tree(const struct usage_table *table);
 
@@ -67,19 +72,34 @@ struct journal_event {
 struct node;
 struct node_ops {
     const char *name;
-    /* Takes the event, which is one of turn, model_reply, waiting, input; AB_ENONDETERMINISM if it is not wanted. */
+    /* Takes the event, which is one of turn, model_reply, waiting, input, and is for this node's own step;
+     * AB_ENONDETERMINISM if it is not wanted. */
     int (*apply)(struct node *node, const struct journal_event *event, struct ab_error *err);
-    /* Fills in what is wanted; not called once `stop` is set. */
+    /* Fills in what the node itself wants; not called once `stop` is set, nor while it waits for a child. */
     size_t (*next)(const struct node *node, struct engine_effect *effects, size_t max);
     json_t *(*messages)(const struct node *node, const struct engine_effect *effect, bool history);
-    void (*destroy)(struct node *node);
+    void (*child_stopped)(struct node *node, struct node *child);
+    char *(*answer)(const struct node *node); /* "" if there is none; the caller frees it */
+    void (*destroy)(struct node *node);       /* frees it; its children are gone already */
 };
 struct node {
     const struct node_ops *ops;
     struct engine *engine;
+    struct branch *branch;
     char path[ENGINE_STEP_MAX - 24];
     uint64_t counter; /* of the step that is wanted now, from 1 */
     enum engine_stop stop;
+    const struct ab_agent *receiver; /* who answers in it; NULL in a node of several */
+    struct node **children;          /* owned; those that stopped included */
+    size_t n_children;
+};
+
+/* What happens one after the other: the whole run, or one of several conversations that go on at the same time. Nothing
+ * of a branch depends on another one. */
+struct branch {
+    struct transcript log; /* all that was said in it, whatever node said it */
+    struct usage_table usage;
+    uint64_t events; /* events of the journal up to the last one it took */
 };
 
 struct engine {
@@ -87,20 +107,86 @@ struct engine {
     struct engine_limits limits;
     json_t *content; /* the user's message */
     json_t *history; /* array, from begin; NULL before it */
-    uint64_t seed;
-    struct transcript transcript;
-    struct usage_table usage;
+    uint64_t seed, version;
+    struct branch **branches; /* owned; in the order in which the workflow lists them */
+    size_t n_branches;
     struct node *root;
+    char *summary; /* what a model made of the run; NULL: nothing yet */
     bool begun, ended, offline;
+    uint64_t events;             /* applied so far */
+    int64_t event_ms;            /* wall clock of the event that is being applied */
     int64_t begin_ms, last_ms;   /* wall clock of begin and of the last event */
     int64_t asked_ms, waited_ms; /* since when a person is asked, 0 = not; time spent so before */
 };
 
 /* worker/engine/chat.c: two agents in turn. */
-struct node *chat_create(struct engine *engine, const char *path, const struct ab_agent *sender,
-                         const struct ab_agent *receiver);
+struct node *chat_create(struct engine *engine, struct branch *branch, const char *path,
+                         const struct ab_agent *sender, const struct ab_agent *receiver, json_t *content);
+/* worker/engine/group.c: the members of a groupchat. */
+struct node *group_create(struct engine *engine, struct branch *branch, const char *path,
+                          const struct ab_agent *sender, const struct ab_agent *receiver, json_t *content);
+/* worker/engine/several.c: a chat with each receiver, in order or all at the same time. */
+struct node *sequence_create(struct engine *engine, struct branch *branch, const char *path);
+struct node *parallel_create(struct engine *engine, const char *path);
+/* A sequential step's task: the message, the results of the steps before it, its own instruction. */
+json_t *sequence_task(const json_t *content, struct node *const *before, size_t n_before,
+                      const struct ab_agent *receiver);
+/* worker/engine/summary.c: the answer as a model makes it of the run. */
+enum { SUMMARY_STEP_MAX = 16 };
+bool summary_wanted(const struct engine *engine);
+void summary_effect(const struct engine *engine, struct engine_effect *effect);
+json_t *summary_messages(const struct engine *engine);
 
+/* ---- worker/engine/node.c: what all kinds share ---- */
+
+void node_init(struct node *node, const struct node_ops *ops, struct engine *engine, struct branch *branch,
+               const char *path);
+/* The chat of `sender` with `receiver`, of whatever kind that is. */
+struct node *node_converse(struct engine *engine, struct branch *branch, const char *path,
+                           const struct ab_agent *sender, const struct ab_agent *receiver, json_t *content);
+void node_adopt(struct node *node, struct node *child); /* takes the child */
+void node_forget_children(struct node *node);
+void node_destroy(struct node *node); /* with its children; NULL is allowed */
+struct branch *engine_branch(struct engine *engine);
+/* The node whose own step this is: it, or one below it; NULL if there is none that goes on. */
+struct node *node_of_step(struct node *node, struct ab_view step);
+/* Lets the node take the event; if it or a child stops with it, the nodes above are told. */
+int node_take(struct node *node, const struct journal_event *event, struct ab_error *err);
+size_t node_next(const struct node *node, struct engine_effect *effects, size_t max);
 /* "path:counter" of the step the node wants now. */
 void node_step(const struct node *node, char step[ENGINE_STEP_MAX]);
+int node_not_wanted(const struct node *node, const struct journal_event *event, struct ab_error *err);
+/* Adds a message to the node's transcript and its branch's log. */
+void node_say(struct node *node, struct transcript *transcript, const struct ab_agent *from,
+              const struct ab_agent *to, json_t *content, bool filler);
+void messages_add(json_t *messages, const char *role, json_t *content);
+/* The same; takes the content. */
+void messages_add_new(json_t *messages, const char *role, json_t *content);
+json_t *json_of_buf(struct ab_buf *text); /* and empties it */
+
+/* ---- worker/engine/reply.c: who replies with what, for one agent that is addressed ---- */
+
+enum move { MOVE_STOP, MOVE_ASK, MOVE_MODEL, MOVE_DEFAULT };
+
+/* An agent, and how a reply of it stands. */
+struct side {
+    const struct ab_agent *agent;
+    int64_t auto_replies; /* by itself, since a person last spoke for it */
+};
+struct reply {
+    bool final;    /* the message it replies to ends the chat for the agent */
+    bool declined; /* a person was asked for this reply and let the agent answer */
+    bool asked;    /* a `waiting` for this step is in the journal */
+};
+bool reply_full(const struct side *side);
+bool reply_final(const struct ab_agent *agent, const json_t *content);
+enum move reply_move(const struct side *side, const struct reply *reply);
+/* Fills in the effect of a move but MOVE_STOP. */
+void reply_effect(const struct node *node, const struct side *side, const struct reply *reply,
+                  const struct ab_agent *to, struct engine_effect *effect);
+/* Takes the event: AB_ENONDETERMINISM if it does not fit the move. *content is what the agent says with it, a new
+ * reference, or NULL: then *stop is set, or nothing is said (a person declined, `waiting`). */
+int reply_take(struct node *node, struct side *side, struct reply *reply, const struct journal_event *event,
+               json_t **content, bool *filler, enum engine_stop *stop, struct ab_error *err);
 
 #endif

@@ -8,26 +8,11 @@
 static const char *const summary_names[] = {
     [AB_SUMMARY_LAST] = "last", [AB_SUMMARY_LLM] = "llm", [AB_SUMMARY_NONE] = "none"};
 
-/* The last message that says something: not the user's own, not a default reply, and not only the word that ends the
- * chat. That word is taken off its end. */
 char *engine_summary(const struct engine *engine)
 {
-    const struct transcript *transcript = &engine->transcript;
-    char *answer = NULL;
-
-    if (engine->workflow->summary == AB_SUMMARY_NONE)
+    if (engine->workflow->summary == AB_SUMMARY_NONE || !engine->root)
         return ab_strdup("");
-    for (size_t i = transcript->n; !answer && i-- > 1;) {
-        const struct line *line = &transcript->lines[i];
-        struct ab_buf text = {0};
-        content_text(line->content, &text);
-        struct ab_view words = text_without(ab_buf_view(&text), line->to->termination_word);
-        words = text_without(words, "TERMINATE");
-        if (words.n && !line->filler)
-            answer = ab_view_dup(words);
-        ab_buf_finish(&text);
-    }
-    return answer ? answer : ab_strdup("");
+    return engine->summary ? ab_strdup(engine->summary) : engine->root->ops->answer(engine->root);
 }
 
 static json_t *time_tree(int64_t at_ms)
@@ -36,27 +21,60 @@ static json_t *time_tree(int64_t at_ms)
     return json_string(ab_iso8601(at_ms, text));
 }
 
-static json_t *messages_tree(const struct transcript *transcript)
+static void add_messages(json_t *messages, const struct transcript *transcript)
 {
-    json_t *messages = json_array();
     for (size_t i = 0; i < transcript->n; i++) {
         const struct line *line = &transcript->lines[i];
         json_array_append_new(messages,
                               json_pack("{ss ss sO so}", "agent", line->from->name, "to", line->to->name,
                                         "content", line->content, "at", time_tree(line->at_ms)));
     }
+}
+
+/* Branch after branch, as the workflow lists them: not in the order in which they happened to speak. */
+static json_t *messages_tree(const struct engine *engine)
+{
+    json_t *messages = json_array();
+    for (size_t i = 0; i < engine->n_branches; i++)
+        add_messages(messages, &engine->branches[i]->log);
     return messages;
+}
+
+static json_t *all_usage_tree(const struct engine *engine)
+{
+    struct usage_table all = {0};
+    for (size_t i = 0; i < engine->n_branches; i++)
+        usage_merge(&all, &engine->branches[i]->usage);
+    json_t *tree = usage_tree(&all);
+    free(all.rows);
+    return tree;
+}
+
+/* What came of each step or conversation so far. */
+static json_t *results_tree(const struct node *root)
+{
+    json_t *results = json_array();
+    for (size_t i = 0; i < root->n_children; i++) {
+        const struct node *child = root->children[i];
+        char *answer = child->ops->answer(child);
+        json_array_append_new(results, json_pack("{ss ss ss}", "agent", child->receiver->name, "content",
+                                                 answer, "stop_reason", engine_stop_name(child->stop)));
+        free(answer);
+    }
+    return results;
 }
 
 json_t *engine_result(const struct engine *engine, const char *stop_reason, int64_t at_ms)
 {
     int64_t end_ms = at_ms > engine->last_ms ? at_ms : engine->last_ms;
     int64_t begin_ms = engine->begun ? engine->begin_ms : end_ms;
-    json_t *result = json_pack("{so ss s[] so so sf ss so}", "messages", messages_tree(&engine->transcript),
-                               "summary_method", summary_names[engine->workflow->summary], "files",
-                               "start_time", time_tree(begin_ms), "end_time", time_tree(end_ms), "duration_s",
-                               (double)(end_ms - begin_ms) / 1000, "stop_reason", stop_reason, "usage",
-                               usage_tree(&engine->usage));
+    json_t *result =
+        json_pack("{so ss s[] so so sf ss so}", "messages", messages_tree(engine), "summary_method",
+                  summary_names[engine->workflow->summary], "files", "start_time", time_tree(begin_ms),
+                  "end_time", time_tree(end_ms), "duration_s", (double)(end_ms - begin_ms) / 1000,
+                  "stop_reason", stop_reason, "usage", all_usage_tree(engine));
+    if (engine->root && engine->root->ops->next == NULL)
+        json_object_set_new(result, "results", results_tree(engine->root));
     if (engine->offline)
         json_object_set_new(result, "offline", json_true());
     return result;

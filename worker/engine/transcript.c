@@ -68,6 +68,37 @@ struct ab_view text_without(struct ab_view text, const char *word)
     return text;
 }
 
+char *transcript_answer(const struct transcript *transcript)
+{
+    char *answer = NULL;
+    for (size_t i = transcript->n; !answer && i-- > 0;) {
+        const struct line *line = &transcript->lines[i];
+        struct ab_buf text = {0};
+        content_text(line->content, &text);
+        struct ab_view words = text_without(ab_buf_view(&text), line->to->termination_word);
+        words = text_without(words, "TERMINATE");
+        if (words.n && !line->filler)
+            answer = ab_view_dup(words);
+        ab_buf_finish(&text);
+    }
+    return answer;
+}
+
+void transcript_text(const struct transcript *transcript, size_t first, struct ab_buf *out)
+{
+    for (size_t i = first; i < transcript->n; i++) {
+        const struct line *line = &transcript->lines[i];
+        struct ab_buf text = {0};
+        content_text(line->content, &text);
+        if (text.n) {
+            ab_buf_text(out, out->n ? "\n\n" : "");
+            ab_buf_format(out, "%s: ", line->from->name);
+            ab_buf_add(out, text.p, text.n);
+        }
+        ab_buf_finish(&text);
+    }
+}
+
 struct usage *usage_of(struct usage_table *table, const char *agent)
 {
     for (size_t i = 0; i < table->n; i++)
@@ -87,6 +118,21 @@ uint64_t usage_calls(const struct usage_table *table, const char *agent)
         if (!strcmp(table->rows[i].agent, agent))
             return table->rows[i].calls;
     return 0;
+}
+
+void usage_merge(struct usage_table *into, const struct usage_table *table)
+{
+    for (size_t i = 0; i < table->n; i++) {
+        const struct usage *from = &table->rows[i];
+        struct usage *to = usage_of(into, from->agent);
+        to->calls += from->calls;
+        to->cached_calls += from->cached_calls;
+        to->prompt += from->prompt;
+        to->completion += from->completion;
+        to->cached += from->cached;
+        to->reasoning += from->reasoning;
+        to->estimated |= from->estimated;
+    }
 }
 
 struct usage usage_total(const struct usage_table *table)

@@ -1,0 +1,158 @@
+/* What all kinds of nodes share: their place in the tree, which of them an event is for, and what they tell. */
+#include "worker/engine/node.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void node_step(const struct node *node, char step[ENGINE_STEP_MAX])
+{
+    int bytes = snprintf(step, ENGINE_STEP_MAX, "%s:%" PRIu64, node->path, node->counter);
+    assert(bytes > 0 && bytes < ENGINE_STEP_MAX); /* path leaves room for any counter */
+}
+
+/* --- the tree ------------------------------------------------------------------------------------------------- */
+
+void node_init(struct node *node, const struct node_ops *ops, struct engine *engine, struct branch *branch,
+               const char *path)
+{
+    size_t bytes = strlen(path);
+    assert(bytes < sizeof node->path); /* workflows have a cap on their depth */
+    memcpy(node->path, path, bytes + 1);
+    node->ops = ops;
+    node->engine = engine;
+    node->branch = branch;
+    node->counter = 1;
+}
+
+struct node *node_converse(struct engine *engine, struct branch *branch, const char *path,
+                           const struct ab_agent *sender, const struct ab_agent *receiver, json_t *content)
+{
+    struct node *node = receiver->type == AB_AGENT_GROUPCHAT
+                            ? group_create(engine, branch, path, sender, receiver, content)
+                            : chat_create(engine, branch, path, sender, receiver, content);
+    node->receiver = receiver;
+    return node;
+}
+
+void node_adopt(struct node *node, struct node *child)
+{
+    node->children = ab_realloc(node->children, (node->n_children + 1) * sizeof(struct node *));
+    node->children[node->n_children++] = child;
+}
+
+void node_forget_children(struct node *node)
+{
+    for (size_t i = 0; i < node->n_children; i++)
+        node_destroy(node->children[i]);
+    free(node->children);
+    node->children = NULL;
+    node->n_children = 0;
+}
+
+void node_destroy(struct node *node)
+{
+    if (!node)
+        return;
+    node_forget_children(node);
+    node->ops->destroy(node);
+}
+
+struct branch *engine_branch(struct engine *engine)
+{
+    engine->branches = ab_realloc(engine->branches, (engine->n_branches + 1) * sizeof(struct branch *));
+    struct branch *branch = ab_calloc(1, sizeof *branch);
+    branch->events = engine->events;
+    engine->branches[engine->n_branches++] = branch;
+    return branch;
+}
+
+/* --- events --------------------------------------------------------------------------------------------------- */
+
+/* The step is the node's own, or one of a node below it. */
+static bool covers(const struct node *node, struct ab_view step)
+{
+    size_t bytes = strlen(node->path);
+    return step.n > bytes && !memcmp(step.p, node->path, bytes) &&
+           (step.p[bytes] == ':' || step.p[bytes] == '/');
+}
+
+static struct node *child_of_step(const struct node *node, struct ab_view step)
+{
+    for (size_t i = 0; i < node->n_children; i++)
+        if (!node->children[i]->stop && covers(node->children[i], step))
+            return node->children[i];
+    return NULL;
+}
+
+struct node *node_of_step(struct node *node, struct ab_view step)
+{
+    for (struct node *below; (below = child_of_step(node, step));)
+        node = below;
+    char own[ENGINE_STEP_MAX];
+    node_step(node, own);
+    return !node->stop && node->ops->next && ab_view_is(step, own) ? node : NULL;
+}
+
+int node_not_wanted(const struct node *node, const struct journal_event *event, struct ab_error *err)
+{
+    char step[ENGINE_STEP_MAX];
+    node_step(node, step);
+    return ab_fail_at(err, AB_ENONDETERMINISM, step,
+                      "the journal has a %s at step %.*s where the workflow does not want one",
+                      ab_event_rows[event->kind].kind, AB_VIEW_FMT(event->step));
+}
+
+int node_take(struct node *node, const struct journal_event *event, struct ab_error *err)
+{
+    struct node *child = child_of_step(node, event->step);
+    if (!child)
+        return node->ops->apply(node, event, err);
+    int code = node_take(child, event, err);
+    if (!code && child->stop)
+        node->ops->child_stopped(node, child);
+    return code;
+}
+
+size_t node_next(const struct node *node, struct engine_effect *effects, size_t max)
+{
+    size_t n = 0, going = 0;
+    for (size_t i = 0; i < node->n_children && n < max; i++) {
+        if (node->children[i]->stop)
+            continue;
+        going++;
+        n += node_next(node->children[i], effects + n, max - n);
+    }
+    return going || !max || node->stop ? n : node->ops->next(node, effects, max);
+}
+
+/* --- talk ----------------------------------------------------------------------------------------------------- */
+
+void node_say(struct node *node, struct transcript *transcript, const struct ab_agent *from,
+              const struct ab_agent *to, json_t *content, bool filler)
+{
+    transcript_add(transcript, from, to, content, node->engine->event_ms, filler);
+    transcript_add(&node->branch->log, from, to, content, node->engine->event_ms, filler);
+}
+
+void messages_add(json_t *messages, const char *role, json_t *content)
+{
+    json_t *message = json_object();
+    json_object_set_new(message, "role", json_string(role));
+    json_object_set(message, "content", content);
+    json_array_append_new(messages, message);
+}
+
+void messages_add_new(json_t *messages, const char *role, json_t *content)
+{
+    messages_add(messages, role, content);
+    json_decref(content);
+}
+
+json_t *json_of_buf(struct ab_buf *text)
+{
+    json_t *string = json_stringn(text->p ? text->p : "", text->n);
+    ab_buf_finish(text);
+    return string;
+}

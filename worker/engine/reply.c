@@ -1,0 +1,193 @@
+/* One agent is addressed: who replies for it, with what. The rule of the two-agent chat, which a groupchat uses for the
+ * member whose turn it is.
+ *
+ * Rows: the agent's human_input_mode; "full" = it has replied by itself max_consecutive_auto_reply times since it last had
+ * a person's words; "final" = what it was told ends with its termination word.
+ *
+ *              final          full           otherwise
+ *   NEVER      end            end            reply
+ *   TERMINATE  ask            ask            reply
+ *   ALWAYS     ask            ask            ask
+ *
+ * It replies by its model, or by its default_auto_reply (which may be empty, and is said all the same). A person's answer
+ * "exit" ends the chat; an empty one ends it if the message was final, and else lets the agent reply by itself; any other
+ * is the agent's turn and sets its count back to 0.
+ */
+#include "worker/engine/node.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+bool reply_full(const struct side *side)
+{
+    return side->auto_replies >= side->agent->max_consecutive_auto_reply;
+}
+
+bool reply_final(const struct ab_agent *agent, const json_t *content)
+{
+    struct ab_buf text = {0};
+    content_text(content, &text);
+    bool final = agent->terminates && text_ends_with(ab_buf_view(&text), agent->termination_word);
+    ab_buf_finish(&text);
+    return final;
+}
+
+static enum move own_reply(const struct ab_agent *agent)
+{
+    return agent->llm.n_entries ? MOVE_MODEL : MOVE_DEFAULT;
+}
+
+enum move reply_move(const struct side *side, const struct reply *reply)
+{
+    if (reply->declined)
+        return own_reply(side->agent);
+    if (side->agent->human_input == AB_HUMAN_ALWAYS)
+        return MOVE_ASK;
+    if (!reply_full(side) && !reply->final)
+        return own_reply(side->agent);
+    return side->agent->human_input == AB_HUMAN_NEVER ? MOVE_STOP : MOVE_ASK;
+}
+
+/* --- what is wanted ------------------------------------------------------------------------------------------- */
+
+static void want_human(const struct reply *reply, struct engine_effect *effect)
+{
+    const char *otherwise = reply->final
+                                ? "an empty answer or `exit` ends the chat"
+                                : "an empty answer lets the agent reply by itself, `exit` ends the chat";
+    effect->want = ENGINE_HUMAN;
+    effect->asked = reply->asked;
+    int bytes = snprintf(effect->prompt, sizeof effect->prompt, "Answer %s as %s (%s)", effect->to,
+                         effect->agent, otherwise);
+    assert(bytes > 0 && bytes < (int)sizeof effect->prompt); /* names have a cap */
+}
+
+void reply_effect(const struct node *node, const struct side *side, const struct reply *reply,
+                  const struct ab_agent *to, struct engine_effect *effect)
+{
+    const struct ab_agent *agent = side->agent;
+    enum move move = reply_move(side, reply);
+
+    *effect = (struct engine_effect){.agent = agent->name, .to = to->name, .after = node->branch->events};
+    node_step(node, effect->step);
+    if (move == MOVE_ASK) {
+        want_human(reply, effect);
+    } else if (move == MOVE_MODEL) {
+        effect->want = ENGINE_MODEL;
+        effect->llm = &agent->llm;
+        effect->call_index = usage_calls(&node->branch->usage, agent->name);
+        effect->history = json_array_size(node->engine->history) > 0;
+    } else {
+        effect->want = ENGINE_SAY;
+        effect->text = agent->default_auto_reply;
+    }
+}
+
+/* --- the events ----------------------------------------------------------------------------------------------- */
+
+/* What a take needs, and what it finds. */
+struct taking {
+    struct node *node;
+    struct side *side;
+    struct reply *reply;
+    const struct journal_event *event;
+    json_t *content;
+    bool filler;
+    enum engine_stop stop;
+};
+
+static int take_model_reply(struct taking *t, struct ab_error *err)
+{
+    const struct ab_model_reply *reply = &t->event->model_reply;
+
+    if (!ab_view_is(reply->agent, t->side->agent->name) || reply->purpose.n)
+        return node_not_wanted(t->node, t->event, err);
+    t->content = json_stringn(reply->content.p, reply->content.n);
+    if (!t->content)
+        return ab_fail_at(err, AB_EDAMAGED, "content", "the reply of a model in the journal is not UTF-8");
+    t->side->auto_replies++;
+    return 0;
+}
+
+static int take_turn(struct taking *t, struct ab_error *err)
+{
+    const struct ab_agent *agent = t->side->agent;
+    struct ab_view said = ab_any_str(t->event->turn.content);
+
+    if (!ab_view_is(t->event->turn.agent, agent->name) || !said.p ||
+        !ab_view_is(said, agent->default_auto_reply))
+        return node_not_wanted(t->node, t->event, err);
+    t->content = json_string(agent->default_auto_reply);
+    t->side->auto_replies++;
+    t->filler = true;
+    return 0;
+}
+
+static int take_input(struct taking *t, struct ab_error *err)
+{
+    struct ab_view text = t->event->input.text;
+    struct ab_view words = text_without(text, ""); /* without a word only the white space goes */
+
+    if (ab_view_is(words, "exit")) {
+        t->stop = ENGINE_STOP_HUMAN_EXIT;
+        return 0;
+    }
+    if (!words.n && t->reply->final) {
+        t->stop = ENGINE_STOP_TERMINATION;
+        return 0;
+    }
+    if (!words.n) {
+        t->reply->declined = true;
+        return 0;
+    }
+    t->content = json_stringn(text.p, text.n);
+    if (!t->content)
+        return ab_fail_at(err, AB_EDAMAGED, "text", "a person's answer in the journal is not UTF-8");
+    t->side->auto_replies = 0;
+    return 0;
+}
+
+static int take_waiting(struct taking *t, struct ab_error *err)
+{
+    (void)err;
+    t->reply->asked = true;
+    return 0;
+}
+
+/* Which event satisfies which move. */
+static const struct {
+    enum ab_event_kind kind;
+    enum move move;
+    bool stays; /* the step is not over with it */
+    int (*take)(struct taking *t, struct ab_error *err);
+} takes[] = {
+    {AB_KIND_MODEL_REPLY, MOVE_MODEL, false, take_model_reply},
+    {AB_KIND_TURN, MOVE_DEFAULT, false, take_turn},
+    {AB_KIND_INPUT, MOVE_ASK, false, take_input},
+    {AB_KIND_WAITING, MOVE_ASK, true, take_waiting},
+};
+
+int reply_take(struct node *node, struct side *side, struct reply *reply, const struct journal_event *event,
+               json_t **content, bool *filler, enum engine_stop *stop, struct ab_error *err)
+{
+    struct taking t = {.node = node, .side = side, .reply = reply, .event = event};
+    enum move move = reply_move(side, reply);
+
+    *content = NULL;
+    for (size_t i = 0; i < sizeof takes / sizeof *takes; i++) {
+        if (takes[i].kind != event->kind || takes[i].move != move)
+            continue;
+        int code = takes[i].take(&t, err);
+        if (code)
+            return code;
+        if (!takes[i].stays) {
+            node->counter++;
+            reply->asked = false;
+        }
+        *content = t.content;
+        *filler = t.filler;
+        *stop = t.stop;
+        return 0;
+    }
+    return node_not_wanted(node, event, err);
+}
