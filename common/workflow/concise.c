@@ -261,9 +261,19 @@ static json_t *several(struct ab_reading *r, json_t *agents)
     return list;
 }
 
-static json_t *group(struct ab_reading *r, const json_t *head, json_t *agents)
+/* A member may have all the turns, unless it says itself how often it replies. */
+static void limit_members(const json_t *head, json_t *agents, json_t *flats)
+{
+    size_t i;
+    json_t *member;
+    json_array_foreach (json_object_get(head, "max_turns") ? agents : NULL, i, member)
+        limit_turns(member, flat_of(flats, member), ab_tree_int(head, "max_turns", 0));
+}
+
+static json_t *group(struct ab_reading *r, const json_t *head, json_t *agents, json_t *flats)
 {
     json_t *user = take_user(r, agents), *given = json_object();
+    limit_members(head, agents, flats);
     if (json_array_size(agents) < 2)
         ab_reading_fault_key(r, "agents", ab_format("a groupchat has at least two members"),
                              ab_format("add agents"));
@@ -311,7 +321,7 @@ static json_t *link_agents(struct ab_reading *r, const json_t *head, json_t *age
     check_head(r, head, type);
     if (!strcmp(type, "default"))
         return chat(r, head, agents, flats);
-    return strcmp(type, "groupchat") ? several(r, agents) : group(r, head, agents);
+    return strcmp(type, "groupchat") ? several(r, agents) : group(r, head, agents, flats);
 }
 
 json_t *ab_read_concise(struct ab_reading *r, json_t *source)

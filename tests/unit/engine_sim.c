@@ -100,10 +100,43 @@ static int begin(struct sim *sim, const struct engine_effect *effect, struct ab_
     return sim_add(sim, AB_KIND_BEGIN, &event, err);
 }
 
+uint64_t sim_hash(uint64_t seed, const char *text)
+{
+    uint64_t x = seed * 0x9e3779b97f4a7c15 + 1;
+    for (; *text; text++)
+        x = (x ^ (unsigned char)*text) * 0x100000001b3;
+    x = (x ^ x >> 29) * 0xbf58476d1ce4e5b9;
+    return x ^ x >> 32;
+}
+
+/* Now and then somebody ends a chat, names a speaker, or talks nonsense. */
+static const char *chatter(const struct engine_effect *effect, char text[256])
+{
+    static const char *const ends[] = {"", " TERMINATE", " a1", " m2", " m1 or m2", "", " a2"};
+    uint64_t x = sim_hash(effect->purpose ? 3 : 4, effect->step);
+    snprintf(text, 256, "%.60s says %llu at %.60s%s", effect->purpose ? "it" : effect->agent,
+             (unsigned long long)(x % 1000), effect->step, ends[x / 1000 % 7]);
+    return text;
+}
+
+static const char *model_line(const struct sim *sim, const struct engine_effect *effect, char text[256])
+{
+    const struct sim_world *world = sim->world;
+    if (world->chatter)
+        return chatter(effect, text);
+    for (const struct sim_part *part = world->cast; part && part->agent; part++)
+        if (!strcmp(part->agent, effect->agent))
+            return line(part->says, effect->call_index, true);
+    if (world->cast)
+        fail_msg("%s has no lines", effect->agent);
+    bool is_sender = !strcmp(effect->agent, sim->workflow->sender.name);
+    return line(is_sender ? world->sender : world->receiver, effect->call_index, true);
+}
+
 static int model(struct sim *sim, const struct engine_effect *effect, struct ab_error *err)
 {
-    bool is_sender = !strcmp(effect->agent, sim->workflow->sender.name);
-    const char *text = line(is_sender ? sim->world->sender : sim->world->receiver, effect->call_index, true);
+    char room[256];
+    const char *text = model_line(sim, effect, room);
     struct ab_model_reply event = {.step = ab_view_of(effect->step),
                                    .agent = ab_view_of(effect->agent),
                                    .to = ab_view_of(effect->to),
@@ -116,12 +149,16 @@ static int model(struct sim *sim, const struct engine_effect *effect, struct ab_
                                    .cached_tokens = 4,
                                    .reasoning_tokens = 2,
                                    .at_ms = now(sim)};
+    if (effect->purpose)
+        event.purpose = ab_view_of(effect->purpose);
     return sim_add(sim, AB_KIND_MODEL_REPLY, &event, err);
 }
 
 static int human(struct sim *sim, const struct engine_effect *effect, struct ab_error *err)
 {
+    static const char *const answers[] = {"", "yes", "exit", "1", "so be it"};
     uint64_t index = count_kind(sim, AB_KIND_INPUT);
+    const char *text = sim->world->chatter ? answers[sim_hash(5, effect->step) % 5] : NULL;
     if (sim->world->waiting && !effect->asked) {
         struct ab_waiting asked = {.reason = ab_view_of("person"),
                                    .ask = ab_view_of(effect->step),
@@ -130,10 +167,10 @@ static int human(struct sim *sim, const struct engine_effect *effect, struct ab_
                                    .at_ms = now(sim)};
         return sim_add(sim, AB_KIND_WAITING, &asked, err);
     }
-    struct ab_input_event event = {.k = index + 1,
-                                   .ask = ab_view_of(effect->step),
-                                   .text = ab_view_of(line(sim->world->people, index, false)),
-                                   .at_ms = now(sim)};
+    if (!text)
+        text = line(sim->world->people, index, false);
+    struct ab_input_event event = {
+        .k = index + 1, .ask = ab_view_of(effect->step), .text = ab_view_of(text), .at_ms = now(sim)};
     return sim_add(sim, AB_KIND_INPUT, &event, err);
 }
 
@@ -155,16 +192,20 @@ enum engine_stop sim_run(struct sim *sim)
 {
     static int (*const performers[])(struct sim *, const struct engine_effect *, struct ab_error *) = {
         [ENGINE_BEGIN] = begin, [ENGINE_MODEL] = model, [ENGINE_HUMAN] = human, [ENGINE_SAY] = say};
+    static struct engine_effect wanted[ENGINE_EFFECTS_MAX], again[ENGINE_EFFECTS_MAX];
     for (;;) {
-        struct engine_effect effect, again;
         struct ab_error err = {0};
-        assert_int_equal(engine_next(sim->engine, &effect, 1), 1);
-        assert_int_equal(engine_next(sim->engine, &again, 1), 1); /* asking changes nothing */
-        assert_int_equal(effect.want, again.want);
-        assert_string_equal(effect.step, again.step);
-        if (effect.want == ENGINE_FINISH)
-            return effect.stop;
-        if (performers[effect.want](sim, &effect, &err))
+        size_t n = engine_next(sim->engine, wanted, ENGINE_EFFECTS_MAX);
+        assert_true(n > 0);
+        assert_int_equal(engine_next(sim->engine, again, ENGINE_EFFECTS_MAX), n); /* asking changes nothing */
+        for (size_t i = 0; i < n; i++) {
+            assert_int_equal(wanted[i].want, again[i].want);
+            assert_string_equal(wanted[i].step, again[i].step);
+        }
+        size_t pick = sim->world->shuffle ? sim_hash(sim->world->shuffle + sim->n, "order") % n : 0;
+        if (wanted[pick].want == ENGINE_FINISH)
+            return wanted[pick].stop;
+        if (performers[wanted[pick].want](sim, &wanted[pick], &err))
             fail_msg("event %zu: %s: %s", sim->n, err.path, err.text);
     }
 }

@@ -7,8 +7,16 @@
 
 enum { SIM_EVENTS_MAX = 512, SIM_START_MS = 1767225600 };
 
+/* The lines of one agent's model, by the index of its calls. */
+struct sim_part {
+    const char *agent; /* NULL ends a list of parts */
+    const char *const *says;
+};
 /* What the outside world says, in order; NULL ends a list. The last line of a model is repeated. */
 struct sim_world {
+    const struct sim_part *cast; /* of any number of agents; NULL: of the two below */
+    bool chatter;                /* models and people say what follows from the step alone */
+    uint64_t shuffle;            /* 0: the first wanted effect is performed; else a random one */
     const char *const *sender, *const *receiver; /* the models of the two agents */
     const char *const *people;                   /* answers to questions */
     bool waiting;                                /* journal `waiting` before each answer */
@@ -39,5 +47,7 @@ void sim_finish(struct sim *sim);
 
 /* The chat as "user>hello|bot>hi|": one line per message of the result; the caller frees it. */
 char *sim_talk(const struct sim *sim);
+/* A number that follows from the seed and the text. */
+uint64_t sim_hash(uint64_t seed, const char *text);
 
 #endif

@@ -130,8 +130,9 @@ static const char *lookup(void *context, const char *name)
 
 static void each_example_is_taken_and_runs_on_this_release(void **state)
 {
-    static const char *const files[] = {"hello.yaml", "review.yaml", "two_agents.json", "fallback.yaml",
-                                        "openai.yaml"};
+    static const char *const files[] = {"hello.yaml",      "review.yaml",  "two_agents.json",
+                                        "fallback.yaml",   "openai.yaml",  "sequential.yaml",
+                                        "autonomous.yaml", "meeting.yaml", "panel.json"};
     struct ab_buf readme = read_file("client/examples/README.md");
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char *path = ab_format("client/examples/%s", files[i]);
@@ -604,6 +605,12 @@ static void at_most_a_hundred_faults_are_kept_and_the_rest_counted(void **state)
 
 /* --- what this release runs ------------------------------------------------------------------------------- */
 
+#define GROUP(config)                                                                                          \
+    "{\"name\": \"w\", \"type\": \"groupchat\", \"receiver\": {\"name\": \"g\", \"config\": "                  \
+    "{\"speaker_selection_method\": "                                                                          \
+    "\"random\", " config "}, \"agents\": [{\"name\": \"a\", \"config\": {\"llm_config\": false}}, "           \
+    "{\"name\": \"b\", \"config\": {\"llm_config\": false}}]}}"
+
 static void what_the_engine_cannot_run_is_named(void **state)
 {
     static const struct {
@@ -613,10 +620,15 @@ static void what_the_engine_cannot_run_is_named(void **state)
         {"model: m\nagents: [{name: a}, {name: b}]", NULL},
         {"model: m\ntype: sequential\nagents: [{name: a}]", NULL},
         {"model: m\ntype: autonomous\nsummary: none\nagents: [{name: a}]", NULL},
-        {"model: m\ntype: autonomous\nagents: [{name: a}, {name: b}]", "$.type"},
-        {"model: m\ntype: sequential\nagents: [{name: a}, {name: b}]", "$.type"},
-        {"model: m\ntype: groupchat\nagents: [{name: a}, {name: b}]", "$.agents[1].agent.type"},
-        {"model: m\nsummary: llm\nagents: [{name: a}]", "$.summary_method"},
+        {"model: m\ntype: autonomous\nagents: [{name: a}, {name: b}]", NULL},
+        {"model: m\ntype: sequential\nagents: [{name: a}, {name: b}]", NULL},
+        {"model: m\ntype: groupchat\nagents: [{name: a}, {name: b}]", NULL},
+        {"model: m\nsummary: llm\nagents: [{name: a}]", NULL},
+        {"summary: llm\nagents: [{name: a, model: false, reply: x}]", "$.summary_method"},
+        {GROUP("\"messages\": [\"hi\", {\"name\": \"a\", \"content\": \"ho\"}]"), NULL},
+        {GROUP("\"messages\": [1]"), "$.agents[1].agent.config.messages"},
+        {GROUP("\"human_input_mode\": \"ALWAYS\""), "$.agents[1].agent.config.human_input_mode"},
+        {GROUP("\"default_auto_reply\": \"x\""), "$.agents[1].agent.config.default_auto_reply"},
         {"model: m\nagents: [{name: a, human: TERMINATE}]", NULL},
         {"model: m\nagents: [{name: a}, {name: b, human: ALWAYS}]", NULL},
         {"model: m\nagents: [{name: a, code: local}]", "$.agents[1].agent.config.code_execution_config"},
