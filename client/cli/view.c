@@ -180,6 +180,18 @@ static void note(struct view *view, const char *format, ...)
     free(clean);
 }
 
+/* What a model said that is no agent's turn. */
+static void show_model_reply(struct view *view, const json_t *event)
+{
+    const char *purpose = ab_tree_str(event, "purpose"), *agent = ab_tree_str(event, "agent");
+    const char *content = ab_tree_str(event, "content");
+    if (!purpose) {
+        show_turn(view, event);
+        return;
+    }
+    note(view, "%s (%s): %s", agent ? agent : "?", purpose, content ? content : "");
+}
+
 static void show_started(struct view *view, const json_t *event)
 {
     const char *worker = ab_tree_str(event, "worker");
@@ -272,9 +284,12 @@ static const struct {
     const char *kind;
     void (*show)(struct view *view, const json_t *event);
 } kinds[] = {
-    {"started", show_started},  {"turn", show_turn},
-    {"model_reply", show_turn}, {"attempt_failed", show_attempt_failed},
-    {"waiting", show_waiting},  {"input", show_input},
+    {"started", show_started},
+    {"turn", show_turn},
+    {"model_reply", show_model_reply},
+    {"attempt_failed", show_attempt_failed},
+    {"waiting", show_waiting},
+    {"input", show_input},
     {"end", show_end},
 };
 

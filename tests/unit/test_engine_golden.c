@@ -12,10 +12,20 @@
 #include "common/wire/tree.h"
 #include "tests/unit/engine_sim.h"
 
-#define FOLDER    "tests/journals"
-#define LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
-#define MODEL     "\"llm_config\": {\"config_list\": [{\"model\": \"m\"}]}"
-#define NO_MODEL  "\"llm_config\": false"
+#define FOLDER              "tests/journals"
+#define LIST(...)           ((const char *const[]){__VA_ARGS__, NULL})
+#define MODEL               "\"llm_config\": {\"config_list\": [{\"model\": \"m\"}]}"
+#define NO_MODEL            "\"llm_config\": false"
+#define CAST(...)           ((const struct sim_part[]){__VA_ARGS__, {0}})
+#define AGENT(name, config) "{\"name\": \"" name "\", \"type\": \"assistant\", \"config\": {" config "}}"
+#define GROUP(how, config, members)                                                                            \
+    "{\"name\": \"team\", \"type\": \"groupchat\", \"config\": {\"speaker_selection_method\": \"" how          \
+    "\", " MODEL ", " config "}, "                                                                             \
+    "\"agents\": [" members "]}"
+#define FLOW(type, summary, receivers)                                                                         \
+    "{\"name\": \"w\", \"type\": \"" type "\", \"summary_method\": \"" summary                                 \
+    "\", \"sender\": {\"name\": \"user\", "                                                                    \
+    "\"config\": {" NO_MODEL ", \"max_consecutive_auto_reply\": 0}}, \"receiver\": [" receivers "]}"
 
 static void pack_earlier(struct ab_buf *out)
 {
@@ -31,16 +41,60 @@ static const struct golden {
     const char *name, *user, *bot, *summary_method, *text;
     const char *const *user_says, *const *bot_says, *const *people;
     bool history;
+    const char *flow; /* instead of user and bot */
+    const struct sim_part *cast;
+    uint64_t shuffle;
 } cases[] = {
     {"one_reply", NO_MODEL ", \"max_consecutive_auto_reply\": 0", MODEL, "last", "What is 6 × 7?", NULL,
-     LIST("42"), NULL, false},
+     LIST("42"), NULL, false, NULL, NULL, 0},
     {"review", MODEL ", \"system_message\": \"Review.\"", MODEL ", \"system_message\": \"Write.\"", "last",
      "Write a haiku.", LIST("Too long.", "Good. TERMINATE"), LIST("autumn wind and rain", "autumn wind"), NULL,
-     true},
+     true, NULL, NULL, 0},
     {"people", NO_MODEL ", \"human_input_mode\": \"ALWAYS\", \"default_auto_reply\": \"go on\"", MODEL, "none",
-     "Hello", NULL, LIST("one", "two", "three TERMINATE"), LIST("and then?", "", ""), false},
+     "Hello", NULL, LIST("one", "two", "three TERMINATE"), LIST("and then?", "", ""), false, NULL, NULL, 0},
     {"loop", NO_MODEL ", \"default_auto_reply\": \"again\"", MODEL ", \"max_consecutive_auto_reply\": 3",
-     "last", "go", NULL, LIST("1", "2", "3"), NULL, false},
+     "last", "go", NULL, LIST("1", "2", "3"), NULL, false, NULL, NULL, 0},
+    {.name = "sequential",
+     .flow = FLOW("sequential", "llm",
+                  AGENT("writer", MODEL) ", {\"name\": \"critic\", \"type\": \"assistant\", "
+                                         "\"task_instruction\": \"Criticise.\", \"config\": {" MODEL "}}"),
+     .text = "Write a haiku.",
+     .cast =
+         CAST({"writer", LIST("autumn wind", "a haiku, criticised")}, {"critic", LIST("Too short. TERMINATE")}),
+     .history = true},
+    {.name = "autonomous",
+     .flow = FLOW(
+         "autonomous", "last",
+         AGENT("a", MODEL) ", " AGENT("b", MODEL ", \"human_input_mode\": \"ALWAYS\"") ", " AGENT("c", MODEL)),
+     .text = "Estimate π.",
+     .cast = CAST({"a", LIST("3")}, {"b", LIST("3.1")}, {"c", LIST("3.14")}),
+     .people = LIST(""),
+     .shuffle = 5},
+    {.name = "groupchat",
+     .flow = FLOW("groupchat", "last",
+                  GROUP("auto", "\"max_round\": 4, \"allow_repeat_speaker\": false",
+                        AGENT("ann", MODEL) ", " AGENT("bob", MODEL) ", " AGENT("cy", NO_MODEL))),
+     .text = "Where do we meet?",
+     .cast = CAST({"Admin", LIST("bob", "perhaps", "ann", "cy", "ann")}, {"ann", LIST("Inside.")},
+                  {"bob", LIST("Outside.")})},
+    {.name = "groups",
+     .flow = FLOW("autonomous", "last",
+                  GROUP("random", "\"max_round\": 5",
+                        AGENT("ann", MODEL) ", " AGENT(
+                            "bob", MODEL)) ", "
+                                           "{\"name\": \"outer\", \"type\": \"groupchat\", \"config\": "
+                                           "{\"speaker_selection_method\": "
+                                           "\"manual\", \"max_round\": 2}, \"agents\": [" AGENT(
+                                               "eve", MODEL) ", {\"name\": \"inner\", "
+                                                             "\"type\": \"groupchat\", \"config\": "
+                                                             "{\"speaker_selection_method\": \"round_robin\", "
+                                                             "\"max_round\": 2}, \"agents\": [" AGENT(
+                                                                 "fay", MODEL) ", " AGENT("gus", MODEL) "]}]}"),
+     .text = "Plan a trip.",
+     .cast = CAST({"ann", LIST("a")}, {"bob", LIST("b")}, {"eve", LIST("e")}, {"fay", LIST("f")},
+                  {"gus", LIST("g")}),
+     .people = LIST("inner", "1"),
+     .shuffle = 9},
 };
 
 static json_t *journal_tree(const struct sim *sim)
@@ -60,9 +114,12 @@ static int write_case(const struct golden *golden)
     struct sim_world world = {.sender = golden->user_says,
                               .receiver = golden->bot_says,
                               .people = golden->people,
+                              .cast = golden->cast,
+                              .shuffle = golden->shuffle,
                               .waiting = true,
                               .history = golden->history ? ab_buf_view(&history) : (struct ab_view){0}};
-    struct ab_workflow *workflow = sim_pair(golden->user, golden->bot, golden->summary_method);
+    struct ab_workflow *workflow =
+        golden->flow ? sim_workflow(golden->flow) : sim_pair(golden->user, golden->bot, golden->summary_method);
     struct sim sim;
     sim_start(&sim, workflow, golden->text, NULL, &world);
     const char *stop = engine_stop_name(sim_run(&sim));
@@ -94,19 +151,24 @@ static const enum engine_want wants[AB_KINDS] = {
     [AB_KIND_WAITING] = ENGINE_HUMAN, [AB_KIND_INPUT] = ENGINE_HUMAN,
 };
 
+static bool wanted(const struct engine_effect *effect, enum ab_event_kind kind, struct ab_view step,
+                   struct ab_view agent)
+{
+    return effect->want == wants[kind] && (!step.p || ab_view_is(step, effect->step)) &&
+           (!agent.p || ab_view_is(agent, effect->agent));
+}
+
 static void assert_wanted(const struct engine *engine, struct ab_view event)
 {
-    struct engine_effect effect;
+    static struct engine_effect effects[ENGINE_EFFECTS_MAX];
     enum ab_event_kind kind = ab_event_kind(event);
     struct ab_view step = ab_any_str(ab_map_get(event, "step")), agent = ab_any_str(ab_map_get(event, "agent"));
     if (!step.p)
         step = ab_any_str(ab_map_get(event, "ask"));
-    assert_int_equal(engine_next(engine, &effect, 1), 1);
-    assert_int_equal(effect.want, wants[kind]);
-    if (step.p)
-        assert_true(ab_view_is(step, effect.step));
-    if (agent.p)
-        assert_true(ab_view_is(agent, effect.agent));
+    size_t n = engine_next(engine, effects, ENGINE_EFFECTS_MAX), found = 0;
+    for (size_t i = 0; i < n; i++)
+        found += wanted(&effects[i], kind, step, agent);
+    assert_int_equal(found, 1);
 }
 
 static struct engine *engine_of(const struct ab_workflow *workflow, const json_t *golden)

@@ -132,7 +132,6 @@ struct node *parallel_create(struct engine *engine, const char *path);
 json_t *sequence_task(const json_t *content, struct node *const *before, size_t n_before,
                       const struct ab_agent *receiver);
 /* worker/engine/summary.c: the answer as a model makes it of the run. */
-enum { SUMMARY_STEP_MAX = 16 };
 bool summary_wanted(const struct engine *engine);
 void summary_effect(const struct engine *engine, struct engine_effect *effect);
 json_t *summary_messages(const struct engine *engine);

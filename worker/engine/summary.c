@@ -60,14 +60,15 @@ static uint64_t calls_of(const struct engine *engine, const char *agent)
 void summary_effect(const struct engine *engine, struct engine_effect *effect)
 {
     const struct ab_agent *agent = summarizer(engine->workflow);
+    const char *name = agent->type == AB_AGENT_GROUPCHAT ? agent->groupchat.admin_name : agent->name;
     *effect = (struct engine_effect){.want = ENGINE_MODEL,
                                      .step = SUMMARY_STEP,
-                                     .agent = agent->name,
+                                     .agent = name,
                                      .to = engine->workflow->sender.name,
                                      .llm = &agent->llm,
                                      .purpose = "summary",
                                      .after = engine->events,
-                                     .call_index = calls_of(engine, agent->name)};
+                                     .call_index = calls_of(engine, name)};
 }
 
 json_t *summary_messages(const struct engine *engine)
