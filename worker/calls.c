@@ -199,9 +199,9 @@ static void give_up(struct run *run, const struct ab_error *error)
     run_wake(run);
 }
 
-static struct call *call_of(struct run *run, const char *step)
+static const struct call *call_of(const struct run *run, const char *step)
 {
-    struct call *call;
+    const struct call *call;
     TAILQ_FOREACH(call, &run->calls, in_run)
     if (!strcmp(call->effect.step, step))
         return call;
@@ -222,12 +222,10 @@ static struct call *call_make(struct run *run, const struct engine_effect *effec
 void call_start(struct run *run, const struct engine_effect *effect)
 {
     struct ab_error err = {0};
-    struct call *call = call_of(run, effect->step);
 
-    if (call ? call->handle != NULL : run->calls_n >= effect->calls_left)
+    if (call_of(run, effect->step) || run->calls_n >= effect->calls_left)
         return;
-    if (!call)
-        call = call_make(run, effect);
+    struct call *call = call_make(run, effect);
     if (AB_FAILPOINT("worker.before_call"))
         ab_fail(&err, AB_EUNAVAILABLE, "fail point worker.before_call");
     else
@@ -295,12 +293,13 @@ static void journal_reply(struct run *run, const struct engine_effect *effect, c
 }
 
 /* A model whose context is too small for the history gets the conversation without it, once. */
-static bool trim_history(struct call *call, const struct model_failure *failure)
+static bool trim_history(struct call *call, const struct model_failure *failure, struct ab_error *err)
 {
-    if (!failure || failure->kind != MODEL_FAILED_CONTEXT || !call->effect.history || call->without_history)
+    if (!failure || failure->kind != MODEL_FAILED_CONTEXT || !call->effect.history || call->without_history ||
+        call->run->gave_up.code)
         return false;
     call->without_history = true;
-    return true;
+    return !start(call, err);
 }
 
 static void on_done(void *user, struct model_reply *reply, const struct model_failure *failure)
@@ -314,10 +313,12 @@ static void on_done(void *user, struct model_reply *reply, const struct model_fa
     call->handle = NULL;
     forget_text(call);
     run_wake(run);
-    if (trim_history(call, failure))
+    if (trim_history(call, failure, &err))
         return;
     forget_call(call);
-    if (AB_FAILPOINT("worker.after_reply")) {
+    if (err.code) {
+        give_up(run, &err);
+    } else if (AB_FAILPOINT("worker.after_reply")) {
         ab_fail(&err, AB_EUNAVAILABLE, "fail point worker.after_reply");
         give_up(run, &err);
     } else if (reply) {

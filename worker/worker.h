@@ -83,7 +83,7 @@ struct inbox_row {
 /* A model call in flight; one of several of its run, if its agents talk at the same time. */
 struct call {
     struct run *run;
-    struct model_call *handle;   /* NULL: it is to be made again */
+    struct model_call *handle;
     struct engine_effect effect; /* its prompt and text are not to be used */
     struct ab_buf text;   /* streamed so far, from `sent` on if watched, else its first AB_DELTA_MAX bytes */
     uint64_t sent;        /* bytes of this attempt's text that went out as DELTA */
