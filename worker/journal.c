@@ -31,7 +31,7 @@ int journal_add(struct run *run, enum ab_event_kind kind, const void *event, str
     int code = 0;
 
     ab_event_encode(events, kind, event);
-    if (events->n + BODY_BYTES_SPARE > run->worker->body_bytes_max)
+    if (events->n - before + BODY_BYTES_SPARE > run->worker->body_bytes_max)
         code = ab_fail(err, AB_ETOOLARGE, "an event (%s) of %zu bytes is over the service's message_bytes_max",
                        ab_event_rows[kind].kind, events->n - before);
     else if (run->engine)
@@ -68,23 +68,57 @@ bool journal_closed(const struct run *run)
 
 /* --- sending -------------------------------------------------------------------------------------------------- */
 
+static void clear_batch(struct batch *batch)
+{
+    ab_buf_finish(&batch->events);
+    *batch = (struct batch){0};
+}
+
+/* As many events from the front as one message takes, at least one. Their bytes. */
+static size_t fit(const struct run *run, uint32_t *count)
+{
+    struct ab_view all = ab_buf_view(&run->unsent.events), event;
+    struct ab_reader reader = ab_reader(all);
+    size_t bytes = 0;
+
+    for (*count = 0; *count < run->unsent.count && *count < AB_EVENTS_MAX; ++*count) {
+        if (ab_read_any(&reader, &event))
+            break; /* cannot be: we wrote them */
+        size_t with = all.n - (size_t)(reader.end - reader.at);
+        if (*count && with + BODY_BYTES_SPARE > run->worker->body_bytes_max)
+            break;
+        bytes = with;
+    }
+    return bytes;
+}
+
+/* What agents that talk at the same time add while a message is under way may be more than one message takes. What closes
+ * the attempt goes with its last event. */
 static void fill_flight(struct run *run)
 {
-    struct ab_buf body = {0};
-    if (run->in_flight.count || !run->unsent.count)
+    struct batch *unsent = &run->unsent, *flight = &run->in_flight;
+    uint32_t count;
+    if (flight->count || !unsent->count)
         return;
-    ab_pack_array(&body, run->unsent.count);
-    ab_buf_add(&body, run->unsent.events.p, run->unsent.events.n);
-    ab_buf_finish(&run->unsent.events);
-    run->in_flight = run->unsent;
-    run->in_flight.events = body;
-    run->in_flight.first_seq = run->committed_seq + 1;
-    run->in_flight.head.job = run->job;
-    run->in_flight.head.token = run->token;
-    run->in_flight.head.seq = run->in_flight.first_seq;
-    run->in_flight.head.count = run->in_flight.count;
-    run->unsent = (struct batch){0};
+    size_t bytes = fit(run, &count);
+    *flight = count == unsent->count ? *unsent : (struct batch){0};
+    flight->events = (struct ab_buf){0};
+    flight->count = count;
+    ab_pack_array(&flight->events, count);
+    ab_buf_add(&flight->events, unsent->events.p, bytes);
+    flight->first_seq = run->committed_seq + 1;
+    flight->head.job = run->job;
+    flight->head.token = run->token;
+    flight->head.seq = flight->first_seq;
+    flight->head.count = count;
     run->sent = false;
+    if (count == unsent->count) {
+        clear_batch(unsent);
+        return;
+    }
+    unsent->count -= count;
+    unsent->events.n -= bytes;
+    memmove(unsent->events.p, unsent->events.p + bytes, unsent->events.n);
 }
 
 static int send_attach(struct run *run)
@@ -133,12 +167,6 @@ void journal_resend(struct run *run)
     run->sent = false;
     run->attaching = false;
     run_wake(run);
-}
-
-static void clear_batch(struct batch *batch)
-{
-    ab_buf_finish(&batch->events);
-    *batch = (struct batch){0};
 }
 
 bool journal_committed(struct run *run, uint64_t seq)

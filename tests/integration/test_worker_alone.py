@@ -262,6 +262,29 @@ def test_history_is_pinned_and_told_to_the_model(stage, model):
     assert [m["content"] for m in sent][-3:] == ["before", "after", "hi"]
 
 
+def test_what_many_agents_say_while_nothing_is_committed_goes_in_several_messages(stage):
+    agents = [flows.agent("user", "userproxy", "sender", llm_config=False, max_consecutive_auto_reply=0)]
+    for i in range(200):
+        llm = {"config_list": [flows.script([f"answer {i}"], delay_ms=10 + i * 7 % 50)]}
+        agents.append(flows.agent(f"a{i}", "assistant", "receiver", llm_config=llm))
+    job = stage.job({"name": "many", "type": "autonomous", "agents": agents})
+    header, events = stage.events(job)
+    assert kinds(events) == ["begin"]
+    header, events = stage.events(job, commit=False)  # the first answers; the others come meanwhile
+    stage.nothing("EVENTS", 1.0)
+    counts, seq = [], header["seq"]
+    while True:
+        assert header["seq"] == seq and header["count"] == len(events) <= 64
+        counts.append(header["count"])
+        seq += header["count"]
+        stage.commit(job, seq - 1)
+        if header.get("end"):
+            break
+        header, events = stage.events(job, commit=False)
+    assert max(counts) == 64 and sum(counts) == 201
+    assert events[-1]["content"] == "\n\n".join(f"answer {i}" for i in range(200))
+
+
 def test_context_too_small_for_the_history(stage, model):
     model.behave(context_length=True)
     stage.histories[1] = [{"id": "a", "role": "user", "content": "before"}]
