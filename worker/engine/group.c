@@ -21,7 +21,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { NOBODY = -1, CHOICES_MAX = 3 };
+enum {
+    NOBODY = -1,
+    CHOICES_MAX = 3,
+    CHOICE_BYTES_MAX = 4096, /* of an answer that are searched for names */
+};
 
 struct group {
     struct node node;
@@ -270,6 +274,8 @@ static int named(const struct group *group, struct ab_view text, bool any_case, 
 {
     int found = NOBODY;
     *several = false;
+    if (text.n > CHOICE_BYTES_MAX)
+        text.n = CHOICE_BYTES_MAX;
     for (size_t at = 0; at < text.n; at++) {
         int here = member_at(group, text, at, any_case);
         if (here == NOBODY)
