@@ -62,6 +62,11 @@ def waiting(client):
     return event.body_value()
 
 
+def ended(client):
+    """The end of the one job that this client watches."""
+    return client.wait_for(lambda m: m.name == "EVENT" and m.get("end"), 20).body_value()
+
+
 def test_a_sequence_never_overlaps_and_hands_its_results_on(client, cast):
     cast.behave(**{name: {"text": f"result of {name}", "delay_ms": 150} for name in "abc"})
     steps = [cast.agent("a"), cast.agent("b", task_instruction="Improve it."), cast.agent("c")]
@@ -195,8 +200,7 @@ def test_a_person_chooses_the_speakers(client, cast):
         question = waiting(client)
         assert "1 ann, 2 bob" in question["prompt"]
         client.inbox(job, "input", answer, ask=question["ask"])
-    client.stash.clear()
-    end = client.watch_to_end(job)[-1]
+    end = ended(client)
     assert [m["content"] for m in end["result"]["messages"]] == ["hello", "B", "A"]
     assert end["stop_reason"] == "human_exit"
 
@@ -212,8 +216,7 @@ def test_questions_of_simultaneous_chats_are_asked_one_after_the_other(client, c
         asked.append(question["ask"])
         client.inbox(job, "input", "exit")
     assert asked == ["chats/1:2", "chats/2:2", "chats/3:2"]
-    client.stash.clear()
-    end = client.watch_to_end(job)[-1]
+    end = ended(client)
     assert end["content"] == "A\n\nB\n\nC" and len(cast.calls()) == 3
 
 
