@@ -83,4 +83,15 @@ struct world_job *world_job(struct world *world, unsigned number);
 void world_events(struct world *world, uint32_t peer, const struct ab_job *job, uint64_t seq, const char *end,
                   const char *wait, bool retry);
 
+/* ---- broker_fixture.c: a started world with two clients, for the rule tests ---- */
+
+enum { CLIENT = 1, OTHER = 2, WORKER = 10, WORKER2 = 11 };
+
+int world_setup(void **state); /* one world at a time; cmocka's state */
+int world_teardown(void **state);
+/* The next JOB of that worker; fails the test if there is none. */
+struct ab_job world_take(struct world *world, uint32_t worker);
+/* The peer's next ERROR has this code, this path (NULL: any) and a text. */
+void world_assert_error(struct world *world, uint32_t peer, const char *code, const char *path);
+
 #endif

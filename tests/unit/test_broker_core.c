@@ -10,44 +10,6 @@
 #include "common/log.h"
 #include "tests/unit/broker_world.h"
 
-enum { CLIENT = 1, OTHER = 2, WORKER = 10, WORKER2 = 11 };
-
-static int setup(void **state)
-{
-    static struct world world;
-    world_init(&world);
-    world_start(&world);
-    world_client(&world, CLIENT);
-    world_client(&world, OTHER);
-    world_forget_sent(&world);
-    *state = &world;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_finish(*state);
-    return 0;
-}
-
-/* The next JOB of that worker; fails the test if there is none. */
-static struct ab_job take(struct world *world, uint32_t worker)
-{
-    struct ab_job job;
-    assert_non_null(world_find(world, worker, AB_JOB, &job));
-    return job;
-}
-
-static void assert_error(struct world *world, uint32_t peer, const char *code, const char *path)
-{
-    struct ab_failure failure;
-    assert_non_null(world_find(world, peer, AB_ERROR, &failure));
-    if (!ab_view_is(failure.code, code) || (path && !ab_view_is(failure.path, path)))
-        fail_msg("expected %s at %s, got %.*s at %.*s: %.*s", code, path ? path : "", AB_VIEW_FMT(failure.code),
-                 AB_VIEW_FMT(failure.path), AB_VIEW_FMT(failure.text));
-    assert_true(failure.text.n > 0);
-}
-
 static const char *last_state(struct world *world, unsigned number)
 {
     return world_job(world, number)->end;
@@ -92,7 +54,7 @@ static void same_submit_gives_the_same_answer_and_one_job(void **state)
     assert_int_equal(world_count(world, WORKER, AB_JOB), 1);
     world_submit(world, CLIENT, 5, "ann", "priority=3");
     world_store_all(world);
-    assert_error(world, CLIENT, "conflict", NULL);
+    world_assert_error(world, CLIENT, "conflict", NULL);
 }
 
 /* The first answer was lost, the batch is sent again: `created` is false, yet nobody has queued the job. */
@@ -140,14 +102,14 @@ static void admission_is_bounded_before_anything_is_stored(void **state)
         world_submit(&world, CLIENT, i, "ann", NULL);
     world_store_all(&world);
     world_submit(&world, CLIENT, 3, "ann", NULL);
-    assert_error(&world, CLIENT, "busy", NULL);
+    world_assert_error(&world, CLIENT, "busy", NULL);
     world_submit(&world, CLIENT, 4, "bob", NULL);
     world_submit(&world, CLIENT, 5, "eve", NULL); /* the fourth, while the third is being stored */
-    assert_error(&world, CLIENT, "busy", NULL);
+    world_assert_error(&world, CLIENT, "busy", NULL);
     assert_int_equal(world.ops_n, 1);
     world.full = true;
     world_submit(&world, CLIENT, 6, "eve", NULL);
-    assert_error(&world, CLIENT, "unavailable", NULL);
+    world_assert_error(&world, CLIENT, "unavailable", NULL);
     world_finish(&world);
 }
 
@@ -156,10 +118,10 @@ static void refusals_of_storage_reach_the_client(void **state)
     struct world *world = *state;
     world_submit(world, CLIENT, 5, "ann", NULL);
     world_refuse(world, AB_EUNKNOWN_WORKFLOW);
-    assert_error(world, CLIENT, "unknown_workflow", NULL);
+    world_assert_error(world, CLIENT, "unknown_workflow", NULL);
     world_submit(world, CLIENT, 5, "ann", NULL);
     world_refuse(world, AB_EUNAVAILABLE);
-    assert_error(world, CLIENT, "unavailable", NULL);
+    world_assert_error(world, CLIENT, "unavailable", NULL);
     world_submit(world, CLIENT, 5, "ann", NULL);
     world_store_all(world);
     assert_int_equal(world_count(world, CLIENT, AB_ACCEPTED), 1);
@@ -175,7 +137,7 @@ static void a_job_runs_to_its_end(void **state)
     world_submit(world, CLIENT, 5, "ann", "watch=all");
     world_store(world, 1);
     world_tick(world, 0);
-    struct ab_job job = take(world, WORKER); /* started is not on disk yet */
+    struct ab_job job = world_take(world, WORKER); /* started is not on disk yet */
     assert_int_equal(job.attempt, 1);
     assert_int_equal(job.seq, 1);
     assert_int_equal(job.token, 1ull << 40 | 1);
@@ -202,12 +164,12 @@ static void never_more_than_the_credit(void **state)
         world_submit(world, CLIENT, i, "ann", NULL);
     world_store_all(world);
     assert_int_equal(world_count(world, WORKER, AB_JOB), 2);
-    struct ab_job job = take(world, WORKER);
+    struct ab_job job = world_take(world, WORKER);
     world_events(world, WORKER, &job, 2, "succeeded", NULL, false);
     world_store_all(world);
     assert_int_equal(world_count(world, WORKER, AB_JOB), 3);
     world_say(world, CORE_WORKERS, WORKER, AB_CREDIT, &(struct ab_credit){.credit = 0}, ab_view(NULL, 0));
-    job = take(world, WORKER);
+    job = world_take(world, WORKER);
     world_events(world, WORKER, &job, 2, "succeeded", NULL, false);
     world_store_all(world);
     assert_int_equal(world_count(world, WORKER, AB_JOB), 3);
@@ -238,7 +200,7 @@ static void tenants_share_fairly(void **state)
     struct ab_job jobs[SLOTS];
     world_tick(world, 0);
     for (int i = 0; i < SLOTS; i++)
-        jobs[i] = take(world, WORKER);
+        jobs[i] = world_take(world, WORKER);
     for (unsigned i = 0; i < 10; i++)
         world_submit(world, OTHER, 2000 + i, "bob", NULL);
     world_store_all(world);
@@ -248,7 +210,7 @@ static void tenants_share_fairly(void **state)
         b_ended += ab_view_is(job->user, "bob");
         world_events(world, WORKER, job, 2, "succeeded", NULL, false);
         world_store_all(world);
-        *job = take(world, WORKER);
+        *job = world_take(world, WORKER);
         a_started += ab_view_is(job->user, "ann");
         b_started += ab_view_is(job->user, "bob");
         assert_true(round < 100);
@@ -268,7 +230,7 @@ static void priority_then_commit_order_within_a_tenant(void **state)
     world_worker(world, WORKER, "w", 3);
     world_tick(world, 0);
     for (int i = 0; i < 3; i++) {
-        struct ab_job job = take(world, WORKER);
+        struct ab_job job = world_take(world, WORKER);
         assert_true(ab_id_eq(job.job, world_id(order[i])));
     }
 }
@@ -283,9 +245,9 @@ static void one_job_of_a_session_at_a_time_in_commit_order(void **state)
     world_submit(world, CLIENT, 4, "ann", "session=t");
     world_store_all(world);
     assert_int_equal(world_count(world, WORKER, AB_JOB), 2);
-    struct ab_job first = take(world, WORKER);
+    struct ab_job first = world_take(world, WORKER);
     if (ab_id_eq(first.job, world_id(4)))
-        first = take(world, WORKER);
+        first = world_take(world, WORKER);
     for (unsigned i = 1; i <= 3; i++) {
         assert_true(ab_id_eq(first.job, world_id(i)));
         world_forget_sent(world);
@@ -293,7 +255,7 @@ static void one_job_of_a_session_at_a_time_in_commit_order(void **state)
         world_events(world, WORKER, &first, 2, "succeeded", NULL, false);
         world_store_all(world);
         if (i < 3)
-            first = take(world, WORKER);
+            first = world_take(world, WORKER);
     }
     assert_int_equal(world->core->queue.sessions.map.n, 1);
 }
@@ -333,7 +295,7 @@ static void limits_of_tenant_key_and_pool(void **state)
     world_store_all(&world);
     assert_int_equal(world_count(&world, WORKER, AB_JOB), 6);
     for (int ended = 0; ended < 20; ended++) {
-        struct ab_job job = take(&world, WORKER);
+        struct ab_job job = world_take(&world, WORKER);
         world_events(&world, WORKER, &job, 2, "succeeded", NULL, false);
         world_store_all(&world);
     }
@@ -387,7 +349,7 @@ static struct ab_job running(struct world *world, unsigned number, const char *m
         world_worker(world, WORKER, "w", 8);
     world_submit(world, CLIENT, number, "ann", more);
     world_store_all(world);
-    return take(world, WORKER);
+    return world_take(world, WORKER);
 }
 
 static void a_late_watcher_sees_all_and_then_live(void **state)
@@ -455,11 +417,11 @@ static void watching_what_is_not_there_or_not_ones_own(void **state)
     struct world *world = *state;
     watch(world, CLIENT, 99, 0, NULL, false);
     world_store_all(world);
-    assert_error(world, CLIENT, "not_found", NULL);
+    world_assert_error(world, CLIENT, "not_found", NULL);
     world_submit(world, CLIENT, 1, "bob", NULL);
     world_store_all(world);
     watch(world, CLIENT, 1, 0, NULL, false); /* as ann */
-    assert_error(world, CLIENT, "not_found", NULL);
+    world_assert_error(world, CLIENT, "not_found", NULL);
     assert_int_equal(world->core->watchers.n, 0);
 }
 
@@ -523,7 +485,7 @@ static void a_silent_worker_loses_its_jobs_and_is_stale(void **state)
     pass(world, 9000, 0);
     world_worker(world, WORKER2, "w2", 1);
     world_store_all(world);
-    struct ab_job again = take(world, WORKER2);
+    struct ab_job again = world_take(world, WORKER2);
     assert_int_equal(again.attempt, 2);
     assert_true(again.token > job.token);
     assert_int_equal(again.seq, 2); /* two started events; the journal is inline */
@@ -576,7 +538,7 @@ static void release_gives_back_without_blame(void **state)
         world_say(world, CORE_WORKERS, WORKER, AB_RELEASE,
                   &(struct ab_lease){.job = job.job, .token = job.token}, ab_view(NULL, 0));
         world_store_all(world);
-        job = take(world, WORKER);
+        job = world_take(world, WORKER);
         assert_int_equal(job.attempt, attempt);
     }
     assert_int_equal(jobs_by_n(&world->core->jobs, 1)->crashes, 0);
@@ -592,7 +554,7 @@ static void a_lone_killer_is_dead_after_three_crashes(void **state)
         snprintf(name, sizeof name, "w%u", i);
         world_worker(world, 100 + i, name, 4);
         world_store_all(world);
-        take(world, 100 + i);
+        world_take(world, 100 + i);
         core_peer_gone(world->core, 100 + i);
         world_tick(world, 0);
         assert_int_equal(world->ops_n, i == 2); /* one end */
@@ -612,7 +574,7 @@ static void a_job_that_gets_on_is_not_to_blame(void **state)
         snprintf(name, sizeof name, "w%u", i);
         world_worker(world, 100 + i, name, 4);
         world_store_all(world);
-        struct ab_job job = take(world, 100 + i);
+        struct ab_job job = world_take(world, 100 + i);
         if (i % 2)
             world_events(world, 100 + i, &job, job.seq + 1, NULL, NULL, false);
         world_store_all(world);
@@ -684,7 +646,7 @@ static void a_new_connection_of_the_same_worker_takes_its_jobs_over(void **state
     assert_string_equal(last_state(world, 1), "succeeded");
     pass(world, 3500, WORKER2); /* the other was not attached in time */
     world_store_all(world);
-    struct ab_job again = take(world, WORKER2);
+    struct ab_job again = world_take(world, WORKER2);
     assert_true(ab_id_eq(again.job, two.job) && again.attempt == 2);
 }
 
@@ -707,7 +669,7 @@ static void failed_attempts_back_off_and_end(void **state)
         waited += wait;
         pass(world, wait + 500, WORKER);
         world_store_all(world);
-        job = take(world, WORKER);
+        job = world_take(world, WORKER);
     }
     assert_true(waited > 0);
     assert_string_equal(last_state(world, 1), "failed");
@@ -752,7 +714,7 @@ static void cancel_before_it_runs(void **state)
     assert_int_equal(world_count(world, CLIENT, AB_EVENT), 1);
     inbox(world, 1, "cancel");
     world_store_all(world);
-    assert_error(world, CLIENT, "already_ended", NULL);
+    world_assert_error(world, CLIENT, "already_ended", NULL);
 }
 
 static void cancel_while_it_runs_and_the_worker_obeys(void **state)
@@ -795,14 +757,14 @@ static void a_waiting_job_holds_no_slot_and_wakes_on_input(void **state)
     world_events(world, WORKER, &job, 2, NULL, "person", false);
     world_submit(world, CLIENT, 2, "ann", NULL);
     world_store_all(world);
-    struct ab_job other = take(world, WORKER);
+    struct ab_job other = world_take(world, WORKER);
     assert_true(ab_id_eq(other.job, world_id(2)));
     inbox(world, 1, "input");
     world_store_all(world);
     assert_int_equal(world->core->jobs.states[JOB_READY], 1);
     world_events(world, WORKER, &other, 2, "succeeded", NULL, false);
     world_store_all(world);
-    struct ab_job again = take(world, WORKER);
+    struct ab_job again = world_take(world, WORKER);
     assert_true(ab_id_eq(again.job, world_id(1)) && again.attempt == 2 && again.seq == 3);
 }
 
@@ -829,7 +791,7 @@ static void appends_refused_as_unavailable_are_tried_again_in_order(void **state
     world_submit(world, CLIENT, 1, "ann", "watch=all");
     world_store(world, 1);
     world_tick(world, 0);
-    struct ab_job job = take(world, WORKER);
+    struct ab_job job = world_take(world, WORKER);
     world_events(world, WORKER, &job, 2, NULL, NULL, false);
     world_refuse(world, AB_EUNAVAILABLE); /* started */
     world_store(world, 1);                /* the event: a gap now */
@@ -895,13 +857,13 @@ static void a_restart_rebuilds_everything(void **state)
     assert_int_equal(world_count(world, 30, AB_JOB), 0); /* 3 waits for its session, 4 for another pool */
     world_events(world, 30, &run, 3, "succeeded", NULL, false);
     world_store_all(world);
-    struct ab_job next = take(world, 30);
+    struct ab_job next = world_take(world, 30);
     assert_true(ab_id_eq(next.job, world_id(3)));
     world_events(world, 30, &next, next.seq + 1, "succeeded", NULL, false);
     world_store_all(world);
     pass(world, 11000, 30); /* nobody attached 5: no blame, a new attempt */
     world_store_all(world);
-    next = take(world, 30);
+    next = world_take(world, 30);
     assert_true(ab_id_eq(next.job, world_id(5)) && next.attempt == 2);
     assert_int_equal(jobs_by_n(&world->core->jobs, 5)->crashes, 0);
     assert_true(next.token >> 40 == 2);
@@ -915,13 +877,13 @@ static void bad_messages_are_answered_and_hurt_nobody(void **state)
     const struct ab_ping ping = {.rid = 3};
     struct ab_failure failure;
     world_say(world, CORE_CLIENTS, 50, AB_PING, &ping, ab_view(NULL, 0));
-    assert_error(world, 50, "denied", NULL);
+    world_assert_error(world, 50, "denied", NULL);
     core_message(world->core, CORE_CLIENTS, CLIENT, 1, 200, ab_view("\x80", 1), ab_view(NULL, 0));
-    assert_error(world, CLIENT, "invalid", NULL);
+    world_assert_error(world, CLIENT, "invalid", NULL);
     core_message(world->core, CORE_CLIENTS, CLIENT, 9, AB_PING, ab_view("\x80", 1), ab_view(NULL, 0));
-    assert_error(world, CLIENT, "version", NULL);
+    world_assert_error(world, CLIENT, "version", NULL);
     core_message(world->core, CORE_CLIENTS, CLIENT, 1, AB_SUBMIT, ab_view("\xc1\xff", 2), ab_view(NULL, 0));
-    assert_error(world, CLIENT, "invalid", NULL);
+    world_assert_error(world, CLIENT, "invalid", NULL);
     core_message(world->core, CORE_CLIENTS, CLIENT, 1, AB_SUBMIT,
                  ab_view("\x81\xa3"
                          "rid\x07",
@@ -930,14 +892,14 @@ static void bad_messages_are_answered_and_hurt_nobody(void **state)
     assert_non_null(world_find(world, CLIENT, AB_ERROR, &failure));
     assert_int_equal(failure.rid, 7);
     world_say(world, CORE_CLIENTS, CLIENT, AB_CREDIT, &(struct ab_credit){.credit = 1}, ab_view(NULL, 0));
-    assert_error(world, CLIENT, "denied", NULL);
+    world_assert_error(world, CLIENT, "denied", NULL);
     static char big[9 << 20];
     core_message(world->core, CORE_CLIENTS, CLIENT, 1, AB_PING, ab_view("\x80", 1), ab_view(big, sizeof big));
-    assert_error(world, CLIENT, "too_large", NULL);
+    world_assert_error(world, CLIENT, "too_large", NULL);
     struct ab_error err = {0};
     ab_fail(&err, AB_EINVALID, "garbage");
     core_garbage(world->core, CORE_CLIENTS, 51, &err);
-    assert_error(world, 51, "invalid", NULL);
+    world_assert_error(world, 51, "invalid", NULL);
     const struct ab_hello hello = {.role = ab_view_of("worker"), .vmin = 1, .vmax = 1};
     world_say(world, CORE_CLIENTS, 52, AB_HELLO, &hello, ab_view(NULL, 0));
     assert_non_null(world_find(world, 52, AB_REJECT, &failure));
@@ -946,7 +908,7 @@ static void bad_messages_are_answered_and_hurt_nobody(void **state)
     assert_non_null(world_find(world, 53, AB_REJECT, &failure));
     assert_true(ab_view_is(failure.code, "version"));
     world_submit(world, CLIENT, 1, "ann", "watch=some");
-    assert_error(world, CLIENT, "invalid", "watch");
+    world_assert_error(world, CLIENT, "invalid", "watch");
     running(world, 2, NULL);
 }
 
@@ -960,10 +922,10 @@ static void a_batch_cannot_be_broken_by_a_body(void **state)
     static const struct ab_view bodies[] = {{"", 0}, {"\x92\x01", 2}, {"\x01\x02", 2}, {"\xc1", 1}};
     for (size_t i = 0; i < 4; i++) {
         world_say(world, CORE_CLIENTS, CLIENT, AB_SUBMIT, &submit, bodies[i]);
-        assert_error(world, CLIENT, "invalid", "body");
+        world_assert_error(world, CLIENT, "invalid", "body");
         const struct ab_events events = {.job = job.job, .token = job.token, .seq = 2, .count = 1};
         world_say(world, CORE_WORKERS, WORKER, AB_EVENTS, &events, bodies[i]);
-        assert_error(world, WORKER, "invalid", "body");
+        world_assert_error(world, WORKER, "invalid", "body");
     }
     assert_int_equal(world->ops_n, 0);
 }
@@ -1009,7 +971,7 @@ static void status_says_where_a_job_stands_and_why(void **state)
     assert_true(ab_view_is(job_status(world, 99).state, "not_found"));
     world_worker(world, WORKER, "w", 1);
     world_store_all(world);
-    struct ab_job job = take(world, WORKER);
+    struct ab_job job = world_take(world, WORKER);
     assert_true(ab_view_is(job_status(world, 1).state, "running"));
     assert_true(ab_view_is(job_status(world, 1).worker, "w"));
     world_events(world, WORKER, &job, 2, NULL, "person", false);
@@ -1026,7 +988,7 @@ static void status_says_where_a_job_stands_and_why(void **state)
     assert_true(all.storage && all.waiting == 1 && all.scheduled == 1 && all.running == 1 && all.ready == 1);
     world_say(world, CORE_CLIENTS, CLIENT, AB_QUERY,
               &(struct ab_query){.rid = 1, .op = ab_view_of("get_gallery")}, ab_view("\x80", 1));
-    assert_error(world, CLIENT, "denied", "op");
+    world_assert_error(world, CLIENT, "denied", "op");
 }
 
 static void a_lost_client_leaves_nothing_behind(void **state)
@@ -1057,7 +1019,7 @@ static void a_peer_may_be_lost_and_greet_in_one_wake_up(void **state)
     world_store_all(world);
     assert_int_equal(world->core->watchers.n, 0);
     assert_non_null(peers_find(&world->core->peers, CLIENT));
-    assert_int_equal(take(world, WORKER).attempt, 2);
+    assert_int_equal(world_take(world, WORKER).attempt, 2);
 }
 
 static void records_are_small(void **state)
@@ -1066,7 +1028,7 @@ static void records_are_small(void **state)
     assert_true(sizeof(struct job) <= 288);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 
 int main(void)
 {

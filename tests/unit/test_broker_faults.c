@@ -12,41 +12,6 @@
 #include "common/log.h"
 #include "tests/unit/broker_world.h"
 
-enum { CLIENT = 1, OTHER = 2, WORKER = 10 };
-
-static int setup(void **state)
-{
-    static struct world world;
-    world_init(&world);
-    world_start(&world);
-    world_client(&world, CLIENT);
-    world_client(&world, OTHER);
-    world_forget_sent(&world);
-    *state = &world;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_finish(*state);
-    return 0;
-}
-
-static struct ab_job take(struct world *world)
-{
-    struct ab_job job;
-    assert_non_null(world_find(world, WORKER, AB_JOB, &job));
-    return job;
-}
-
-static void assert_error(struct world *world, uint32_t peer, const char *code, const char *path)
-{
-    struct ab_failure failure;
-    assert_non_null(world_find(world, peer, AB_ERROR, &failure));
-    assert_true(ab_view_is(failure.code, code));
-    assert_true(!path || ab_view_is(failure.path, path));
-}
-
 static void cancel(struct world *world, unsigned number)
 {
     const struct ab_inbox message = {.rid = 77,
@@ -76,20 +41,20 @@ static void what_would_be_too_deep_in_a_batch_is_refused_alone(void **state)
     world_worker(world, WORKER, "w", 1);
     world_submit(world, CLIENT, 1, "ann", NULL);
     world_store_all(world);
-    struct ab_job job = take(world);
+    struct ab_job job = world_take(world, WORKER);
     struct ab_submit submit = {
         .rid = 1, .job = world_id(7), .user = ab_view_of("ann"), .hash = ab_view(hash, sizeof hash)};
     for (size_t levels = AB_DEPTH_SENT_MAX; levels < AB_DEPTH_MAX + 2; levels++) {
         struct ab_view body = nested(room, levels);
         world_say(world, CORE_CLIENTS, CLIENT, AB_SUBMIT, &submit, body);
-        assert_error(world, CLIENT, "invalid", "body");
+        world_assert_error(world, CLIENT, "invalid", "body");
         const struct ab_events events = {.job = job.job, .token = job.token, .seq = 2, .count = 1};
         world_say(world, CORE_WORKERS, WORKER, AB_EVENTS, &events, body);
-        assert_error(world, WORKER, "invalid", "body");
+        world_assert_error(world, WORKER, "invalid", "body");
     }
     submit.secrets = nested(room, AB_DEPTH_MAX - 1);
     world_say(world, CORE_CLIENTS, CLIENT, AB_SUBMIT, &submit, ab_view("\x80", 1));
-    assert_error(world, CLIENT, "invalid", "secrets");
+    world_assert_error(world, CLIENT, "invalid", "secrets");
     assert_int_equal(world->ops_n, 0);
 }
 
@@ -97,13 +62,13 @@ static void times_beyond_all_time_are_refused(void **state)
 {
     struct world *world = *state;
     world_submit(world, CLIENT, 1, "ann", "deadline=18446744073709551615");
-    assert_error(world, CLIENT, "invalid", "deadline_ms");
+    world_assert_error(world, CLIENT, "invalid", "deadline_ms");
     world_submit(world, CLIENT, 1, "ann", "not_before=9223372036854775808");
-    assert_error(world, CLIENT, "invalid", "not_before_ms");
+    world_assert_error(world, CLIENT, "invalid", "not_before_ms");
     world_worker(world, WORKER, "w", 1);
     world_submit(world, CLIENT, 2, "ann", NULL);
     world_store_all(world);
-    struct ab_job job = take(world);
+    struct ab_job job = world_take(world, WORKER);
     const struct ab_events events = {.job = job.job,
                                      .token = job.token,
                                      .seq = 2,
@@ -111,7 +76,7 @@ static void times_beyond_all_time_are_refused(void **state)
                                      .wait = ab_view_of("timer"),
                                      .wake_at_ms = UINT64_MAX};
     world_say(world, CORE_WORKERS, WORKER, AB_EVENTS, &events, ab_view("\x91\x01", 2));
-    assert_error(world, WORKER, "invalid", "wake_at_ms");
+    world_assert_error(world, WORKER, "invalid", "wake_at_ms");
 }
 
 /* Keys of a message may be any bytes, and an error may quote them. */
@@ -121,7 +86,7 @@ static void every_error_is_text(void **state)
     static const char header[] = "\x81\xa4\xff\xfe\xfd\xfc\xc1";
     core_message(world->core, CORE_CLIENTS, CLIENT, 1, AB_SUBMIT, ab_view(header, sizeof header - 1),
                  ab_view(NULL, 0));
-    assert_error(world, CLIENT, "invalid", NULL); /* decodes: so its text is UTF-8 */
+    world_assert_error(world, CLIENT, "invalid", NULL); /* decodes: so its text is UTF-8 */
 }
 
 /* The longest text that a worker may give, cut within a character: the end is written all the same. */
@@ -138,7 +103,7 @@ static void a_cut_text_does_not_spoil_the_end(void **state)
     world_store_all(world);
     for (unsigned attempt = 1; !*world_job(world, 1)->end; attempt++) {
         assert_true(attempt <= 5);
-        struct ab_job job = take(world);
+        struct ab_job job = world_take(world, WORKER);
         const struct ab_attempt_failed failed = {
             .attempt = attempt, .code = ab_view_of("model"), .text = ab_buf_view(&text), .at_ms = 1};
         ab_buf_clear(&body);
@@ -174,7 +139,7 @@ static void sessions_of_two_users_have_nothing_in_common(void **state)
     world_store_all(world);
     assert_int_equal(world_count(world, WORKER, AB_JOB), 2);
     for (int i = 0; i < 2; i++)
-        assert_true(ab_view_is(take(world).session, "main"));
+        assert_true(ab_view_is(world_take(world, WORKER).session, "main"));
 }
 
 /* A place under the key's limit was free, the job it was given to was cancelled before it took it. */
@@ -194,7 +159,7 @@ static void a_key_goes_on_when_the_woken_job_is_cancelled(void **state)
     for (unsigned i = 1; i <= 3; i++)
         world_submit(&world, CLIENT, i, "ann", "key=crm");
     world_store_all(&world);
-    struct ab_job job = take(&world);
+    struct ab_job job = world_take(&world, WORKER);
     world_say(&world, CORE_WORKERS, WORKER, AB_CREDIT, &(struct ab_credit){.credit = 0}, ab_view(NULL, 0));
     world_events(&world, WORKER, &job, 2, "succeeded", NULL, false);
     world_store_all(&world); /* job 2 has the place, and there is no credit */
@@ -203,7 +168,7 @@ static void a_key_goes_on_when_the_woken_job_is_cancelled(void **state)
     assert_string_equal(world_job(&world, 2)->end, "cancelled");
     world_say(&world, CORE_WORKERS, WORKER, AB_CREDIT, &(struct ab_credit){.credit = 50}, ab_view(NULL, 0));
     world_store_all(&world);
-    assert_true(ab_id_eq(take(&world).job, world_id(3)));
+    assert_true(ab_id_eq(world_take(&world, WORKER).job, world_id(3)));
     world_finish(&world);
 }
 
@@ -246,7 +211,7 @@ static void a_cancel_whose_notice_was_lost_is_found_when_storage_is_back(void **
         world_submit(world, CLIENT, i, "ann", NULL);
     world_store_all(world);
     for (unsigned i = 1; i <= 8; i++) {
-        struct ab_job job = take(world);
+        struct ab_job job = world_take(world, WORKER);
         world_events(world, WORKER, &job, 2, NULL, "person", false);
     }
     world_store_all(world);
@@ -297,7 +262,7 @@ static void a_late_refusal_keeps_its_place(void **state)
     world_worker(world, WORKER, "w", 1);
     world_submit(world, CLIENT, 1, "ann", NULL);
     world_store_all(world);
-    struct ab_job job = take(world);
+    struct ab_job job = world_take(world, WORKER);
     world_events(world, WORKER, &job, 2, NULL, NULL, false);
     world_events(world, WORKER, &job, 3, NULL, NULL, false);
     assert_int_equal(world->ops_n, 2);
@@ -321,14 +286,14 @@ static void a_journal_without_its_beginning_is_expired(void **state)
     world_worker(world, WORKER, "w", 1);
     world_submit(world, CLIENT, 1, "ann", NULL);
     world_store_all(world);
-    struct ab_job job = take(world);
+    struct ab_job job = world_take(world, WORKER);
     world_events(world, WORKER, &job, 2, NULL, NULL, false);
     world_events(world, WORKER, &job, 3, "succeeded", NULL, false);
     world_store_all(world);
     world_job(world, 1)->events_gone = 2;
     world_say(world, CORE_CLIENTS, CLIENT, AB_WATCH, &watch, ab_view(NULL, 0));
     world_store_all(world);
-    assert_error(world, CLIENT, "expired", NULL);
+    world_assert_error(world, CLIENT, "expired", NULL);
     assert_int_equal(world_count(world, CLIENT, AB_EVENT), 0);
     watch.after = 2;
     world_say(world, CORE_CLIENTS, CLIENT, AB_WATCH, &watch, ab_view(NULL, 0));
@@ -345,7 +310,7 @@ static void a_journal_without_its_beginning_is_expired(void **state)
     assert_int_equal(world->core->watchers.n, 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 
 int main(void)
 {
