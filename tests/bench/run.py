@@ -113,6 +113,23 @@ def round_of(results, build, folder):
         load("bench_load", CHAT, lambda *what: [service.dir, "chat", *what, service.pids()])
 
 
+def engine(build):
+    """Without any I/O: processor time per step of runs of 10 to 10,000 events."""
+    rows = {}
+    for line in subprocess.run([f"{build}/bench/bench_engine"], stdout=subprocess.PIPE, text=True, timeout=300,
+                               check=True).stdout.splitlines():
+        print(line, flush=True)
+        kind, figures = line.split()[1], dict(re.findall(r"(\w+)=(\d+)", line))
+        rows.setdefault(kind, []).append({key: int(value) for key, value in figures.items()})
+    print("\n| engine, one core | live steps/s | 10,000 events : 10 | folded steps/s | 10,000 events : 10 |")
+    print("|---|---|---|---|---|")
+    for kind, row in rows.items():
+        first, last = row[0], row[-1]
+        print(f"| {kind} | {1e9 / last['live_ns']:,.0f} | {last['live_ns'] / first['live_ns']:.2f} × "
+              f"| {1e9 / last['fold_ns']:,.0f} | {last['fold_ns'] / first['fold_ns']:.2f} × |")
+    print()
+
+
 def summary(results):
     medians = {name: {key: statistics.median(v) for key, v in row.items()} for name, row in results.items()}
     print("\n| load | jobs/s | server µs/job | ack p50 µs | ack p99 µs | cycle p50 µs | cycle p99 µs |")
@@ -136,6 +153,7 @@ def main():
     options = parser.parse_args()
     build = os.path.abspath(options.build)
     results = {}
+    engine(build)
     for number in range(options.rounds):
         folder = tempfile.mkdtemp(prefix="ab-bench-", dir=options.dir)
         print(f"round {number + 1} of {options.rounds}", flush=True)
