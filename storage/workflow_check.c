@@ -19,6 +19,30 @@ static void pack_faults(const struct ab_faults *faults, struct ab_buf *out)
     }
 }
 
+/* Valid, and one that this release can run; *out is the caller's. */
+static int read_valid(struct ab_view text, struct ab_workflow **out, struct ab_buf *faults,
+                      struct ab_error *err)
+{
+    json_t *tree = NULL;
+    struct ab_faults found = {0};
+    *out = NULL;
+    int code = ab_json_parse(text, &tree, err);
+    if (code)
+        return code;
+    code = ab_workflow_parse(tree, 0, out, &found, NULL, err);
+    if (!code && ab_workflow_supported(*out, &found))
+        code = ab_fail_at(err, AB_EINVALID, found.items[0].path, "%s", found.items[0].what);
+    if (code && found.n)
+        pack_faults(&found, faults);
+    if (code) {
+        ab_workflow_destroy(*out);
+        *out = NULL;
+    }
+    ab_faults_finish(&found);
+    json_decref(tree);
+    return code;
+}
+
 int workflow_check(struct ab_view hash, struct ab_view text, char **name, struct ab_buf *faults,
                    struct ab_error *err)
 {
@@ -26,23 +50,25 @@ int workflow_check(struct ab_view hash, struct ab_view text, char **name, struct
     ab_workflow_hash(text, real);
     if (!ab_view_eq(hash, ab_view(real, sizeof real)))
         return ab_fail_at(err, AB_EINVALID, "hash", "is not the BLAKE2b-256 of the workflow's text");
-    json_t *tree = NULL;
-    int code = ab_json_parse(text, &tree, err);
-    if (code)
-        return code;
     struct ab_workflow *workflow = NULL;
-    struct ab_faults found = {0};
-    code = ab_workflow_parse(tree, 0, &workflow, &found, NULL, err);
-    if (!code && ab_workflow_supported(workflow, &found))
-        code = ab_fail_at(err, AB_EINVALID, found.items[0].path, "%s", found.items[0].what);
-    if (code && found.n)
-        pack_faults(&found, faults);
+    int code = read_valid(text, &workflow, faults, err);
     if (!code)
         *name = ab_strdup(workflow->name);
     ab_workflow_destroy(workflow);
-    ab_faults_finish(&found);
-    json_decref(tree);
     return code;
+}
+
+int workflow_check_saved(struct ab_view text, struct ab_workflow **out, struct ab_buf *faults,
+                         struct ab_error *err)
+{
+    int code = read_valid(text, out, faults, err);
+    if (code || !(*out)->n_secrets)
+        return code;
+    ab_workflow_destroy(*out);
+    *out = NULL;
+    return ab_fail_at(err, AB_EINVALID, "workflow",
+                      "refers to sealed keys, which go with one job only: leave api_key out, so that the "
+                      "workers use their own");
 }
 
 /* True if some member named api_key, at any depth, is a text. */

@@ -11,6 +11,11 @@
  * success *name is its name (caller frees). If refused, `faults` gets a msgpack array of {path, what, hint}. */
 int workflow_check(struct ab_view hash, struct ab_view text, char **name, struct ab_buf *faults,
                    struct ab_error *err);
+struct ab_workflow;
+/* A workflow that is to be kept under a name, as JSON in either form: valid, and without any key, also a sealed one,
+ * for the jobs that will use it bring none. *out is the caller's. */
+int workflow_check_saved(struct ab_view text, struct ab_workflow **out, struct ab_buf *faults,
+                         struct ab_error *err);
 /* A session's own flow_config, a msgpack value: no key in clear. */
 int workflow_check_stored(struct ab_view flow_config, struct ab_error *err);
 /* A workflow's JSON text as a msgpack value. */

@@ -263,6 +263,43 @@ enum { AB_PAGE_DEFAULT = 100, AB_PAGE_MAX = 1000, AB_JOURNAL_PAGE_BYTES = 256 <<
 #define AB_OP_DELETED_ANSWER_FIELDS(F, o)                                                                      \
     F(o, UINT, deleted, OPT, 0, "rows")                                                                        \
     F(o, ANY, jobs, OPT, 0, "array of id: live jobs that must be cancelled")
+/* ---- clients': workflows by name ---- */
+#define AB_OP_SAVE_WORKFLOW_FIELDS(F, o)                                                                       \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, name, OPT, 64, "absent: the name in the workflow")                                               \
+    F(o, STR, workflow, REQ, AB_WORKFLOW_MAX,                                                                  \
+      "its JSON text in either form, without any api_key; refused with all its faults")                        \
+    F(o, ID, id, OPT, 0, "made by the client; the same again is the same version, whatever came between")
+#define AB_OP_SAVE_WORKFLOW_ANSWER_FIELDS(F, o)                                                                \
+    F(o, ANY, workflow, REQ, 0, "workflow record")                                                             \
+    F(o, BOOL, created, OPT, 0, "false: this is what the name's newest version was already")
+#define AB_OP_LIST_WORKFLOWS_FIELDS(F, o)                                                                      \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, name, OPT, 64, "all versions of this one, newest first; absent: the newest of each, by name")    \
+    F(o, STR, after, OPT, AB_NAME_MAX, "cursor")                                                               \
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
+#define AB_OP_LIST_WORKFLOWS_ANSWER_FIELDS(F, o)                                                               \
+    F(o, ANY, workflows, REQ, 0, "array of workflow records; the first page begins with the built-in ones")    \
+    F(o, STR, next, OPT, AB_NAME_MAX, "")
+#define AB_WORKFLOW_RECORD_FIELDS(F, o)                                                                        \
+    F(o, STR, name, REQ, 64, "")                                                                               \
+    F(o, STR, user_id, OPT, AB_USER_MAX, "whose it is; absent: built in")                                      \
+    F(o, UINT, version, OPT, 0, "1, 2, …: one for each content; absent: built in")                             \
+    F(o, BIN, hash, OPT, AB_HASH_BYTES, "of its text, as in SUBMIT; absent: built in")                         \
+    F(o, STR, description, OPT, 4096, "from the workflow, cut if longer")                                      \
+    F(o, STR, timestamp, OPT, 40, "ISO 8601: when this version was saved")                                     \
+    F(o, BOOL, builtin, OPT, 0, "comes with the program; runs with any model that is named")
+#define AB_OP_GET_WORKFLOW_FIELDS(F, o)                                                                        \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, name, REQ, 64, "")                                                                               \
+    F(o, UINT, version, OPT, 0, "absent: the newest")                                                          \
+    F(o, STR, model, OPT, 256, "of a built-in one: required")
+#define AB_OP_GET_WORKFLOW_ANSWER_FIELDS(F, o)                                                                 \
+    F(o, ANY, record, REQ, 0, "workflow record")                                                               \
+    F(o, STR, workflow, REQ, AB_WORKFLOW_MAX, "its canonical JSON text: what SUBMIT takes")
+#define AB_OP_DELETE_WORKFLOW_FIELDS(F, o)                                                                     \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, name, REQ, 64, "all its versions; jobs that ran with one keep it")
 #define AB_OP_STORAGE_STATUS_ANSWER_FIELDS(F, o)                                                               \
     F(o, UINT, schema, REQ, 0, "version of the database")                                                      \
     F(o, UINT, jobs, OPT, 0, "ever accepted")                                                                  \
@@ -346,6 +383,13 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     X(delete_gallery, 43, WRITE, AB_BY_CLIENT, op_delete_gallery, op_deleted_answer, "an item")                \
     X(import_gallery, 44, WRITE, AB_BY_CLIENT, op_import_gallery, op_import_gallery_answer,                    \
       "an item that was published elsewhere; the same again changes nothing")                                  \
+    X(save_workflow, 45, WRITE, AB_BY_CLIENT, op_save_workflow, op_save_workflow_answer,                       \
+      "keeps a workflow under a name; another content under the same name is its next version")                \
+    X(list_workflows, 46, READ, AB_BY_CLIENT, op_list_workflows, op_list_workflows_answer,                     \
+      "the workflows a user may run by name")                                                                  \
+    X(get_workflow, 47, READ, AB_BY_CLIENT, op_get_workflow, op_get_workflow_answer,                           \
+      "one of them, with its text")                                                                            \
+    X(delete_workflow, 48, WRITE, AB_BY_CLIENT, op_delete_workflow, op_deleted_answer, "forgets a name")       \
     X(storage_status, 50, READ, AB_BY_CLIENT | AB_BY_BROKER, op_empty, op_storage_status_answer,               \
       "health and counters of storage")                                                                        \
     X(status, 60, BROKER, AB_BY_CLIENT, op_empty, op_status_answer,                                            \
@@ -401,6 +445,14 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     S(op_rename_gallery, AB_OP_RENAME_GALLERY_FIELDS)                                                          \
     S(op_delete_gallery, AB_OP_DELETE_GALLERY_FIELDS)                                                          \
     S(op_deleted_answer, AB_OP_DELETED_ANSWER_FIELDS)                                                          \
+    S(op_save_workflow, AB_OP_SAVE_WORKFLOW_FIELDS)                                                            \
+    S(op_save_workflow_answer, AB_OP_SAVE_WORKFLOW_ANSWER_FIELDS)                                              \
+    S(op_list_workflows, AB_OP_LIST_WORKFLOWS_FIELDS)                                                          \
+    S(op_list_workflows_answer, AB_OP_LIST_WORKFLOWS_ANSWER_FIELDS)                                            \
+    S(workflow_record, AB_WORKFLOW_RECORD_FIELDS)                                                              \
+    S(op_get_workflow, AB_OP_GET_WORKFLOW_FIELDS)                                                              \
+    S(op_get_workflow_answer, AB_OP_GET_WORKFLOW_ANSWER_FIELDS)                                                \
+    S(op_delete_workflow, AB_OP_DELETE_WORKFLOW_FIELDS)                                                        \
     S(op_storage_status_answer, AB_OP_STORAGE_STATUS_ANSWER_FIELDS)                                            \
     S(op_job_status, AB_OP_JOB_STATUS_FIELDS)                                                                  \
     S(op_job_status_answer, AB_OP_JOB_STATUS_ANSWER_FIELDS)                                                    \

@@ -81,12 +81,28 @@ static json_t *read_text(struct ab_reading *r, const struct ab_field *field, jso
     return NULL;
 }
 
-static bool is_name(const char *text)
+static bool is_name(struct ab_view name)
 {
-    for (const char *p = text; *p; p++)
-        if (!isalnum((unsigned char)*p) && !strchr("_.- ", *p))
+    for (size_t i = 0; i < name.n; i++)
+        if (!isalnum((unsigned char)name.p[i]) && (!name.p[i] || !strchr("_.- ", name.p[i])))
             return false;
-    return *text && *text != ' ' && text[strlen(text) - 1] != ' ';
+    return name.n && name.p[0] != ' ' && name.p[name.n - 1] != ' ';
+}
+
+bool ab_workflow_name_ok(struct ab_view name)
+{
+    return name.n <= AB_WORKFLOW_NAME_MAX && is_name(name);
+}
+
+bool ab_workflow_is_file_name(struct ab_view name)
+{
+    static const char *const ends[] = {".json", ".yaml", ".yml"};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        size_t n = strlen(ends[i]);
+        if (name.n >= n && !strncasecmp(name.p + name.n - n, ends[i], n))
+            return true;
+    }
+    return false;
 }
 
 static json_t *read_name(struct ab_reading *r, json_t *value)
@@ -96,7 +112,7 @@ static json_t *read_name(struct ab_reading *r, json_t *value)
     if (json_string_length(value) > AB_WORKFLOW_NAME_MAX)
         ab_reading_fault(r, ab_format("is a name of %zu characters", json_string_length(value)),
                          ab_format("at most %d characters", AB_WORKFLOW_NAME_MAX));
-    else if (!is_name(json_string_value(value)))
+    else if (!is_name(ab_view_of(json_string_value(value))))
         ab_reading_fault(r, ab_format("\"%s\" is not a name", json_string_value(value)),
                          ab_format("use A-Z a-z 0-9 _ . - and spaces between words"));
     else

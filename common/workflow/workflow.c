@@ -221,7 +221,7 @@ char *ab_workflow_builtin(const char *model)
 {
     struct ab_buf text = {0};
     json_t *name = json_string(model ? model : "");
-    ab_buf_text(&text, "name: chat\n");
+    ab_buf_text(&text, "name: " AB_WORKFLOW_BUILTIN_NAME "\n");
     if (name && *json_string_value(name)) {
         ab_buf_text(&text, "model: ");
         ab_json_text(name, &text);

@@ -201,6 +201,13 @@ size_t ab_workflow_expand(json_t *flow_config, ab_lookup_fn *lookup, void *conte
 
 /* --- more ------------------------------------------------------------------------------------------------- */
 
+/* 1 to AB_WORKFLOW_NAME_MAX letters, digits, "_", ".", "-" and spaces between words. */
+bool ab_workflow_name_ok(struct ab_view name);
+/* Ends as a workflow file does (.json, .yaml, .yml): where a file or a name may stand it is a file. */
+bool ab_workflow_is_file_name(struct ab_view name);
+
+#define AB_WORKFLOW_BUILTIN_NAME        "chat"
+#define AB_WORKFLOW_BUILTIN_DESCRIPTION "a user and one assistant"
 /* The workflow used when none is given, as text in the concise form: a user and one assistant. `model` NULL:
  * the offline script model, which echoes. The caller frees it. */
 char *ab_workflow_builtin(const char *model);

@@ -223,7 +223,22 @@ typedef int op_fn(struct db *db, const void *request, struct ab_buf *answer, str
 op_fn op_epoch, op_submit, op_append, op_inbox, op_open_jobs, op_load, op_journal, op_workflow, op_history,
     op_get_job, op_list_jobs, op_load_messages, op_save_message, op_delete_message, op_get_sessions,
     op_create_session, op_delete_user_sessions, op_publish_session, op_get_gallery, op_rename_session,
-    op_clear_session, op_rename_gallery, op_delete_gallery, op_import_gallery, op_storage_status;
+    op_clear_session, op_rename_gallery, op_delete_gallery, op_import_gallery, op_storage_status,
+    op_save_workflow, op_list_workflows, op_get_workflow, op_delete_workflow;
+
+/* ---- what was deleted last (gone.c) ---- */
+enum gone_kind {
+    GONE_MESSAGE = 1,
+    GONE_SESSION,
+    GONE_GALLERY,
+    GONE_WORKFLOW
+}; /* in the file: never renumbered */
+/* This user's thing is being deleted; session: the one it was in, or 0. */
+int gone_add(struct db *db, int64_t user, enum gone_kind kind, struct ab_view id, int64_t session,
+             struct ab_error *err);
+/* 1: it was deleted not long ago, so that this is the same request again; 0: it never was there. session may be NULL. */
+int gone_is(struct db *db, int64_t user, enum gone_kind kind, struct ab_view id, int64_t *session,
+            struct ab_error *err);
 
 /* ---- shared by operations ---- */
 /* What an append must know of its job; not_found if there is no such job. */

@@ -397,16 +397,30 @@ int op_rename_gallery(struct db *db, const void *request, struct ab_buf *answer,
     return code ? code : answer_item(db, r->gallery, answer, err);
 }
 
+static int remove_item(struct db *db, int64_t user, struct ab_view id, struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_GALLERY_REMOVE);
+    bind_text(s, 1, id);
+    int code = db_run(db, s, err);
+    return code ? code : gone_add(db, user, GONE_GALLERY, id, 0, err);
+}
+
 int op_delete_gallery(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
     const struct ab_op_delete_gallery *r = request;
-    int code = require_publisher(db, r->user, r->gallery, err);
-    if (code)
-        return code;
-    sqlite3_stmt *s = db_sql(db, SQL_GALLERY_REMOVE);
-    bind_text(s, 1, r->gallery);
-    code = db_run(db, s, err);
+    int64_t user = user_find(db, r->user, err);
+    int gone = user <= 0 ? (int)user : gone_is(db, user, GONE_GALLERY, r->gallery, NULL, err);
+    if (gone < 0)
+        return gone;
+    struct ab_error why = {0};
+    int code = require_publisher(db, r->user, r->gallery, &why);
     if (!code)
+        code = remove_item(db, user, r->gallery, &why);
+    else if (code == AB_ENOTFOUND && gone)
+        code = 0;
+    if (code)
+        *err = why;
+    else
         ab_encode(answer, &ab_op_deleted_answer_schema, &(struct ab_op_deleted_answer){.deleted = 1});
     return code;
 }

@@ -65,6 +65,23 @@ static int message_delete(struct db *db, int64_t user, int64_t session, int64_t 
     return redact_message(db, session, pos, err);
 }
 
+/* The same request again; *session stays 0 if that is gone too. */
+static int deleted_before(struct db *db, int64_t user, struct ab_view id, int64_t *session,
+                          struct ab_error *err)
+{
+    int64_t key = 0;
+    int got = gone_is(db, user, GONE_MESSAGE, id, &key, err);
+    *session = 0;
+    if (got <= 0)
+        return got ? got
+                   : ab_fail_at(err, AB_ENOTFOUND, "msg_id", "this user has no message %.*s", AB_VIEW_FMT(id));
+    sqlite3_stmt *s = db_sql(db, SQL_SESSION_ID);
+    bind_int(s, 1, key);
+    if ((got = db_row(db, s, err)) > 0)
+        *session = key;
+    return got < 0 ? got : 0;
+}
+
 static int delete_one(struct db *db, const struct ab_op_delete_message *r, int64_t *session,
                       struct ab_error *err)
 {
@@ -78,14 +95,15 @@ static int delete_one(struct db *db, const struct ab_op_delete_message *r, int64
     if (got && (got = db_row(db, s, err)) < 0)
         return got;
     if (!got || col_int(s, 0))
-        return ab_fail_at(err, AB_ENOTFOUND, "msg_id", "this user has no message %.*s", AB_VIEW_FMT(r->msg_id));
+        return deleted_before(db, user, r->msg_id, session, err);
     if (r->session.n) {
         int64_t named = session_find(db, user, r->session, err);
         if (named != *session)
             return named < 0 ? (int)named
                              : ab_fail_at(err, AB_ENOTFOUND, "session", "the message is in another session");
     }
-    return message_delete(db, user, *session, pos, r->msg_id, err);
+    got = gone_add(db, user, GONE_MESSAGE, r->msg_id, *session, err);
+    return got ? got : message_delete(db, user, *session, pos, r->msg_id, err);
 }
 
 int op_delete_message(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)

@@ -57,6 +57,16 @@ const struct migration migrations[] = {
         " name TEXT, description TEXT, session BLOB NOT NULL, messages BLOB NOT NULL, tags BLOB NOT NULL, "
         "words TEXT NOT NULL);",
     },
+    {
+        /* id: the client's, of the request that saved it */
+        "CREATE TABLE saved_workflows(key INTEGER PRIMARY KEY, user INTEGER NOT NULL, name TEXT NOT NULL,"
+        " version INTEGER NOT NULL, workflow INTEGER NOT NULL, id BLOB, description TEXT,"
+        " created_ms INTEGER NOT NULL, UNIQUE(user,name,version));"
+        /* what was deleted last, so that the same request again gets the same answer (gone.c) */
+        "CREATE TABLE gone(key INTEGER PRIMARY KEY, user INTEGER NOT NULL, kind INTEGER NOT NULL, id TEXT NOT "
+        "NULL,"
+        " session INTEGER, UNIQUE(user,kind,id));",
+    },
 };
 const unsigned migrations_n = sizeof migrations / sizeof migrations[0];
 

@@ -4,7 +4,7 @@
  *   - its journal and inbox go; a question or answer that is still shown in its session keeps input and end event;
  *   - without such a message all of it goes, so that its id is free, which is safe once the id itself is so old that
  *     submit refuses it. The last job stays, because commit numbers are counted from it.
- * If jobs went, workflows that no job and no session names any more follow: mark, then sweep.
+ * If jobs went, workflows that no job, session or saved name uses any more follow: mark, then sweep.
  *
  * Everything here may be cut off between two slices; the next pass begins anew. Nothing of it is needed for correctness.
  */
@@ -22,7 +22,7 @@ enum {
     PASS_MS = 60 * 60 * 1000, /* between passes */
 };
 
-enum stage { REST, JOBS, MARK_JOBS, MARK_SESSIONS, SWEEP };
+enum stage { REST, JOBS, MARK_JOBS, MARK_SESSIONS, MARK_SAVED, SWEEP };
 
 struct purge {
     enum stage stage;
@@ -209,7 +209,7 @@ static void begin_marking(struct slice *slice)
     purge->used = ab_calloc(1, (size_t)purge->used_max / 8 + 1);
 }
 
-/* Rows of jobs or sessions: what workflow each names. */
+/* Rows of jobs, sessions or saved workflows: what workflow each names. */
 static int do_marking(struct slice *slice, enum sql_id rows_id, enum stage next, struct ab_error *err)
 {
     struct purge *purge = slice->purge;
@@ -238,7 +238,12 @@ static int do_mark_jobs(struct slice *slice, struct ab_error *err)
 
 static int do_mark_sessions(struct slice *slice, struct ab_error *err)
 {
-    return do_marking(slice, SQL_SESSIONS_WORKFLOWS, SWEEP, err);
+    return do_marking(slice, SQL_SESSIONS_WORKFLOWS, MARK_SAVED, err);
+}
+
+static int do_mark_saved(struct slice *slice, struct ab_error *err)
+{
+    return do_marking(slice, SQL_SAVED_WORKFLOWS, SWEEP, err);
 }
 
 static int do_sweep(struct slice *slice, struct ab_error *err)
@@ -264,8 +269,11 @@ static int do_sweep(struct slice *slice, struct ab_error *err)
 }
 
 /* ---- slices ---- */
-static int (*const stages[])(struct slice *slice, struct ab_error *err) = {
-    [JOBS] = do_jobs, [MARK_JOBS] = do_mark_jobs, [MARK_SESSIONS] = do_mark_sessions, [SWEEP] = do_sweep};
+static int (*const stages[])(struct slice *slice, struct ab_error *err) = {[JOBS] = do_jobs,
+                                                                           [MARK_JOBS] = do_mark_jobs,
+                                                                           [MARK_SESSIONS] = do_mark_sessions,
+                                                                           [MARK_SAVED] = do_mark_saved,
+                                                                           [SWEEP] = do_sweep};
 
 static void begin_pass(struct db *db, struct purge *purge, int64_t now_ms)
 {

@@ -189,19 +189,32 @@ static int remember_next(struct db *db, struct ab_error *err)
     return db_run(db, s, err);
 }
 
-int op_delete_user_sessions(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
+static int remove_session(struct db *db, int64_t user, int64_t key, struct ab_view id, struct ab_error *err)
 {
-    const struct ab_op_session *r = request;
     uint64_t removed;
-    int64_t key = session_require(db, r->user, r->session, err);
-    if (key < 0)
-        return (int)key;
-    int code = messages_remove(db, user_find(db, r->user, err), key, false, &removed, err);
+    int code = messages_remove(db, user, key, false, &removed, err);
     if (code)
         return code;
     sqlite3_stmt *s = db_sql(db, SQL_SESSION_REMOVE);
     bind_int(s, 1, key);
     if ((code = db_run(db, s, err)) || (code = remember_next(db, err)))
         return code;
+    return gone_add(db, user, GONE_SESSION, id, 0, err);
+}
+
+int op_delete_user_sessions(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
+{
+    const struct ab_op_session *r = request;
+    int64_t user = user_find(db, r->user, err);
+    int64_t key = user <= 0 ? user : session_find(db, user, r->session, err);
+    if (key < 0)
+        return (int)key;
+    int code = key    ? remove_session(db, user, key, r->session, err)
+               : user ? gone_is(db, user, GONE_SESSION, r->session, NULL, err)
+                      : 0;
+    if (code < 0)
+        return code;
+    if (!key && !code) /* it never was there, or so long ago that nobody asks again */
+        return (int)session_require(db, r->user, r->session, err);
     return answer_sessions(db, r->user, 0, 0, AB_PAGE_MAX, answer, err);
 }

@@ -19,6 +19,9 @@
 #define SQL_GALLERY_COLUMNS                                                                                    \
     "g.key,g.id,u.name,g.name,g.description,g.session,g.messages,g.tags,g.created_ms,g.words "                 \
     "FROM gallery g JOIN users u ON u.key=g.user "
+#define SQL_SAVED_COLUMNS                                                                                      \
+    "v.name,v.version,w.hash,v.description,v.created_ms,w.text "                                               \
+    "FROM saved_workflows v JOIN workflows w ON w.key=v.workflow "
 
 #define SQL_STATEMENTS(X)                                                                                      \
     X(BEGIN_WRITE, "BEGIN IMMEDIATE")                                                                          \
@@ -123,6 +126,7 @@
     X(JOBS_WORKFLOWS, "SELECT n,workflow FROM jobs WHERE n>?1 ORDER BY n")                                     \
     X(SESSIONS_WORKFLOWS, "SELECT key,coalesce(workflow,0) FROM sessions WHERE key>?1 ORDER BY key")           \
     X(WORKFLOW_REMOVE, "DELETE FROM workflows WHERE key=?1")                                                   \
+    X(SAVED_WORKFLOWS, "SELECT key,workflow FROM saved_workflows WHERE key>?1 ORDER BY key")                   \
     /* gallery */                                                                                              \
     X(GALLERY_ADD, "INSERT INTO gallery(id,user,created_ms,name,description,session,messages,tags,words) "     \
                    "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)")                                                       \
@@ -130,7 +134,23 @@
     X(GALLERY_AFTER, "SELECT " SQL_GALLERY_COLUMNS "WHERE g.key>?1 ORDER BY g.key")                            \
     X(GALLERY_NAME,                                                                                            \
       "UPDATE gallery SET name=coalesce(?2,name),description=coalesce(?3,description) WHERE id=?1")            \
-    X(GALLERY_REMOVE, "DELETE FROM gallery WHERE id=?1")
+    X(GALLERY_REMOVE, "DELETE FROM gallery WHERE id=?1")                                                       \
+    /* workflows by name */                                                                                    \
+    X(SAVED_ADD, "INSERT INTO saved_workflows(user,name,version,workflow,id,description,created_ms) "          \
+                 "VALUES(?1,?2,?3,?4,?5,?6,?7)")                                                               \
+    X(SAVED_LAST, "SELECT " SQL_SAVED_COLUMNS "WHERE v.user=?1 AND v.name=?2 ORDER BY v.version DESC")         \
+    X(SAVED_GET, "SELECT " SQL_SAVED_COLUMNS "WHERE v.user=?1 AND v.name=?2 AND v.version=?3")                 \
+    X(SAVED_BY_ID, "SELECT " SQL_SAVED_COLUMNS "WHERE v.user=?1 AND v.name=?2 AND v.id=?3")                    \
+    X(SAVED_BEFORE,                                                                                            \
+      "SELECT " SQL_SAVED_COLUMNS "WHERE v.user=?1 AND v.name=?2 AND v.version<?3 ORDER BY v.version DESC")    \
+    X(SAVED_AFTER, "SELECT " SQL_SAVED_COLUMNS "WHERE v.user=?1 AND v.name>?2 AND v.version="                  \
+                   "(SELECT max(version) FROM saved_workflows m WHERE m.user=v.user AND m.name=v.name) "       \
+                   "ORDER BY v.name")                                                                          \
+    X(SAVED_REMOVE, "DELETE FROM saved_workflows WHERE user=?1 AND name=?2")                                   \
+    /* what was deleted last */                                                                                \
+    X(GONE_ADD, "INSERT OR REPLACE INTO gone(user,kind,id,session) VALUES(?1,?2,?3,?4)")                       \
+    X(GONE_TRIM, "DELETE FROM gone WHERE key<=?1")                                                             \
+    X(GONE_GET, "SELECT session FROM gone WHERE user=?1 AND kind=?2 AND id=?3")
 
 enum sql_id {
 #define X(name, text) SQL_##name,

@@ -140,6 +140,18 @@ def test_commit_numbers_are_not_given_twice(store):
     assert store.submit()[1]["n"] == n + 1
 
 
+def test_saved_workflows_stay(store):
+    saved = store.client().ask("save_workflow", name="w", workflow=FLOW)["workflow"]
+    store.client().ask("save_workflow", name="forgotten", workflow=wire.workflow_text(flows.script_chat(["x"])))
+    store.client().ask("delete_workflow", name="forgotten")
+    _, n, _ = store.chat(hash=saved["hash"], workflow=None, no_session=True)
+    store.chat(no_session=True)  # the last job's row always stays
+    make_older(store, [n], DAYS + 1)
+    service.wait_until(lambda: len(store.rows("SELECT 1 FROM workflows")) == 2, what="the forgotten one is gone")
+    assert count(store, "jobs", n) == 0
+    assert store.client().ask("get_workflow", name="w")["record"] == saved
+
+
 def test_workflows_that_nothing_names_go(store):
     def stored():
         return {text for [text] in store.rows("SELECT text FROM workflows")}

@@ -111,9 +111,34 @@ def test_delete_message(store):
     assert left["messages"] == [question, answer]
     assert ann.ask("delete_message", msg_id=question["msg_id"])["messages"] == [answer]
     assert ann.ask("delete_message", msg_id=answer["msg_id"])["messages"] == []
-    with pytest.raises(wire.Failure) as gone:
-        ann.ask("delete_message", msg_id="n1")
-    assert gone.value.code == "not_found"
+    for unknown in ("n2", question["msg_id"] + "x"):
+        with pytest.raises(wire.Failure) as gone:
+            ann.ask("delete_message", msg_id=unknown)
+        assert gone.value.code == "not_found"
+
+
+def test_a_deletion_that_is_sent_again_is_answered_alike(store):
+    _, _, session = store.chat(content="question", answer="answer")
+    ann, bob = store.client(), store.client("bob")
+    ann.query("save_message", {"message": record(session=session, content="note", msg_id="n1")})
+    question = ann.ask("load_messages", session=session)["messages"][0]
+    item = ann.ask("publish_session", session=session)["gallery"]["id"]
+    ann.query("create_session", {"user": "ann", "session": {"user_id": "ann", "session_id": "other"}})
+    for op, request in [("delete_message", {"msg_id": "n1", "session": session}),
+                        ("delete_message", {"msg_id": question["msg_id"]}),
+                        ("delete_gallery", {"gallery": item}),
+                        ("delete_user_sessions", {"session": session})]:
+        first = ann.ask(op, **request)
+        assert ann.ask(op, **request) == first, op
+        with pytest.raises(wire.Failure) as refused:
+            bob.ask(op, **request)
+        assert refused.value.code == "not_found", op
+    # the session is gone by now, so nothing remains of it
+    assert ann.ask("delete_message", msg_id="n1") == {"messages": []}
+    # what is made anew under the same id is there, and can be deleted again
+    ann.query("save_message", {"message": record(session="other", content="new", msg_id="n1")})
+    assert contents(ann.ask("load_messages", session="other")) == ["new"]
+    assert ann.ask("delete_message", msg_id="n1") == {"messages": []}
 
 
 def test_delete_message_of_all_in_a_session(store):
@@ -218,7 +243,7 @@ def test_delete_user_sessions(store):
     assert store.rows("SELECT input FROM jobs WHERE n=?", n) == [(None,)]
     assert len(ann.ask("list_jobs")["jobs"]) == 1
     with pytest.raises(wire.Failure) as gone:
-        ann.ask("delete_user_sessions", session=session)
+        ann.ask("delete_user_sessions", session="never was")
     assert gone.value.code == "not_found"
 
 
