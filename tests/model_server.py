@@ -33,6 +33,8 @@ directive in the last user message: `[[{"delay_ms": 100}]]`. Keys:
   malformed_at    number of chunks, then an event that is not JSON; malformed_times
   stall           "headers" (nothing is sent, ever) or "body" (after two chunks)
   stall_times     for so many attempts only
+  meet            [name, number]: a stream goes no further than two chunks before so many calls with this name were
+                  there at the same time
   newline         "\\n" (default), "\\r\\n", "\\r"
   byte_at_a_time  true: every byte is a write of its own
   comments        true: comments and empty events between chunks
@@ -219,7 +221,7 @@ class Server:
 
     def reset(self):
         self.default, self.models = dict(self.first_default), {}
-        self.recorded, self.counters = [], {}
+        self.recorded, self.counters, self.meetings = [], {}, {}
         self.open, self.open_max, self.record_bodies = 0, 0, True
 
     def behaviour(self, request):
@@ -377,6 +379,21 @@ class Server:
         wrong = fail.get("error") or {"message": "refused by the test", "type": "server_error", "code": None}
         return status, json.dumps({"error": wrong}).encode(), more
 
+    async def meet(self, connection, name, number):
+        here, all_here = self.meetings.setdefault(name, (set(), asyncio.Event()))
+        here.add(connection)
+        if len(here) >= number:
+            all_here.set()
+        waits = [asyncio.ensure_future(event.wait()) for event in (all_here, connection.gone)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            here.discard(connection)
+            for wait in waits:
+                wait.cancel()
+        if not all_here.is_set():
+            raise Gone
+
     def events(self, plan, behaviour, key):
         """The stream's events as bytes; an exception class among them is raised in its place."""
         newline = behaviour.get("newline", "\n")
@@ -425,6 +442,8 @@ class Server:
                 if len(pieces) > 1:
                     await asyncio.sleep(0)
             record["chunks"] += 1
+            if record["chunks"] == 2 and behaviour.get("meet"):
+                await self.meet(connection, *behaviour["meet"])
             if behaviour.get("chunk_ms"):
                 await connection.pause(behaviour["chunk_ms"])
             elif connection.gone.is_set():

@@ -310,37 +310,55 @@ static void print_job_row(const json_t *job)
     free(name);
 }
 
+/* Page by page, until `limit` rows are shown or there are no more. A page may be short, even empty, and yet have a next one:
+ * storage looks at so many rows for each. */
+static int show_jobs(struct cli *cli, struct autobots *bots, json_t *request, uint64_t limit)
+{
+    int code = CLI_DONE;
+    uint64_t shown = 0;
+    json_int_t next = 0;
+    do {
+        uint64_t page = limit - shown < PAGE_MAX ? limit - shown : PAGE_MAX;
+        json_object_set_new(request, "limit", json_integer((json_int_t)page));
+        if (next)
+            json_object_set_new(request, "after", json_integer(next));
+        json_t *answer = service_ask(cli, bots, "list_jobs", json_incref(request), &code);
+        const json_t *jobs = json_object_get(answer, "jobs");
+        for (size_t i = 0; i < json_array_size(jobs) && !code; i++, shown++) {
+            code = add_open(cli, bots, json_array_get(jobs, i));
+            if (cli->json)
+                term_json(stdout, json_incref(json_array_get(jobs, i)));
+            else
+                print_job_row(json_array_get(jobs, i));
+        }
+        next = ab_tree_int(answer, "next", 0);
+        json_decref(answer);
+    } while (next && shown < limit && !code);
+    if (!code && !cli->json && !shown)
+        fprintf(stderr, "no jobs\n");
+    return code;
+}
+
 int verb_jobs(struct cli *cli)
 {
     int code = CLI_DONE;
     uint64_t limit = JOBS_SHOWN;
-    json_t *request = json_object();
-    if (cli->option[OPT_limit] && (!parse_number(cli->option[OPT_limit], &limit) || !limit || limit > PAGE_MAX))
-        code = cli_failf(cli, CLI_USAGE, "--limit is a number from 1 to %d", PAGE_MAX);
     int64_t since;
+    json_t *request = json_object();
+    if (cli->option[OPT_limit] && (!parse_number(cli->option[OPT_limit], &limit) || !limit))
+        code = cli_failf(cli, CLI_USAGE, "--limit is a number from 1 on");
     if (cli->option[OPT_since] && !parse_since(cli->option[OPT_since], ab_wall_ms(), &since))
         code = cli_failf(cli, CLI_USAGE, "--since %s is neither a duration (2h) nor a date (2026-01-31)",
                          cli->option[OPT_since]);
     else if (cli->option[OPT_since])
         json_object_set_new(request, "since_ms", json_integer(since < 0 ? 0 : since));
-    json_object_set_new(request, "limit", json_integer((json_int_t)limit));
     if (cli->option[OPT_state])
         json_object_set_new(request, "state", json_string(cli->option[OPT_state]));
     if (cli->option[OPT_session])
         json_object_set_new(request, "session", json_string(cli->option[OPT_session]));
     struct autobots *bots = code ? NULL : service_open(cli, SERVICE_STORAGE, &code);
-    json_t *answer = bots ? service_ask(cli, bots, "list_jobs", json_incref(request), &code) : NULL;
-    const json_t *jobs = json_object_get(answer, "jobs");
-    for (size_t i = 0; i < json_array_size(jobs) && !code; i++) {
-        code = add_open(cli, bots, json_array_get(jobs, i));
-        if (cli->json)
-            term_json(stdout, json_incref(json_array_get(jobs, i)));
-        else
-            print_job_row(json_array_get(jobs, i));
-    }
-    if (answer && !cli->json && !json_array_size(jobs))
-        fprintf(stderr, "no jobs\n");
-    json_decref(answer);
+    if (bots)
+        code = show_jobs(cli, bots, request, limit);
     json_decref(request);
     autobots_close(bots);
     return code;
