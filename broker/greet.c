@@ -50,13 +50,56 @@ static int check_hello(const struct ab_hello *hello, enum core_side side, struct
     return 0;
 }
 
-static void replace_namesakes(struct core *core, const struct peer *worker)
+/* The next other worker that is there; *at goes on. */
+static struct peer *each_other_worker(struct core *core, const struct peer *worker, size_t *at)
+{
+    struct peer *other;
+    while ((other = map_each(&core->peers.by_id, at)))
+        if (other != worker && other->side == CORE_WORKERS && !other->lost)
+            break;
+    return other;
+}
+
+/* A worker that comes again takes the place of its former connection. Those that name no instance are known by their
+ * names. */
+static void replace_former(struct core *core, const struct peer *worker)
 {
     size_t at = 0;
-    for (struct peer *other; (other = map_each(&core->peers.by_id, &at));)
-        if (other != worker && other->side == CORE_WORKERS && !other->lost &&
-            !strcmp(other->name, worker->name))
+    for (struct peer *other; (other = each_other_worker(core, worker, &at));) {
+        bool known = !ab_id_zero(worker->instance) && !ab_id_zero(other->instance);
+        if (known ? ab_id_eq(worker->instance, other->instance) : !strcmp(worker->name, other->name))
             worker_replaced(core, other);
+    }
+}
+
+static bool is_named(struct core *core, const struct peer *worker, const char *name)
+{
+    size_t at = 0;
+    for (struct peer *other; (other = each_other_worker(core, worker, &at));)
+        if (!strcmp(other->name, name))
+            return true;
+    return false;
+}
+
+/* Whoever comes second under a name that a living worker has is called NAME#2 here, in the journals and in `status`. */
+static void name_apart(struct core *core, struct peer *worker)
+{
+    enum { SUFFIX_MAX = 12 };
+    size_t n = strlen(worker->name);
+    char *name = ab_strdup(worker->name);
+    if (n > AB_NAME_MAX - SUFFIX_MAX)
+        n = AB_NAME_MAX - SUFFIX_MAX;
+    while (n && (worker->name[n] & 0xc0) == 0x80)
+        n--; /* whole characters */
+    for (unsigned k = 2; is_named(core, worker, name); k++) {
+        free(name);
+        name = ab_format("%.*s#%u", (int)n, worker->name, k);
+    }
+    if (strcmp(name, worker->name))
+        ab_log(AB_WARN, "worker.same_name", "name", worker->name, "called", name, "text",
+               "another living worker has this name: give each its own host name", NULL);
+    free(worker->name);
+    worker->name = name;
 }
 
 static void greet_worker(struct core *core, struct peer *worker, const struct ab_hello *hello)
@@ -75,7 +118,9 @@ static void greet_worker(struct core *core, struct peer *worker, const struct ab
         memcpy(pool->seal_key, hello->seal_key.p, sizeof pool->seal_key);
         pool->has_seal_key = true;
     }
-    replace_namesakes(core, worker);
+    worker->instance = hello->instance;
+    replace_former(core, worker);
+    name_apart(core, worker);
     queue_try_again(&core->queue, pool);
     ab_log(AB_INFO, "worker.hello", "worker", worker->name, "pool", pool->name.text, "slots",
            ab_num(worker->slots), NULL);

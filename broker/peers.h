@@ -13,15 +13,16 @@ struct peer {
     uint32_t id;
     enum core_side side;
     uint64_t session;
-    int64_t heard_ms; /* lease clock */
-    int64_t sent_ms;  /* monotonic */
-    char *name, *build;
-    bool lost;         /* to be removed at the next tick */
-    bool welcome_owed; /* a worker that greeted before the broker was ready */
+    int64_t heard_ms;   /* lease clock */
+    int64_t sent_ms;    /* monotonic */
+    char *name, *build; /* a worker's name is its own among the living: see greet.c */
+    bool lost;          /* to be removed at the next tick */
+    bool welcome_owed;  /* a worker that greeted before the broker was ready */
     struct peer *next_lost;
     struct watcher *watchers;
     uint32_t watchers_n;
     /* workers */
+    struct ab_id instance; /* of its process; zero: it did not say */
     struct pool *pool;
     struct peer *pool_prev, *pool_next;
     struct job *jobs;

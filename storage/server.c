@@ -50,16 +50,22 @@ static uint64_t batch_bytes_max(const struct server_options *options)
 }
 
 /* ---- sending ---- */
+static void forget(struct server *s, const struct caller *caller, int code, bool lost)
+{
+    ab_log(lost ? AB_INFO : AB_DEBUG, "caller.lost", "session", ab_num((long long)caller->session), "why",
+           code == AB_EBUSY ? "it does not read" : "its connection is gone", NULL);
+    struct ab_route route = caller->route;
+    callers_remove(&s->callers, &route);
+}
+
+/* What became of an answer: one that is lost is worth a line. */
 static void sent(struct server *s, const struct ab_route *route, int code)
 {
     struct caller *caller = callers_find(&s->callers, route);
     if (!code && caller)
         caller->told_ms = ab_mono_ms();
-    if (!code || !caller)
-        return;
-    ab_log(AB_INFO, "caller.lost", "session", ab_num((long long)caller->session), "why",
-           code == AB_EBUSY ? "it does not read" : "its connection is gone", NULL);
-    callers_remove(&s->callers, route);
+    else if (caller)
+        forget(s, caller, code, true);
 }
 
 static void refuse(struct server *s, const struct ab_route *route, uint64_t rid, const struct ab_error *err)
@@ -325,10 +331,11 @@ static void beat(struct server *s, int64_t now_ms)
         struct caller *caller = &s->callers.slots[i];
         if (!caller->session || caller->told_ms > now_ms - every / 2)
             continue;
-        struct ab_route route = caller->route;
         caller->told_ms = now_ms;
-        sent(s, &route,
-             ab_send(s->router, &route, AB_HEARTBEAT, &(struct ab_heartbeat){0}, (struct ab_view){0}));
+        int code =
+            ab_send(s->router, &caller->route, AB_HEARTBEAT, &(struct ab_heartbeat){0}, (struct ab_view){0});
+        if (code) /* most often one that had all its answers and has left */
+            forget(s, caller, code, code == AB_EBUSY);
     }
     s->beat_ms = now_ms + every / 2;
 }

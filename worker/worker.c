@@ -178,6 +178,7 @@ static void broker_hello(void *owner, struct ab_hello *hello)
     hello->name = ab_view_of(worker->name);
     hello->pool = ab_view_of(worker->pool);
     hello->slots = worker->slots;
+    hello->instance = worker->instance;
     hello->seal_key = ab_view(worker->pair.public_key, sizeof worker->pair.public_key);
 }
 
@@ -419,6 +420,7 @@ int worker_init(struct worker *worker, const struct ab_config *config, struct ab
     TAILQ_INIT(&worker->queries.list);
     workflows_init(&worker->workflows);
     name_worker(worker);
+    worker->instance = ab_id_make(ab_wall_ms());
     worker->pool = ab_config_text(config, AB_CONF_POOL);
     worker->slots = (size_t)ab_config_int(config, AB_CONF_SLOTS);
     worker->body_bytes_max = (uint64_t)ab_config_int(config, AB_CONF_MESSAGE_BYTES_MAX);

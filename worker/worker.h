@@ -203,6 +203,7 @@ struct worker {
     struct workflows workflows;
 
     char name[AB_NAME_MAX];
+    struct ab_id instance; /* of this process */
     const char *pool;
     size_t slots;
     struct engine_limits limits;

@@ -30,7 +30,9 @@ enum {
     F(o, STR, name, OPT, AB_NAME_MAX, "name for people: a worker's host and process id")                       \
     F(o, STR, pool, OPT, AB_NAME_MAX, "worker: the pool it serves (default: default)")                         \
     F(o, UINT, slots, OPT, 100000, "worker: the most jobs it runs at once")                                    \
-    F(o, BIN, seal_key, OPT, 32, "worker: public key of its pool, to which request keys are sealed")
+    F(o, BIN, seal_key, OPT, 32, "worker: public key of its pool, to which request keys are sealed")           \
+    F(o, ID, instance, OPT, 0,                                                                                 \
+      "worker: made at its start, so that one that comes again is told from another of the same name")
 
 #define AB_WELCOME_FIELDS(F, o)                                                                                \
     F(o, UINT, version, REQ, 255, "the version to speak")                                                      \

@@ -168,7 +168,7 @@ class Peer:
     # -- receiving ------------------------------------------------------------------------------------------------
 
     def receive(self, timeout=ANSWER_SECONDS):
-        """The next message, heartbeats left out; None if none comes in time."""
+        """The next message, heartbeats and what answers none of ours left out; None if none comes in time."""
         end = time.monotonic() + timeout
         while True:
             left = end - time.monotonic()
@@ -179,7 +179,7 @@ class Peer:
                 self.heard = time.monotonic()
                 if message.name == "PING":
                     self.send("PONG", message.header)
-                elif message.name not in ("HEARTBEAT", "PONG"):
+                elif message.name != "HEARTBEAT" and (message.name != "PONG" or message.get("rid")):
                     return message
             elif left <= 0:
                 return None

@@ -3,7 +3,8 @@
 import pytest
 
 import autobots_wire as wire
-from storehouse import submit_request
+import service
+from storehouse import Store, submit_request
 
 
 def test_hello_is_answered_with_what_a_peer_must_know(store):
@@ -105,3 +106,15 @@ def test_ping_and_heartbeats(store):
         assert client.socket.poll(5000)
         heard.add(wire.Message(client.socket.recv_multipart()).name)
     assert heard == {"HEARTBEAT"}
+
+
+def test_a_caller_that_leaves_with_all_its_answers_is_no_news(folder):
+    """One that does not wait for its answer is."""
+    with Store(folder, env={"AUTOBOTS_LOG_LEVEL": "debug"}) as store:
+        def lines(level):
+            return [line for line in store.process.log().splitlines() if "caller.lost" in line and f" {level} " in line]
+
+        store.client().ask("get_sessions")
+        store.drop_peers()
+        service.wait_until(lambda: lines("debug"), what="the quiet line")
+        assert not lines("info")

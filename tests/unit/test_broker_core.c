@@ -650,6 +650,51 @@ static void a_new_connection_of_the_same_worker_takes_its_jobs_over(void **state
     assert_true(ab_id_eq(again.job, two.job) && again.attempt == 2);
 }
 
+static void greet_as(struct world *world, uint32_t peer, const char *name, unsigned instance)
+{
+    const struct ab_hello hello = {.role = ab_view_of("worker"),
+                                   .vmin = 1,
+                                   .vmax = 1,
+                                   .name = ab_view_of(name),
+                                   .slots = 8,
+                                   .instance = world_id(instance)};
+    world_say(world, CORE_WORKERS, peer, AB_HELLO, &hello, ab_view(NULL, 0));
+    world_say(world, CORE_WORKERS, peer, AB_CREDIT, &(struct ab_credit){.credit = 8}, ab_view(NULL, 0));
+}
+
+static const char *called(struct world *world, uint32_t peer)
+{
+    const struct peer *worker = peers_find(&world->core->peers, peer);
+    return worker ? worker->name : "(gone)";
+}
+
+static void living_workers_of_one_name_are_told_apart(void **state)
+{
+    struct world *world = *state;
+    enum { FIRST = 70, SECOND, THIRD, AGAIN };
+    greet_as(world, FIRST, "host:1", 1);
+    greet_as(world, SECOND, "host:1", 2);
+    greet_as(world, THIRD, "host:1", 3);
+    assert_string_equal(called(world, FIRST), "host:1");
+    assert_string_equal(called(world, SECOND), "host:1#2");
+    assert_string_equal(called(world, THIRD), "host:1#3");
+    greet_as(world, SECOND, "host:1", 2); /* says HELLO once more */
+    assert_string_equal(called(world, SECOND), "host:1#2");
+    greet_as(world, AGAIN, "host:1", 2); /* comes again by another connection: the former one goes */
+    world_tick(world, 1);
+    assert_string_equal(called(world, AGAIN), "host:1#2");
+    assert_string_equal(called(world, SECOND), "(gone)");
+    assert_string_equal(called(world, FIRST), "host:1");
+    char longest[AB_NAME_MAX + 1] = "";
+    for (size_t i = 0; i + 1 < AB_NAME_MAX; i += 2)
+        memcpy(longest + i, "é", 2);
+    greet_as(world, 80, longest, 4);
+    greet_as(world, 81, longest, 5);
+    assert_string_equal(called(world, 80), longest);
+    struct ab_view cut = ab_view_of(called(world, 81));
+    assert_true(cut.n <= AB_NAME_MAX && ab_utf8_ok(cut) && memmem(cut.p, cut.n, "#2", 2));
+}
+
 /* ---- failures ---- */
 
 static void failed_attempts_back_off_and_end(void **state)
@@ -1061,6 +1106,7 @@ int main(void)
         TEST(a_job_that_gets_on_is_not_to_blame),
         TEST(suspects_shrink_until_the_killer_is_found),
         TEST(a_new_connection_of_the_same_worker_takes_its_jobs_over),
+        TEST(living_workers_of_one_name_are_told_apart),
         TEST(failed_attempts_back_off_and_end),
         TEST(a_deadline_ends_what_runs_and_what_waits),
         TEST(cancel_before_it_runs),
