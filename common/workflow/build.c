@@ -107,6 +107,8 @@ static void build_agent(struct ab_agent *agent, const json_t *tree, struct ab_bu
     build_llm(&agent->llm, json_object_get(config, "llm_config"), n_secrets);
     build_code(&agent->code, json_object_get(config, "code_execution_config"));
     build_termination(agent, json_object_get(config, "is_termination_msg"));
+    if (group)
+        agent->groupchat.termination = ab_condition_build(json_object_get(config, "termination"));
     agent->path = ab_strdup(ab_buf_cstr(path));
     agent->n_members = json_array_size(members);
     agent->members = ab_calloc(agent->n_members + 1, sizeof *agent->members);
@@ -122,6 +124,7 @@ static void finish_agent(struct ab_agent *agent)
     for (size_t i = 0; i < agent->n_members; i++)
         finish_agent(&agent->members[i]);
     free(agent->members);
+    ab_condition_destroy(agent->groupchat.termination);
     free(agent->llm.entries);
     free(agent->path);
 }
@@ -145,6 +148,7 @@ struct ab_workflow *ab_workflow_build(json_t *tree, char *text, size_t text_byte
     w->text_bytes = text_bytes;
     ab_workflow_hash(ab_view(text, text_bytes), w->hash);
     fill(&ab_flow_table, tree, w);
+    w->termination = ab_condition_build(json_object_get(tree, "termination"));
     build_listed(&w->sender, entries, 0, &w->n_secrets);
     w->n_receivers = json_array_size(entries) - 1;
     w->receivers = ab_calloc(w->n_receivers, sizeof *w->receivers);
@@ -160,6 +164,7 @@ void ab_workflow_destroy(struct ab_workflow *workflow)
     finish_agent(&workflow->sender);
     for (size_t i = 0; i < workflow->n_receivers; i++)
         finish_agent(&workflow->receivers[i]);
+    ab_condition_destroy(workflow->termination);
     free(workflow->receivers);
     free(workflow->text);
     json_decref(workflow->tree);

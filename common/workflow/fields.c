@@ -53,6 +53,8 @@ static const struct ab_field flow_fields[] = {
      .doc = "the result: the last message, a summary by the model, or none"},
     {"description", TEXT(TEXT_MAX), AT(ab_workflow, description), .doc = "for people"},
     {"task", FILLED(TEXT_MAX), AT(ab_workflow, task), .doc = "the message to send if the user gives none"},
+    {"termination", CUSTOM(ab_read_condition, "a condition or a list"),
+     .doc = "further ways for each conversation to end; any of a list"},
     {"sender", ELSEWHERE("an agent"), .doc = "who opens with the user's message"},
     {"receiver", ELSEWHERE("an agent or a list"), .doc = "who answers"},
     {"agents", ELSEWHERE("list of entries"), .doc = "instead of sender and receiver: agents with links"},
@@ -125,9 +127,29 @@ static const struct ab_field group_fields[] = {
      AT(ab_agent, groupchat.allow_repeat_speaker), .doc = "whether the same agent may speak twice in a row"},
     {"allowed_transitions", CUSTOM(ab_read_transitions, "{name: [names]}"),
      AT(ab_agent, groupchat.allowed_transitions), .doc = "who may speak after whom; everybody unless given"},
+    {"termination", CUSTOM(ab_read_condition, "a condition or a list"),
+     .doc = "further ways for this chat to end, instead of the workflow's"},
 };
 const struct ab_table ab_flow_group_table = {"a groupchat's config", group_fields, COUNT(group_fields),
                                              &ab_flow_config_table, false};
+
+static const struct ab_field condition_fields[] = {
+    {"text", FILLED(TEXT_MAX), .doc = "a message has this text in it"},
+    {"from", CUSTOM(ab_read_mentions, "list of names"), .doc = "beside text: only messages of these agents"},
+    {"rounds", NUMBER(1, ROUNDS_MAX), .doc = "so many messages were written; the opening one is not counted"},
+    {"auto_replies", NUMBER(1, ROUNDS_MAX),
+     .doc = "an agent has replied so often without a person's words, whatever its max_consecutive_auto_reply"},
+    {"tokens", NUMBER(1, TOKENS_MAX), .doc = "all model calls together took so many, read and written"},
+    {"seconds", REAL(0.001, TIMEOUT_S_MAX),
+     .doc = "so much time has passed since it was opened; waiting for people does not count"},
+    {"tool_call", FILLED(SHORT_MAX), .doc = "a model has called the tool of this name"},
+    {"agent", CUSTOM(ab_read_mention, "name"), .doc = "this agent has spoken"},
+    {"and", CUSTOM(ab_read_conditions, "list of conditions"),
+     .doc = "all of these were met, in whatever order"},
+    {"or", CUSTOM(ab_read_conditions, "list of conditions"), .doc = "one of these was met"},
+};
+const struct ab_table ab_condition_table = {"a condition", condition_fields, COUNT(condition_fields), NULL,
+                                            true};
 
 /* --- models ----------------------------------------------------------------------------------------------- */
 
@@ -246,6 +268,8 @@ static const struct ab_field concise_fields[] = {
      .doc = "script of the agents that have neither model nor script"},
     {"stop", CUSTOM(ab_read_termination, "true, false or text"), .as = "is_termination_msg",
      .doc = "the word that ends the chat; TERMINATE unless given"},
+    {"termination", CUSTOM(ab_read_condition, "a condition or a list"),
+     .doc = "further ways for each conversation to end; any of a list"},
     {"max_turns", NUMBER(1, ROUNDS_MAX), .doc = "how many messages two agents, or a groupchat, write at most"},
     {"summary", ENUM(summaries), .as = "summary_method", .otherwise = "\"last\"",
      .doc = "the result: the last message, a summary by the model, or none"},
@@ -323,7 +347,7 @@ static void print_table(FILE *out, const struct ab_table *table)
 void ab_workflow_print_fields(FILE *out)
 {
     static const struct ab_table *const concise[] = {
-        &ab_concise_table, &ab_concise_agent_table, &ab_entry_table,       &ab_script_table,
+        &ab_concise_table, &ab_concise_agent_table, &ab_condition_table,   &ab_entry_table, &ab_script_table,
         &ab_reply_table,   &ab_reply_usage_table,   &ab_reply_error_table, &ab_code_table};
     static const struct ab_table *const seed[] = {
         &ab_flow_table,        &ab_flow_entry_table, &ab_flow_agent_table, &ab_flow_link_table,

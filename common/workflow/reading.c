@@ -340,6 +340,45 @@ json_t *ab_read_names(struct ab_reading *r, json_t *source)
     return ab_read_list(r, source, 0, AB_WORKFLOW_AGENTS_MAX, "names", read_name);
 }
 
+json_t *ab_read_mention(struct ab_reading *r, json_t *value)
+{
+    json_t *name = read_name(r, value);
+    if (name)
+        json_array_append_new(r->mentions, json_pack("[s, O]", ab_buf_cstr(&r->path), name));
+    return name;
+}
+
+json_t *ab_read_mentions(struct ab_reading *r, json_t *source)
+{
+    return ab_read_list(r, source, 1, AB_WORKFLOW_AGENTS_MAX, "names of agents", ab_read_mention);
+}
+
+static void check_mention(struct ab_reading *r, const char *path, const char *name)
+{
+    const char *names[AB_WORKFLOW_AGENTS_MAX], *key;
+    size_t n = 0;
+    json_t *value;
+    if (json_object_get(r->names, name) || is_full(&r->faults))
+        return;
+    json_object_foreach (r->names, key, value) {
+        if (n < AB_WORKFLOW_AGENTS_MAX)
+            names[n++] = key;
+    }
+    ab_buf_clear(&r->path);
+    ab_buf_text(&r->path, path);
+    ab_reading_fault(r, ab_format("no agent is named \"%s\"", name),
+                     choices_hint(name, "the agents are: ", names, n));
+}
+
+void ab_check_mentions(struct ab_reading *r)
+{
+    size_t i;
+    json_t *mention;
+    json_array_foreach (r->mentions, i, mention)
+        check_mention(r, json_string_value(json_array_get(mention, 0)),
+                      json_string_value(json_array_get(mention, 1)));
+}
+
 /* --- agents ----------------------------------------------------------------------------------------------- */
 
 void ab_reading_agent(struct ab_reading *r, const char *name)

@@ -16,6 +16,7 @@ struct ab_reading {
     struct ab_faults warnings;
     struct ab_buf path; /* of the value being read, in the document as written */
     json_t *names;      /* agent names seen so far → true */
+    json_t *mentions;   /* [[path, name] …] that must be agents once all were seen */
     size_t n_agents;
     size_t depth;      /* groupchats around the agent being read */
     size_t n_no_model; /* how many of the faults are agents without a model */
@@ -76,6 +77,11 @@ json_t *ab_read_list(struct ab_reading *r, json_t *source, size_t min, size_t ma
 json_t *ab_read_member(struct ab_reading *r, json_t *object, const char *key, ab_read_fn *read);
 /* A list of short texts. */
 json_t *ab_read_names(struct ab_reading *r, json_t *source);
+/* The name of an agent that may come later, and a list of such: see ab_check_mentions(). */
+json_t *ab_read_mention(struct ab_reading *r, json_t *value);
+json_t *ab_read_mentions(struct ab_reading *r, json_t *source);
+/* Once all agents were seen: a fault for each name that is none of theirs. */
+void ab_check_mentions(struct ab_reading *r);
 /* Canonical name of a choice, or NULL with a fault that names the legal ones. */
 const char *ab_read_choice(struct ab_reading *r, const struct ab_choice *choices, const char *written);
 
@@ -99,6 +105,11 @@ json_t *ab_read_script(struct ab_reading *r, json_t *value); /* SCRIPT, or its s
 json_t *ab_read_extra_body(struct ab_reading *r, json_t *value);
 json_t *ab_read_code_config(struct ab_reading *r, json_t *value); /* false or object */
 json_t *ab_read_termination(struct ab_reading *r, json_t *value); /* bool or text */
+json_t *ab_read_condition(struct ab_reading *r, json_t *value);   /* CONDITION */
+json_t *ab_read_conditions(struct ab_reading *r, json_t *value);  /* of and, or */
+/* From its canonical tree; NULL for NULL. */
+struct ab_condition *ab_condition_build(json_t *tree);
+void ab_condition_destroy(struct ab_condition *condition); /* NULL is allowed */
 json_t *ab_read_work_dir(struct ab_reading *r, json_t *value);
 json_t *ab_read_repeat_speaker(struct ab_reading *r, json_t *value);
 json_t *ab_read_transitions(struct ab_reading *r, json_t *value);
@@ -126,7 +137,7 @@ extern const struct ab_table ab_flow_table, ab_flow_entry_table, ab_flow_link_ta
 extern const struct ab_table ab_flow_config_table, ab_flow_group_table;
 extern const struct ab_table ab_llm_table, ab_entry_table, ab_code_table;
 extern const struct ab_table ab_script_table, ab_reply_table, ab_reply_usage_table, ab_reply_error_table;
-extern const struct ab_table ab_concise_table, ab_concise_agent_table;
+extern const struct ab_table ab_concise_table, ab_concise_agent_table, ab_condition_table;
 
 extern const struct ab_choice ab_workflow_types[], ab_agent_types[], ab_providers[];
 

@@ -79,16 +79,18 @@ static int finish(struct ab_reading *r, json_t *tree, struct ab_workflow **out, 
 int ab_workflow_parse(const json_t *flow_config, unsigned flags, struct ab_workflow **out,
                       struct ab_faults *faults, struct ab_faults *warnings, struct ab_error *err)
 {
-    struct ab_reading r = {.flags = flags, .names = json_object()};
+    struct ab_reading r = {.flags = flags, .names = json_object(), .mentions = json_array()};
     json_t *source = json_deep_copy(flow_config); /* parts of it are shared by the canonical tree */
     *out = NULL;
     ab_buf_char(&r.path, '$');
     json_t *tree = read_root(&r, source);
+    ab_check_mentions(&r);
     int code = finish(&r, tree, out, err);
     move_faults(faults, &r.faults);
     move_faults(warnings, &r.warnings);
     json_decref(source);
     json_decref(r.names);
+    json_decref(r.mentions);
     ab_buf_finish(&r.path);
     return code;
 }

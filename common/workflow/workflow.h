@@ -7,7 +7,7 @@
  * the same text.
  *
  *   { "name", "type": default|autonomous|sequential|groupchat, "summary_method": last|llm|none,
- *     "description"?, "task"?,
+ *     "description"?, "task"?, "termination"?: CONDITION,
  *     "agents": [ { "agent": AGENT, "link": {"agent_type": "sender"} },          exactly one sender, first
  *                 { "agent": AGENT, "link": {"agent_type": "receiver"} } … ] }   one or more receivers
  *   AGENT  = { "name", "type": assistant|userproxy|groupchat, "task_instruction"?, "config": CONFIG,
@@ -17,7 +17,11 @@
  *              "llm_config": false or LLM,
  *              "code_execution_config": false or {"use_docker", "timeout", "work_dir"?},
  *              and in a groupchat: "admin_name", "messages", "max_round", "speaker_selection_method",
- *              "allow_repeat_speaker": bool or names, "allowed_transitions"?: {name: [names]} }
+ *              "allow_repeat_speaker": bool or names, "allowed_transitions"?: {name: [names]},
+ *              "termination"?: CONDITION }
+ *   CONDITION = a list of CONDITIONs, any of which ends the conversation, or one of
+ *            { "text", "from"?: [names] } { "rounds" } { "auto_replies" } { "tokens" } { "seconds" } { "tool_call" }
+ *            { "agent" } { "and": [CONDITION…] } { "or": [CONDITION…] }
  *   LLM    = { "config_list": [ENTRY…] at least one, tried in order, "temperature", "cache_seed"?,
  *              "timeout"?, "max_tokens"?, "extra_body"? }
  *   ENTRY  = { "model", "api_type": openai|azure|script, "base_url"?, "api_version"?,
@@ -53,7 +57,9 @@ enum {
     AB_WORKFLOW_SECRETS_MAX = 256,
     AB_WORKFLOW_CONFIGS_MAX = 16,   /* entries of a config_list */
     AB_WORKFLOW_REPLIES_MAX = 4096, /* of one script */
-    AB_WORKFLOW_HASH_BYTES = 32     /* BLAKE2b-256 */
+    AB_WORKFLOW_CONDITIONS_MAX =
+        64,                     /* of one termination, those of `and` and `or` counted, not these themselves */
+    AB_WORKFLOW_HASH_BYTES = 32 /* BLAKE2b-256 */
 };
 
 enum ab_workflow_type {
@@ -99,13 +105,37 @@ struct ab_code_config {
     int64_t timeout_s;
 };
 
+/* A termination condition. Each one but `and` and `or` is a fact about a conversation so far, and stays true once it is. */
+enum ab_condition_kind {
+    AB_CONDITION_TEXT,
+    AB_CONDITION_ROUNDS,
+    AB_CONDITION_AUTO_REPLIES,
+    AB_CONDITION_TOKENS,
+    AB_CONDITION_SECONDS,
+    AB_CONDITION_TOOL_CALL,
+    AB_CONDITION_AGENT,
+    AB_CONDITION_AND,
+    AB_CONDITION_OR
+};
+struct ab_condition {
+    enum ab_condition_kind kind;
+    const char *text;           /* of TEXT; the tool's, the agent's name */
+    const json_t *from;         /* of TEXT: array of names; NULL: whoever says it */
+    double bound;               /* of ROUNDS, AUTO_REPLIES, TOKENS, SECONDS */
+    struct ab_condition *parts; /* of AND, OR */
+    size_t n_parts;
+    unsigned index; /* of a fact: its place among those of the whole condition, from 0 */
+    json_t *tree;   /* as it is in the canonical tree; borrowed */
+};
+
 struct ab_groupchat {
     const char *admin_name;
     json_t *messages; /* opening messages of the chat; array */
     int64_t max_round;
     enum ab_speaker_selection selection;
-    json_t *allow_repeat_speaker; /* bool, or an array of names */
-    json_t *allowed_transitions;  /* {name: [names]}; NULL: everybody after everybody */
+    json_t *allow_repeat_speaker;     /* bool, or an array of names */
+    json_t *allowed_transitions;      /* {name: [names]}; NULL: everybody after everybody */
+    struct ab_condition *termination; /* of this chat, instead of the workflow's; NULL: none of its own */
 };
 
 struct ab_agent {
@@ -138,7 +168,8 @@ struct ab_workflow {
     struct ab_agent sender;
     struct ab_agent *receivers; /* at least one */
     size_t n_receivers;
-    size_t n_secrets; /* references {"$secret": 0 … n_secrets-1} may occur */
+    struct ab_condition *termination; /* of each conversation of the sender with a receiver; NULL: none */
+    size_t n_secrets;                 /* references {"$secret": 0 … n_secrets-1} may occur */
 
     json_t *tree; /* canonical; owned, as are the following */
     char *text;   /* ab_json_text(tree), NUL-terminated */

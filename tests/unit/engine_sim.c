@@ -133,16 +133,30 @@ static const char *model_line(const struct sim *sim, const struct engine_effect 
     return line(is_sender ? world->sender : world->receiver, effect->call_index, true);
 }
 
+/* A line "call NAME" is a call of that tool, without words. */
+static bool pack_call(const char *line, struct ab_buf *out)
+{
+    if (strncmp(line, "call ", 5))
+        return false;
+    json_t *calls = json_pack("[{ss ss s{ss ss}}]", "id", "call-1", "type", "function", "function", "name",
+                              line + 5, "arguments", "{}");
+    ab_tree_pack(out, calls);
+    json_decref(calls);
+    return true;
+}
+
 static int model(struct sim *sim, const struct engine_effect *effect, struct ab_error *err)
 {
     char room[256];
     const char *text = model_line(sim, effect, room);
+    struct ab_buf calls = {0};
+    bool called = pack_call(text, &calls);
     struct ab_model_reply event = {.step = ab_view_of(effect->step),
                                    .agent = ab_view_of(effect->agent),
                                    .to = ab_view_of(effect->to),
                                    .provider = ab_view_of("openai"),
                                    .model = ab_view_of("m"),
-                                   .content = ab_view_of(text),
+                                   .content = ab_view_of(called ? "" : text),
                                    .finish_reason = ab_view_of("stop"),
                                    .prompt_tokens = 10,
                                    .completion_tokens = 5,
@@ -151,7 +165,11 @@ static int model(struct sim *sim, const struct engine_effect *effect, struct ab_
                                    .at_ms = now(sim)};
     if (effect->purpose)
         event.purpose = ab_view_of(effect->purpose);
-    return sim_add(sim, AB_KIND_MODEL_REPLY, &event, err);
+    if (called)
+        event.tool_calls = ab_buf_view(&calls);
+    int code = sim_add(sim, AB_KIND_MODEL_REPLY, &event, err);
+    ab_buf_finish(&calls);
+    return code;
 }
 
 static int human(struct sim *sim, const struct engine_effect *effect, struct ab_error *err)

@@ -27,6 +27,8 @@ static void say(struct chat *chat, int from, json_t *content, bool filler)
     const struct ab_agent *to = chat->sides[!from].agent;
 
     node_say(&chat->node, &chat->transcript, chat->sides[from].agent, to, content, filler);
+    if (chat->transcript.n > 1)
+        ending_judge(&chat->node, &chat->sides[from], content);
     chat->addressed = !from;
     chat->reply = (struct reply){.final = reply_final(to, content)};
 }
@@ -99,10 +101,12 @@ static const struct node_ops chat_ops = {.name = "chat",
                                          .destroy = chat_destroy};
 
 struct node *chat_create(struct engine *engine, struct branch *branch, const char *path,
-                         const struct ab_agent *sender, const struct ab_agent *receiver, json_t *content)
+                         const struct ab_agent *sender, const struct ab_agent *receiver, json_t *content,
+                         const struct ab_condition *termination)
 {
     struct chat *chat = ab_calloc(1, sizeof *chat);
     node_init(&chat->node, &chat_ops, engine, branch, path);
+    ending_begin(&chat->node, termination);
     chat->sides[SENDER].agent = sender;
     chat->sides[RECEIVER].agent = receiver;
     say(chat, SENDER, content, true);

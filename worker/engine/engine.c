@@ -82,7 +82,8 @@ static struct node *make_root(struct engine *engine)
         return sequence_create(engine, branch, "steps");
     json_t *task =
         tasks ? sequence_task(engine->content, NULL, 0, &workflow->receivers[0]) : json_incref(engine->content);
-    struct node *root = node_converse(engine, branch, "chat", &workflow->sender, &workflow->receivers[0], task);
+    struct node *root = node_converse(engine, branch, "chat", &workflow->sender, &workflow->receivers[0], task,
+                                      workflow->termination);
     json_decref(task);
     return root;
 }

@@ -47,6 +47,13 @@ enum {
     X(HUMAN_EXIT, "human_exit", "a person answered `exit`")                                                    \
     X(ROUNDS, "max_round", "as many messages were spoken in a groupchat as its max_round allows")              \
     X(SPEAKERS, "no_eligible_speaker", "nobody in a groupchat may speak next")                                 \
+    X(TEXT, "text", "termination condition: a message had that text in it")                                    \
+    X(MESSAGES, "rounds", "termination condition: so many messages were written in the conversation")          \
+    X(REPLIES, "auto_replies", "termination condition: an agent had replied so often without a person")        \
+    X(SPENT, "tokens", "termination condition: the conversation's model calls took so many tokens")            \
+    X(TIME, "seconds", "termination condition: so much time had passed in the conversation")                   \
+    X(TOOL_CALL, "tool_call", "termination condition: a model called that tool")                               \
+    X(AGENT, "agent", "termination condition: that agent had spoken")                                          \
     X(COMPLETED, "completed", "all steps, or all conversations, came to their ends")                           \
     X(CALLS, "job_calls_max", "the cap on model calls per job was reached")                                    \
     X(TOKENS, "job_tokens_max", "the cap on tokens per job was reached")                                       \

@@ -20,6 +20,7 @@ static void say(struct group *group, json_t *content, bool filler)
     const struct ab_agent *from = group->sides[group->speaker].agent;
 
     node_say(&group->node, &group->transcript, from, group->agent, content, filler);
+    ending_judge(&group->node, &group->sides[group->speaker], content);
     group->final = reply_final(group->agent, content);
     group->rounds++;
     group->last = group->speaker;
@@ -48,7 +49,7 @@ static void open_inner(struct group *group)
     transcript_text(&group->transcript, 0, &text);
     json_t *task = json_of_buf(&text);
     char *path = ab_format("%s/%llu", node->path, (unsigned long long)node->counter);
-    struct node *inner = node_converse(node->engine, node->branch, path, group->sender, agent, task);
+    struct node *inner = node_converse(node->engine, node->branch, path, group->sender, agent, task, NULL);
     node_adopt(node, inner);
     free(path);
     json_decref(task);
@@ -234,10 +235,12 @@ static void open_chat(struct group *group, json_t *content)
 }
 
 struct node *group_create(struct engine *engine, struct branch *branch, const char *path,
-                          const struct ab_agent *sender, const struct ab_agent *receiver, json_t *content)
+                          const struct ab_agent *sender, const struct ab_agent *receiver, json_t *content,
+                          const struct ab_condition *termination)
 {
     struct group *group = ab_calloc(1, sizeof *group);
     node_init(&group->node, &group_ops, engine, branch, path);
+    ending_begin(&group->node, termination);
     group->agent = receiver;
     group->sender = sender;
     group->last = group->speaker = NOBODY;

@@ -27,11 +27,14 @@ void node_init(struct node *node, const struct node_ops *ops, struct engine *eng
 }
 
 struct node *node_converse(struct engine *engine, struct branch *branch, const char *path,
-                           const struct ab_agent *sender, const struct ab_agent *receiver, json_t *content)
+                           const struct ab_agent *sender, const struct ab_agent *receiver, json_t *content,
+                           const struct ab_condition *termination)
 {
-    struct node *node = receiver->type == AB_AGENT_GROUPCHAT
-                            ? group_create(engine, branch, path, sender, receiver, content)
-                            : chat_create(engine, branch, path, sender, receiver, content);
+    const struct ab_condition *own = receiver->groupchat.termination;
+    struct node *node =
+        receiver->type == AB_AGENT_GROUPCHAT
+            ? group_create(engine, branch, path, sender, receiver, content, own ? own : termination)
+            : chat_create(engine, branch, path, sender, receiver, content, termination);
     node->receiver = receiver;
     return node;
 }
@@ -107,6 +110,8 @@ int node_not_wanted(const struct node *node, const struct journal_event *event, 
 int node_take(struct node *node, const struct journal_event *event, struct ab_error *err)
 {
     struct node *child = child_of_step(node, event->step);
+    if (event->kind == AB_KIND_MODEL_REPLY)
+        ending_count(node, &event->model_reply);
     if (!child)
         return node->ops->apply(node, event, err);
     int code = node_take(child, event, err);

@@ -69,6 +69,16 @@ struct journal_event {
     };
 };
 
+/* The termination conditions of one conversation and what is true of it so far (worker/engine/ending.c). */
+struct ending {
+    const struct ab_condition *wanted; /* of the workflow; NULL: there are none */
+    const struct ab_condition *by;     /* the part of `wanted` that ended the conversation; NULL: none did */
+    uint64_t met, judged;              /* bit i: the fact of index i is true; was so when last judged */
+    uint64_t rounds, tokens;
+    int64_t begin_ms,
+        waited_ms; /* wall clock, and the engine's time of waiting for people, when it was opened */
+};
+
 struct node;
 struct node_ops {
     const char *name;
@@ -89,6 +99,7 @@ struct node {
     char path[ENGINE_STEP_MAX - 24];
     uint64_t counter; /* of the step that is wanted now, from 1 */
     enum engine_stop stop;
+    struct ending ending;
     const struct ab_agent *receiver; /* who answers in it; NULL in a node of several */
     struct node **children;          /* owned; those that stopped included */
     size_t n_children;
@@ -121,10 +132,12 @@ struct engine {
 
 /* worker/engine/chat.c: two agents in turn. */
 struct node *chat_create(struct engine *engine, struct branch *branch, const char *path,
-                         const struct ab_agent *sender, const struct ab_agent *receiver, json_t *content);
+                         const struct ab_agent *sender, const struct ab_agent *receiver, json_t *content,
+                         const struct ab_condition *termination);
 /* worker/engine/group.c: the members of a groupchat. */
 struct node *group_create(struct engine *engine, struct branch *branch, const char *path,
-                          const struct ab_agent *sender, const struct ab_agent *receiver, json_t *content);
+                          const struct ab_agent *sender, const struct ab_agent *receiver, json_t *content,
+                          const struct ab_condition *termination);
 /* worker/engine/several.c: a chat with each receiver, in order or all at the same time. */
 struct node *sequence_create(struct engine *engine, struct branch *branch, const char *path);
 struct node *parallel_create(struct engine *engine, const char *path);
@@ -140,9 +153,11 @@ json_t *summary_messages(const struct engine *engine);
 
 void node_init(struct node *node, const struct node_ops *ops, struct engine *engine, struct branch *branch,
                const char *path);
-/* The chat of `sender` with `receiver`, of whatever kind that is. */
+/* The chat of `sender` with `receiver`, of whatever kind that is. It ends by `termination` too, unless the receiver has
+ * conditions of its own; NULL: none. */
 struct node *node_converse(struct engine *engine, struct branch *branch, const char *path,
-                           const struct ab_agent *sender, const struct ab_agent *receiver, json_t *content);
+                           const struct ab_agent *sender, const struct ab_agent *receiver, json_t *content,
+                           const struct ab_condition *termination);
 void node_adopt(struct node *node, struct node *child); /* takes the child */
 void node_forget_children(struct node *node);
 void node_destroy(struct node *node); /* with its children; NULL is allowed */
@@ -163,6 +178,12 @@ void messages_add(json_t *messages, const char *role, json_t *content);
 void messages_add_new(json_t *messages, const char *role, json_t *content);
 json_t *json_of_buf(struct ab_buf *text); /* and empties it */
 
+/* ---- worker/engine/ending.c: termination conditions ---- */
+
+void ending_begin(struct node *node, const struct ab_condition *wanted);
+/* A model replied in this conversation, or in one inside it. */
+void ending_count(struct node *node, const struct ab_model_reply *reply);
+
 /* ---- worker/engine/reply.c: who replies with what, for one agent that is addressed ---- */
 
 enum move { MOVE_STOP, MOVE_ASK, MOVE_MODEL, MOVE_DEFAULT };
@@ -172,6 +193,8 @@ struct side {
     const struct ab_agent *agent;
     int64_t auto_replies; /* by itself, since a person last spoke for it */
 };
+/* ending.c: it has said this; sets the node's `stop` if that ends the conversation. */
+void ending_judge(struct node *node, const struct side *speaker, const json_t *content);
 struct reply {
     bool final;    /* the message it replies to ends the chat for the agent */
     bool declined; /* a person was asked for this reply and let the agent answer */

@@ -50,6 +50,13 @@ static json_t *all_usage_tree(const struct engine *engine)
     return tree;
 }
 
+/* Which of its termination conditions ended the conversation, as the workflow has it. */
+static void add_condition(json_t *result, const struct node *node)
+{
+    if (node && node->ending.by)
+        json_object_set(result, "stop_condition", node->ending.by->tree);
+}
+
 /* What came of each step or conversation so far. */
 static json_t *results_tree(const struct node *root)
 {
@@ -57,8 +64,10 @@ static json_t *results_tree(const struct node *root)
     for (size_t i = 0; i < root->n_children; i++) {
         const struct node *child = root->children[i];
         char *answer = child->ops->answer(child);
-        json_array_append_new(results, json_pack("{ss ss ss}", "agent", child->receiver->name, "content",
-                                                 answer, "stop_reason", engine_stop_name(child->stop)));
+        json_t *result = json_pack("{ss ss ss}", "agent", child->receiver->name, "content", answer,
+                                   "stop_reason", engine_stop_name(child->stop));
+        add_condition(result, child);
+        json_array_append_new(results, result);
         free(answer);
     }
     return results;
@@ -75,6 +84,7 @@ json_t *engine_result(const struct engine *engine, const char *stop_reason, int6
                   "stop_reason", stop_reason, "usage", all_usage_tree(engine));
     if (engine->root && engine->root->ops->next == NULL)
         json_object_set_new(result, "results", results_tree(engine->root));
+    add_condition(result, engine->root);
     if (engine->offline)
         json_object_set_new(result, "offline", json_true());
     return result;

@@ -67,7 +67,8 @@ static void go_on(struct node *node)
         const struct ab_agent *receiver = &workflow->receivers[node->n_children];
         json_t *task = sequence_task(engine->content, node->children, node->n_children, receiver);
         char *path = ab_format("%s/%zu", node->path, node->n_children + 1);
-        struct node *child = node_converse(engine, node->branch, path, &workflow->sender, receiver, task);
+        struct node *child =
+            node_converse(engine, node->branch, path, &workflow->sender, receiver, task, workflow->termination);
         node_adopt(node, child);
         free(path);
         json_decref(task);
@@ -147,7 +148,8 @@ struct node *parallel_create(struct engine *engine, const char *path)
     for (size_t i = 0; i < engine->workflow->n_receivers; i++) {
         char *below = ab_format("%s/%zu", path, i + 1);
         node_adopt(node, node_converse(engine, engine_branch(engine), below, &engine->workflow->sender,
-                                       &engine->workflow->receivers[i], engine->content));
+                                       &engine->workflow->receivers[i], engine->content,
+                                       engine->workflow->termination));
         free(below);
     }
     settle(node);
