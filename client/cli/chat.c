@@ -238,12 +238,14 @@ int verb_chat(struct cli *cli)
                *session = cli->option[OPT_session] ? cli->option[OPT_session]
                                                    : ab_config_text(cli->config, AB_CONF_DEFAULT_SESSION_ID);
     chat.session = *session ? ab_strdup(session) : NULL;
-    if (file)
+    bool stored = file && !workflow_is_file(file);
+    if (file && !stored)
         chat.workflow = workflow_read(cli, file, &chat.code);
     if (!chat.code)
-        chat.bots = service_open(cli, SERVICE_BROKER, &chat.code);
+        chat.bots = service_open(cli, stored ? SERVICE_BROKER | SERVICE_STORAGE : SERVICE_BROKER, &chat.code);
     if (chat.bots && !chat.workflow)
-        chat.workflow = workflow_default(cli, &chat.code);
+        chat.workflow =
+            stored ? workflow_stored(cli, chat.bots, file, &chat.code) : workflow_default(cli, &chat.code);
     lines_init(&chat.lines, STDIN_FILENO);
     if (chat.bots && chat.workflow) {
         view_catch_signals();

@@ -31,7 +31,7 @@ enum {
     X(json, 0, NULL, "machine-readable output: JSON, one object per line")                                 \
     X(help, 'h', NULL, "this help")                                                                        \
     X(user, 'u', "USER", "who asks (AUTOBOTS_USER, else default_user_id of the configuration)")            \
-    X(workflow, 'w', "FILE", "workflow, JSON or YAML (without it: a user and one assistant)")              \
+    X(workflow, 'w', "WORKFLOW", "a file, or the name of a stored workflow (without it: a user and one assistant)") \
     X(model, 'm', "NAME", "model of the built-in workflow (MODEL, else the configuration's first)")        \
     X(session, 's', "SESSION", "the session to go on with")                                                \
     X(detach, 'd', NULL, "print the id and return")                                                        \
@@ -157,9 +157,13 @@ int follow_and_answer(struct cli *cli, struct autobots *bots, struct view *view,
 /* jobs.c: prints how to watch, cancel or answer a job that is left with this exit code, which it returns. */
 int say_what_next(struct cli *cli, int code, const char *job);
 
-/* ---- workflow_file.c ---- */
+/* ---- workflow_file.c, workflows.c ---- */
 /* Reads FILE, expands ${…}, and gives its text as JSON; NULL after all faults were printed. */
 char *workflow_read(struct cli *cli, const char *file, int *code);
+/* What -w names is a file: it has a slash, ends in .json, .yaml or .yml, is -, or exists. Else it is NAME[@VERSION]. */
+bool workflow_is_file(const char *word);
+/* The text of a stored workflow, or of the built-in one; NULL with *code after a message. */
+char *workflow_stored(struct cli *cli, struct autobots *bots, const char *word, int *code);
 /* YAML that is known to be right, as JSON; malloc'ed. */
 char *workflow_parse_yaml(const char *yaml);
 char *workflow_builtin(const char *model);
@@ -189,6 +193,10 @@ int verb_export(struct cli *cli);
 int verb_cancel(struct cli *cli);
 int verb_input(struct cli *cli);
 int verb_stored(struct cli *cli); /* sessions, messages, gallery */
+int verb_workflows(struct cli *cli);
+int verb_workflows_add(struct cli *cli);
+int verb_workflows_show(struct cli *cli);
+int verb_workflows_rm(struct cli *cli);
 int verb_import(struct cli *cli);
 int verb_validate(struct cli *cli);
 int verb_demo(struct cli *cli);

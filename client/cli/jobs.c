@@ -155,10 +155,12 @@ int verb_submit(struct cli *cli)
     if (!read_deadline(cli, &job, &code))
         return code;
     /* A faulty file is told before a missing service; a missing service before a missing model. */
-    char *workflow = file ? workflow_read(cli, file, &code) : NULL;
-    struct autobots *bots = code ? NULL : service_open(cli, SERVICE_BROKER, &code);
+    bool stored = file && !workflow_is_file(file);
+    char *workflow = file && !stored ? workflow_read(cli, file, &code) : NULL;
+    unsigned needs = stored ? SERVICE_BROKER | SERVICE_STORAGE : SERVICE_BROKER;
+    struct autobots *bots = code ? NULL : service_open(cli, needs, &code);
     if (bots && !workflow)
-        workflow = workflow_default(cli, &code);
+        workflow = stored ? workflow_stored(cli, bots, file, &code) : workflow_default(cli, &code);
     char *text = bots && workflow ? message_text(cli, &code) : NULL;
     if (text) {
         job.text = cli->n ? text : default_text(cli, workflow);

@@ -18,13 +18,15 @@ const struct verb cli_verbs[] = {
     {"logs", "[-f] [JOB]", "log lines of the service, of one job only if it is named", BIT(follow) | BIT(limit) | BIT(user), 0, 1, verb_logs},
     {"config", "", "every configuration key with its value and where that came from", 0, 0, 0, verb_config},
     {"doctor", "", "check programs, folder, disk, sockets, service, model key, clock; say what to do", BIT(user), 0, 0, verb_doctor},
-    {"submit", "[-w FILE] [-s SESSION] [--detach] TEXT|-",
+    {"submit", "[-w WORKFLOW] [-s SESSION] [--detach] TEXT|-",
      "submit a message and watch the agents answer\n\n"
      "TEXT is all words that follow; - reads standard input. A workflow with a task of its own needs none.\n"
      "Ctrl-C detaches; the job goes on. On a terminal a question of the job is asked here, and the line you type is the\n"
-     "answer.",
+     "answer.\n"
+     "WORKFLOW is a file if it has a slash, ends in .json, .yaml or .yml, or exists; else NAME or NAME@VERSION of one that\n"
+     "`workflows add` has stored.",
      BIT(workflow) | BIT(model) | BIT(user) | BIT(session) | BIT(detach) | BIT(deadline), 0, -1, verb_submit},
-    {"chat", "[-w FILE] [-s SESSION]",
+    {"chat", "[-w WORKFLOW] [-s SESSION]",
      "talk in one session: each line is a message, the agents answer\n\n"
      "A question of a job is answered in the next line. Ctrl-C leaves the running job alone and returns to the prompt,\n"
      "Ctrl-D ends the chat; /help lists the commands. Ends with 0; if standard input is no terminal, with the code of the\n"
@@ -42,7 +44,7 @@ const struct verb cli_verbs[] = {
     {"sessions", "", "list the user's sessions", LISTING, 0, 0, verb_stored},
     {"sessions list", "", "list the user's sessions", LISTING, 0, 0, verb_stored},
     {"sessions show", "SESSION", "one session with its workflow", BIT(user), 1, 1, verb_stored},
-    {"sessions create", "[SESSION] [--name N] [-w FILE]", "make a session; prints its id",
+    {"sessions create", "[SESSION] [--name N] [-w WORKFLOW]", "make a session; prints its id",
      BIT(user) | BIT(name) | BIT(description) | BIT(workflow), 0, 1, verb_stored},
     {"sessions rename", "SESSION NAME", "change its name", BIT(user) | BIT(description), 2, 2, verb_stored},
     {"sessions delete", "SESSION", "remove it with its messages; its live jobs are cancelled", BIT(user), 1, 1, verb_stored},
@@ -59,6 +61,16 @@ const struct verb cli_verbs[] = {
     {"gallery search", "WORDS", "find by words in name, description, tags or messages", LISTING | BIT(tag) | BIT(mine), 1, -1, verb_stored},
     {"gallery rename", "ITEM NAME", "change its name", BIT(user) | BIT(description), 2, 2, verb_stored},
     {"gallery delete", "ITEM", "remove it", BIT(user), 1, 1, verb_stored},
+    {"workflows", "", "list the workflows that can be run by name", LISTING, 0, 0, verb_workflows},
+    {"workflows list", "[NAME]", "the same; all versions of NAME, newest first", LISTING, 0, 1, verb_workflows},
+    {"workflows add", "FILE [--name N]",
+     "store a workflow under a name, so that `submit -w NAME` runs it\n\n"
+     "The name is that in the workflow, unless --name gives another. The content that the name has already changes\n"
+     "nothing; another one is its next version. All faults are told with their lines. An api_key is not stored: jobs use\n"
+     "those of the workers. ${…} is replaced now, from this environment.",
+     BIT(user) | BIT(name), 1, 1, verb_workflows_add},
+    {"workflows show", "NAME[@VERSION]", "one as canonical JSON, which can be run or added again", BIT(user) | BIT(model), 1, 1, verb_workflows_show},
+    {"workflows rm", "NAME", "forget a name with all its versions; jobs that ran with it keep it", BIT(user), 1, 1, verb_workflows_rm},
     {"import", "FILE",
      "take over a database of the seed: sessions, messages, gallery\n\n"
      "FILE is the database.sqlite of the Python service; it is read, never changed. Ids, times and order are kept, what\n"

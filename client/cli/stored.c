@@ -113,7 +113,8 @@ static int prepare_create(struct cli *cli, json_t *request)
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (cli->option[fields[i].option])
             json_object_set_new(session, fields[i].field, json_string(cli->option[fields[i].option]));
-    char *workflow = cli->option[OPT_workflow] ? workflow_read(cli, cli->option[OPT_workflow], &code) : NULL;
+    const char *file = cli->option[OPT_workflow];
+    char *workflow = file && workflow_is_file(file) ? workflow_read(cli, file, &code) : NULL;
     if (workflow)
         json_object_set_new(session, "flow_config", json_loads(workflow, 0, NULL));
     free(workflow);
@@ -278,6 +279,18 @@ static int run_change(struct cli *cli, struct autobots *bots, const struct store
     return CLI_DONE;
 }
 
+/* -w NAME: what could not be read before the service was open. */
+static int add_flow(struct cli *cli, struct autobots *bots, json_t *request)
+{
+    int code = CLI_DONE;
+    const char *word = cli->option[OPT_workflow];
+    char *workflow = word && !workflow_is_file(word) ? workflow_stored(cli, bots, word, &code) : NULL;
+    if (workflow)
+        json_object_set_new(json_object_get(request, "session"), "flow_config", json_loads(workflow, 0, NULL));
+    free(workflow);
+    return code;
+}
+
 int verb_stored(struct cli *cli)
 {
     const struct stored *stored = stored_of(cli->verb);
@@ -289,6 +302,8 @@ int verb_stored(struct cli *cli)
     int code = build_request(cli, stored, request);
     struct autobots *bots = code ? NULL : service_open(cli, SERVICE_STORAGE, &code);
     if (bots)
+        code = add_flow(cli, bots, request);
+    if (bots && !code)
         code = stored->list ? run_listing(cli, bots, stored, request, limit)
                             : run_change(cli, bots, stored, request);
     autobots_close(bots);

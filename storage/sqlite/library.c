@@ -227,10 +227,10 @@ int op_list_workflows(struct db *db, const void *request, struct ab_buf *answer,
 /* ---- one ---- */
 static int get_builtin(const struct ab_op_get_workflow *r, struct ab_buf *answer, struct ab_error *err)
 {
-    if (!r->model.n)
-        return ab_fail_at(err, AB_EINVALID, "model", "the built-in workflow needs a model: name one");
     if (r->version)
         return no_such_workflow(r->user, r->name, r->version, err);
+    if (!r->model.n)
+        return ab_fail_at(err, AB_EINVALID, "model", "the built-in workflow needs a model: name one");
     struct ab_workflow *workflow = NULL;
     char *model = ab_view_dup(r->model), *text = ab_workflow_builtin(model);
     struct ab_buf record = {0};
