@@ -103,6 +103,13 @@ def model(model_server):
     return Model(model_server, f"m{next(_number)}").behave()
 
 
+@pytest.fixture
+def cast(model):
+    """Agents with a model each."""
+    from flows import Cast
+    return Cast(model)
+
+
 @pytest.fixture(scope="session")
 def shared(short_folder):
     """A service with two workers that tests share when they do not break it; each test uses users of its own."""

@@ -6,47 +6,6 @@ import pytest
 from service import slow, wait_until
 
 
-class Cast:
-    """Agents with a model each, on the shared model server."""
-
-    def __init__(self, model):
-        self.model, self.models = model, {}
-
-    def behave(self, **behaviours):
-        """agent=behaviour"""
-        self.models.update({self.name(agent): behaviour for agent, behaviour in behaviours.items()})
-        self.model.server.control(models=self.models)
-        return self
-
-    def name(self, agent):
-        return f"{self.model.name}-{agent}"
-
-    def llm(self, agent):
-        return {"config_list": [flows.endpoint(self.name(agent), self.model.url)]}
-
-    def agent(self, name, **config):
-        instruction = config.pop("task_instruction", None)
-        made = {"name": name, "type": "assistant", "config": {"llm_config": self.llm(name), **config}}
-        return {**made, "task_instruction": instruction} if instruction else made
-
-    def flow(self, kind, receivers, user=None, **more):
-        sender = {"name": "user", "type": "userproxy",
-                  "config": {"llm_config": False, "max_consecutive_auto_reply": 0, **(user or {})}}
-        return {"name": "test", "type": kind, "sender": sender, "receiver": receivers, **more}
-
-    def group(self, name, members, **config):
-        return {"name": name, "type": "groupchat", "config": config, "agents": members}
-
-    def calls(self, *agents):
-        names = {self.name(agent) for agent in agents} if agents else set(self.models)
-        return [call for call in self.model.server.calls(self.model.first) if call.get("model") in names]
-
-
-@pytest.fixture
-def cast(model):
-    return Cast(model)
-
-
 def told(call):
     return call["body"]["messages"][-1]["content"]
 
@@ -247,28 +206,3 @@ def test_the_cap_on_calls_holds_for_simultaneous_chats(make_service, cast):
         end = client.events_to_end(client.submit(flow, "go", watch="all").id)[-1]
     assert end["stop_reason"] == "job_calls_max" and len(cast.calls()) == 4
     assert end["result"]["usage"]["total"]["calls"] == 4
-
-
-def test_the_worker_may_be_killed_after_any_event_of_any_type(make_service, cast):
-    """The transcript is that of an uninterrupted run, and every step is journaled once."""
-    service, starts = make_service(workers=1), 1
-    cast.behave(chair={"text": "b"}, **{name: {"text": f"<{name}>", "delay_ms": 60} for name in "abc"})
-    group = cast.group("team", [cast.agent("a"), cast.agent("b")], llm_config=cast.llm("chair"), max_round=2)
-    receivers = {"sequential": [cast.agent("a"), cast.agent("b"), cast.agent("c")],
-                 "autonomous": [cast.agent("a"), cast.agent("b"), cast.agent("c")], "groupchat": group}
-    with service.client() as client:
-        for kind, receiver in receivers.items():
-            flow = cast.flow(kind, receiver)
-            whole = client.events_to_end(client.submit(flow, "go", watch="all").id)
-            for cut in range(2, len(whole)):
-                job = client.submit(flow, "go", watch="all").id
-                seen = [client.next_event(job, 20).body_value() for _ in range(cut)]
-                service.kill("worker1")
-                service.start("worker1")
-                starts += 1
-                events = seen + client.events_to_end(job, after=cut, timeout=60)
-                steps = [event["step"] for event in of_kind(events, "model_reply")]
-                assert sorted(steps) == sorted(e["step"] for e in of_kind(whole, "model_reply")), (kind, cut)
-                same = [[m["content"] for m in run[-1]["result"]["messages"]] for run in (whole, events)]
-                assert same[0] == same[1] and events[-1]["content"] == whole[-1]["content"], (kind, cut)
-    wait_until(lambda: service["worker1"].log().count(" worker.start ") == starts, what="the last worker")

@@ -36,3 +36,39 @@ def script(replies=None, **more):
 def script_chat(texts=None, replies=0, delay_ms=0, **more):
     """A chat without any network."""
     return chat(script(texts, **({"delay_ms": delay_ms} if delay_ms else {})), replies=replies, **more)
+
+
+class Cast:
+    """Agents with a model each, on the shared model server."""
+
+    def __init__(self, model):
+        self.model, self.models = model, {}
+
+    def behave(self, **behaviours):
+        """agent=behaviour"""
+        self.models.update({self.name(agent): behaviour for agent, behaviour in behaviours.items()})
+        self.model.server.control(models=self.models)
+        return self
+
+    def name(self, agent):
+        return f"{self.model.name}-{agent}"
+
+    def llm(self, agent):
+        return {"config_list": [endpoint(self.name(agent), self.model.url)]}
+
+    def agent(self, name, **config):
+        instruction = config.pop("task_instruction", None)
+        made = {"name": name, "type": "assistant", "config": {"llm_config": self.llm(name), **config}}
+        return {**made, "task_instruction": instruction} if instruction else made
+
+    def flow(self, kind, receivers, user=None, **more):
+        sender = {"name": "user", "type": "userproxy",
+                  "config": {"llm_config": False, "max_consecutive_auto_reply": 0, **(user or {})}}
+        return {"name": "test", "type": kind, "sender": sender, "receiver": receivers, **more}
+
+    def group(self, name, members, **config):
+        return {"name": name, "type": "groupchat", "config": config, "agents": members}
+
+    def calls(self, *agents):
+        names = {self.name(agent) for agent in agents} if agents else set(self.models)
+        return [call for call in self.model.server.calls(self.model.first) if call.get("model") in names]
