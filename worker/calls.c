@@ -251,6 +251,11 @@ static uint64_t count(int64_t value)
     return value > 0 ? (uint64_t)value : 0;
 }
 
+static const char *asked_model(const struct ab_llm *llm, const struct model_reply *reply)
+{
+    return reply->endpoint < llm->n_entries ? llm->entries[reply->endpoint].model : NULL;
+}
+
 static void journal_reply(struct run *run, const struct engine_effect *effect, const struct model_reply *reply)
 {
     const char *text = *reply->content || !reply->refusal ? reply->content : reply->refusal;
@@ -283,6 +288,7 @@ static void journal_reply(struct run *run, const struct engine_effect *effect, c
                                    .tries = reply->attempts,
                                    .request_id = clip(reply->request_id, 255),
                                    .at_ms = (uint64_t)ab_wall_ms()};
+    event.cost_pico_usd = pricing_of(run->worker, event.provider, asked_model(llm, reply), &event);
     if (effect->purpose)
         event.purpose = ab_view_of(effect->purpose);
     if (reply->tool_calls)

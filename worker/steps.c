@@ -243,10 +243,10 @@ static enum pace do_say(struct run *run, const struct engine_effect *effect)
 }
 
 /* A call costs money: it is made only when all it follows from is on disk, and the cap has room for it beside those that
- * are under way. */
+ * are under way. Nor is it made before prices are known: it could never be priced. */
 static enum pace do_model(struct run *run, const struct engine_effect *effect)
 {
-    if (!run->gave_up.code && journal_holds(run, effect->after))
+    if (!run->gave_up.code && run->worker->pricing.ready && journal_holds(run, effect->after))
         call_start(run, effect);
     return WAIT;
 }

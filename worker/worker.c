@@ -293,6 +293,7 @@ static int64_t deadline(void *owner, int64_t now_ms)
     struct worker *worker = owner;
     int64_t at = sooner(link_deadline(&worker->broker), link_deadline(&worker->storage));
     at = sooner(at, sooner(queries_deadline(worker, now_ms), model_client_deadline_ms(worker->models)));
+    at = sooner(at, pricing_deadline(worker));
     return worker->unsent ? sooner(at, now_ms + WORKER_RETRY_MS) : at;
 }
 
@@ -315,6 +316,7 @@ static void tick(void *owner, int64_t now_ms)
     link_tick(&worker->broker, now_ms);
     link_tick(&worker->storage, now_ms);
     queries_tick(worker, now_ms);
+    pricing_tick(worker, now_ms);
     if (worker->unsent)
         wake_unsent(worker);
     while ((run = TAILQ_FIRST(&worker->awake))) {
@@ -461,6 +463,7 @@ void worker_finish(struct worker *worker)
     link_finish(&worker->storage);
     model_client_destroy(worker->models);
     workflows_finish(&worker->workflows);
+    prices_finish(&worker->pricing.prices);
     secrets_pair_finish(&worker->pair);
     secrets_destroy(worker->secrets);
     ab_loop_destroy(worker->loop);

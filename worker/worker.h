@@ -7,6 +7,7 @@
  * runs.c      the table of jobs at hand, their making and dropping
  * steps.c     what a job does next: load, fold, perform
  * calls.c     model calls and the text they stream
+ * pricing.c   what they cost (prices.c: the arithmetic)
  * journal.c   events on their way to the disk
  *
  * The engine decides (worker/engine), the model client asks models (worker/model); neither knows of the other.
@@ -22,6 +23,7 @@
 #include "worker/engine/engine.h"
 #include "worker/link.h"
 #include "worker/model/model.h"
+#include "worker/prices.h"
 #include "worker/secrets.h"
 #include "worker/workflows.h"
 
@@ -32,6 +34,7 @@ enum {
     WORKER_UNANSWERED_MS = 5000,  /* before a question to storage that got no answer is asked again */
     WORKER_INBOX_ROWS_MAX = 1000, /* unconsumed rows of one job */
     WORKER_INLINE_BYTES_MAX = 64 << 20,
+    PRICING_EVERY_MS = 1000, /* before the price rows are asked for again */
 };
 
 struct worker;
@@ -189,6 +192,19 @@ int64_t queries_deadline(const struct worker *worker, int64_t now_ms);
 void queries_tick(struct worker *worker, int64_t now_ms);
 void queries_finish(struct worker *worker);
 
+/* ---- pricing.c ---- */
+
+struct pricing {
+    struct prices prices;
+    int64_t at_ms; /* monotonic: when they are asked for again */
+    bool asked, ready;
+};
+void pricing_tick(struct worker *worker, int64_t now_ms);
+int64_t pricing_deadline(const struct worker *worker);
+/* Of a reply whose other fields are filled in; `asked` is the model that the workflow names. Absent: unpriced. */
+struct ab_maybe pricing_of(const struct worker *worker, struct ab_view provider, const char *asked,
+                           const struct ab_model_reply *reply);
+
 /* ---- worker.c ---- */
 
 struct worker {
@@ -201,6 +217,7 @@ struct worker {
     struct model_host host;
     struct model_client *models;
     struct workflows workflows;
+    struct pricing pricing;
 
     char name[AB_NAME_MAX];
     struct ab_id instance; /* of this process */

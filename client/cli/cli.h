@@ -46,7 +46,15 @@ enum {
     X(description, 0, "TEXT", "description")                                                               \
     X(tag, 't', "TAG", "tag; publish: several with commas")                                                \
     X(mine, 0, NULL, "only what this user published")                                                      \
-    X(timeline, 0, NULL, "draw who worked when, one row per agent")
+    X(timeline, 0, NULL, "draw who worked when, one row per agent")                                        \
+    X(input, 0, "USD", "price of a million tokens of the prompt")                                          \
+    X(cached, 0, "USD", "of a million cached ones (default: as --input)")                                  \
+    X(output, 0, "USD", "price of a million tokens of the reply")                                          \
+    X(reasoning, 0, "USD", "of a million tokens of thoughts (default: as --output)")                       \
+    X(from, 0, "DATE", "in force from then on: 2026-01-31[T12:00:00Z] (default: always)")                  \
+    X(provider, 0, "NAME", "only for openai, azure or script (default: all)")                              \
+    X(source, 0, "TEXT", "where the figures come from")                                                    \
+    X(note, 0, "TEXT", "shown with the row")
 /* clang-format on */
 
 enum cli_option {
@@ -198,6 +206,10 @@ int verb_workflows_add(struct cli *cli);
 int verb_workflows_show(struct cli *cli);
 int verb_workflows_rm(struct cli *cli);
 int verb_import(struct cli *cli);
+int verb_prices(struct cli *cli);
+int verb_prices_set(struct cli *cli);
+int verb_prices_rm(struct cli *cli);
+int verb_prices_import(struct cli *cli);
 int verb_validate(struct cli *cli);
 int verb_demo(struct cli *cli);
 int verb_version(struct cli *cli);

@@ -248,7 +248,7 @@ int verb_input(struct cli *cli)
 
 /* ---- jobs ---- */
 
-/* What an open job waits for and has used so far, from its journal: {"usage_so_far": {calls, tokens}, "waiting"}. One
+/* What an open job waits for and has used so far, from its journal: {"usage_so_far": {calls, tokens, cost}, "waiting"}. One
  * page is read; what goes on beyond it is not summed up. */
 static int add_open(struct cli *cli, struct autobots *bots, json_t *job)
 {
@@ -259,6 +259,7 @@ static int add_open(struct cli *cli, struct autobots *bots, json_t *job)
     if (json_object_get(job, "end") || !seq)
         return CLI_DONE;
     struct usage usage = {0};
+    char cost[USAGE_TEXT];
     json_t *answer =
         service_ask(cli, bots, "journal",
                     json_pack("{s:s, s:s, s:I, s:i}", "job", ab_tree_str(job, "id"), "user", cli->user, "after",
@@ -272,9 +273,9 @@ static int add_open(struct cli *cli, struct autobots *bots, json_t *job)
     if (waits && ab_tree_str(event, "kind") && !strcmp(ab_tree_str(event, "kind"), "waiting"))
         json_object_set(job, "waiting", event);
     if (seq <= PAGE_MAX && !ab_tree_bool(answer, "more", false))
-        json_object_set_new(
-            job, "usage_so_far",
-            json_pack("{s:I, s:I}", "calls", (json_int_t)usage.calls, "tokens", (json_int_t)usage.tokens));
+        json_object_set_new(job, "usage_so_far",
+                            json_pack("{s:I, s:I, s:s}", "calls", (json_int_t)usage.calls, "tokens",
+                                      (json_int_t)usage.tokens, "cost", usage_cost(&usage, cost)));
     json_decref(answer);
     return code;
 }
@@ -300,6 +301,8 @@ static void print_job_row(const json_t *job)
     usage_texts(total, tokens, cost);
     if (so_far)
         snprintf(tokens, sizeof tokens, "%lld", (long long)ab_tree_int(so_far, "tokens", 0));
+    if (so_far && ab_tree_int(so_far, "calls", 0))
+        snprintf(cost, sizeof cost, "%s", ab_tree_str(so_far, "cost"));
     const char *state = ab_tree_str(job, "state"), *id = ab_tree_str(job, "id");
     const json_t *content = json_object_get(job, "content");
     char when[32], *text = term_line(json_is_string(content) ? json_string_value(content) : "[parts]", 48);
@@ -450,7 +453,12 @@ static void print_shown(const json_t *shown)
         printf("%-12s %s\n", "ended", when);
     }
     const json_t *usage = json_object_get(json_object_get(shown, "result"), "usage");
-    json_t *row = json_pack("{s:O*}", "usage", json_object_get(usage, "total"));
+    const json_t *total = json_object_get(usage, "total");
+    json_t *row = json_pack("{s:O*}", "usage", total);
+    char tokens[USAGE_TEXT], cost[USAGE_TEXT];
+    usage_texts(total, tokens, cost);
+    if (total)
+        printf("%-12s %s\n", "cost", cost);
     print_field(row, "usage");
     json_decref(row);
 }

@@ -77,6 +77,21 @@ const struct verb cli_verbs[] = {
      "is there already is left as it is: a second import changes nothing. An api_key in it is not taken over. All users\n"
      "of the file, or with --user only that one. Ends with 1 if something had to be skipped; each such row is named.",
      BIT(user), 1, 1, verb_import},
+    {"prices", "", "what models cost: list all rows", BIT(user), 0, 0, verb_prices},
+    {"prices list", "", "what models cost: list all rows", BIT(user), 0, 0, verb_prices},
+    {"prices set", "MODEL --input USD --output USD",
+     "set what calls of a model cost, in USD per million tokens\n\n"
+     "MODEL is a pattern: * is any text, ? any character. Of the rows in force at the time of a call the one with the\n"
+     "longest pattern counts, of these one that names the provider, of these the latest. A row of the same pattern,\n"
+     "provider and date is replaced. It counts for calls from about a second later on; what is journaled stays.",
+     BIT(user) | BIT(input) | BIT(cached) | BIT(output) | BIT(reasoning) | BIT(from) | BIT(provider) | BIT(source) | BIT(note),
+     1, 1, verb_prices_set},
+    {"prices rm", "MODEL [--from DATE]", "remove the rows of a pattern", BIT(user) | BIT(from) | BIT(provider), 1, 1, verb_prices_rm},
+    {"prices import", "FILE",
+     "set all rows of a file, or none if one is faulty\n\n"
+     "FILE is YAML or JSON: `prices`, a list of {model, provider, from, input, cached_input, output, reasoning, source,\n"
+     "note}; see deploy/prices.yaml. Importing it again changes nothing.",
+     BIT(user), 1, 1, verb_prices_import},
     {"validate", "FILE", "check a workflow file: every fault with its line and what to write instead", 0, 1, 1, verb_validate},
     {"demo", "", "run an example chat in a temporary service; MODEL=… for a real model", 0, 0, 0, verb_demo},
     {"version", "", "print the version", 0, 0, 0, verb_version},

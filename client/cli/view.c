@@ -14,6 +14,7 @@
 #include "client/cli/stream.h"
 #include "client/cli/usage.h"
 #include "common/clock.h"
+#include "common/money.h"
 #include "common/tree.h"
 
 enum { PATIENCE_MS = 1000 }; /* without an event until it is asked why the job does not run */
@@ -132,7 +133,7 @@ static void print_content(struct view *view, const json_t *content, size_t skip)
 static void print_call(struct view *view, const json_t *event)
 {
     const char *model = ab_tree_str(event, "model");
-    char *name = term_line(model ? model : "?", 60);
+    char *name = term_line(model ? model : "?", 60), text[USAGE_TEXT];
     int64_t latency = ab_tree_int(event, "latency_ms", 0);
     fprintf(view->out, "%s  %s · %lld → %lld tokens%s", term_dim(view->colours), name,
             (long long)ab_tree_int(event, "prompt_tokens", 0),
@@ -142,9 +143,12 @@ static void print_call(struct view *view, const json_t *event)
         fprintf(view->out, " · %.1f s", (double)latency / 1000);
     fprintf(view->out, "%s%s", ab_tree_bool(event, "offline", false) ? " · offline" : "",
             ab_tree_bool(event, "cached", false) ? " · from the cache, cost 0" : "");
+    int64_t cost = ab_tree_int(event, "cost_pico_usd", 0);
+    if (cost)
+        fprintf(view->out, " · cost %s USD", ab_usd_text((uint64_t)cost, text));
     if (view->usage.calls > 1)
-        fprintf(view->out, " · so far %lld calls, %lld tokens", (long long)view->usage.calls,
-                (long long)view->usage.tokens);
+        fprintf(view->out, " · so far %lld calls, %lld tokens, %s", (long long)view->usage.calls,
+                (long long)view->usage.tokens, usage_cost(&view->usage, text));
     fprintf(view->out, "%s\n", term_reset(view->colours));
     free(name);
 }
@@ -221,16 +225,6 @@ static void show_input(struct view *view, const json_t *event)
     note(view, "answer: %s", text && *text ? text : "(empty)");
 }
 
-/* "cost 0.0123 USD", or "unpriced" */
-static void print_cost(struct view *view, const json_t *total)
-{
-    const json_t *cost = json_object_get(total, "cost");
-    if (json_is_number(cost))
-        fprintf(view->out, " · cost %.6f USD", json_number_value(cost));
-    else
-        fputs(" · unpriced", view->out);
-}
-
 static void print_usage(struct view *view, const json_t *result)
 {
     const json_t *total = json_object_get(json_object_get(result, "usage"), "total");
@@ -244,8 +238,10 @@ static void print_usage(struct view *view, const json_t *result)
             (long long)ab_tree_int(total, "prompt_tokens", 0),
             (long long)ab_tree_int(total, "cached_tokens", 0),
             (long long)ab_tree_int(total, "completion_tokens", 0));
-    print_cost(view, total);
-    fprintf(view->out, "%s\n", ab_tree_bool(result, "offline", false) ? " · offline" : "");
+    char tokens[USAGE_TEXT], cost[USAGE_TEXT];
+    usage_texts(total, tokens, cost);
+    fprintf(view->out, " · %s%s%s\n", strcmp(cost, "unpriced") ? "cost " : "", cost,
+            ab_tree_bool(result, "offline", false) ? " · offline" : "");
 }
 
 static void print_times(struct view *view, const json_t *result)

@@ -91,6 +91,7 @@ static bool type_fits(uint8_t type, const json_t *value)
     case AB_BOOL:
         return json_is_boolean(value);
     case AB_UINT:
+    case AB_MAYBE:
         return json_is_integer(value) && json_integer_value(value) >= 0;
     case AB_INT:
         return json_is_integer(value);

@@ -273,6 +273,8 @@ enum ab_command {
     F(o, BOOL, estimated, OPT, 0, "the endpoint reported no usage; these are estimates")                       \
     F(o, BOOL, offline, OPT, 0, "made by the script provider, not by a model")                                 \
     F(o, BOOL, cached, OPT, 0, "of an earlier identical request (cache_seed): nothing was sent, cost 0")       \
+    F(o, MAYBE, cost_pico_usd, OPT, INT64_MAX,                                                                 \
+      "what it cost by the price in force then, in 1e-12 USD; absent: no price was known")                     \
     F(o, UINT, latency_ms, OPT, 0, "from sending the request to the end of the reply")                         \
     F(o, UINT, tries, OPT, 0, "requests it took")                                                              \
     F(o, STR, request_id, OPT, 256, "the endpoint's")                                                          \

@@ -10,6 +10,8 @@
 #include "common/wire/messages.h"
 
 enum { AB_PAGE_DEFAULT = 100, AB_PAGE_MAX = 1000, AB_JOURNAL_PAGE_BYTES = 256 << 10 };
+enum { AB_PRICES_MAX = 1000 };               /* rows */
+#define AB_PRICE_MAX UINT64_C(1000000000000) /* 1 USD per token */
 
 #define AB_OP_EMPTY_FIELDS(F, o)
 
@@ -310,6 +312,37 @@ enum { AB_PAGE_DEFAULT = 100, AB_PAGE_MAX = 1000, AB_JOURNAL_PAGE_BYTES = 256 <<
     F(o, STR, writable, OPT, AB_ERROR_TEXT_MAX, "empty if so, else why not")                                   \
     F(o, STR, build, OPT, AB_NAME_MAX, "")
 
+/* ---- prices: of the whole service, not of a user ---- */
+/* one row; the row of a call is of those in force then the one with the longest pattern */
+#define AB_PRICE_FIELDS(F, o)                                                                                  \
+    F(o, STR, model, REQ, AB_NAME_MAX, "pattern of model names: * is any text, ? any character")               \
+    F(o, STR, provider, OPT, 32, "only calls of this one: openai, azure or script; absent: all")               \
+    F(o, UINT, from_ms, OPT, INT64_MAX, "wall clock: in force from then on; absent: always")                   \
+    F(o, UINT, input_pico_usd, REQ, AB_PRICE_MAX,                                                              \
+      "1e-12 USD per token of the prompt, which is 1e-6 USD per million tokens")                               \
+    F(o, MAYBE, cached_input_pico_usd, OPT, AB_PRICE_MAX, "per cached token; absent: as input")                \
+    F(o, UINT, output_pico_usd, REQ, AB_PRICE_MAX, "per token of the completion")                              \
+    F(o, MAYBE, reasoning_pico_usd, OPT, AB_PRICE_MAX, "per token of thoughts; absent: as output")             \
+    F(o, STR, source, OPT, 256, "where the figures come from")                                                 \
+    F(o, STR, note, OPT, 512, "for who reads the list")
+
+#define AB_OP_SET_PRICES_FIELDS(F, o)                                                                          \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, ANY, prices, REQ, 1 << 20,                                                                            \
+      "array of price maps; a row of the same model, provider and time is replaced")
+#define AB_OP_LIST_PRICES_FIELDS(F, o)                                                                         \
+    F(o, STR, user, OPT, AB_USER_MAX, "absent: the asker is a worker")                                         \
+    F(o, UINT, version, OPT, INT64_MAX, "answers no rows if this is the version still")
+#define AB_OP_LIST_PRICES_ANSWER_FIELDS(F, o)                                                                  \
+    F(o, UINT, version, REQ, 0, "grows with each change")                                                      \
+    F(o, ANY, prices, OPT, 0, "array of price maps")
+#define AB_OP_DELETE_PRICE_FIELDS(F, o)                                                                        \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, model, REQ, AB_NAME_MAX, "the pattern as it was set")                                            \
+    F(o, STR, provider, OPT, 32, "")                                                                           \
+    F(o, MAYBE, from_ms, OPT, INT64_MAX, "absent: all its times")
+#define AB_OP_CHANGED_ANSWER_FIELDS(F, o) F(o, UINT, changed, REQ, 0, "rows")
+
 /* ---- the broker's own, asked of it with QUERY ---- */
 #define AB_OP_JOB_STATUS_FIELDS(F, o)                                                                          \
     F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
@@ -392,6 +425,10 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     X(delete_workflow, 48, WRITE, AB_BY_CLIENT, op_delete_workflow, op_deleted_answer, "forgets a name")       \
     X(storage_status, 50, READ, AB_BY_CLIENT | AB_BY_BROKER, op_empty, op_storage_status_answer,               \
       "health and counters of storage")                                                                        \
+    X(set_prices, 70, WRITE, AB_BY_CLIENT, op_set_prices, op_changed_answer, "price rows, all or none")        \
+    X(list_prices, 71, READ, AB_BY_CLIENT | AB_BY_WORKER, op_list_prices, op_list_prices_answer,               \
+      "all price rows")                                                                                        \
+    X(delete_price, 72, WRITE, AB_BY_CLIENT, op_delete_price, op_changed_answer, "a pattern's price rows")     \
     X(status, 60, BROKER, AB_BY_CLIENT, op_empty, op_status_answer,                                            \
       "health and counters of the broker, its workers")                                                        \
     X(job_status, 61, BROKER, AB_BY_CLIENT, op_job_status, op_job_status_answer,                               \
@@ -454,6 +491,12 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     S(op_get_workflow_answer, AB_OP_GET_WORKFLOW_ANSWER_FIELDS)                                                \
     S(op_delete_workflow, AB_OP_DELETE_WORKFLOW_FIELDS)                                                        \
     S(op_storage_status_answer, AB_OP_STORAGE_STATUS_ANSWER_FIELDS)                                            \
+    S(price, AB_PRICE_FIELDS)                                                                                  \
+    S(op_set_prices, AB_OP_SET_PRICES_FIELDS)                                                                  \
+    S(op_list_prices, AB_OP_LIST_PRICES_FIELDS)                                                                \
+    S(op_list_prices_answer, AB_OP_LIST_PRICES_ANSWER_FIELDS)                                                  \
+    S(op_delete_price, AB_OP_DELETE_PRICE_FIELDS)                                                              \
+    S(op_changed_answer, AB_OP_CHANGED_ANSWER_FIELDS)                                                          \
     S(op_job_status, AB_OP_JOB_STATUS_FIELDS)                                                                  \
     S(op_job_status_answer, AB_OP_JOB_STATUS_ANSWER_FIELDS)                                                    \
     S(op_status_answer, AB_OP_STATUS_ANSWER_FIELDS)

@@ -22,7 +22,8 @@ static void print_fields(FILE *out, const struct ab_schema *schema)
         const struct ab_field *field = &schema->fields[i];
         fprintf(out, "| `%s` | %s | %s | ", field->key, type_text(field), field->required ? "required" : "");
         if (field->max)
-            fprintf(out, "%llu%s", (unsigned long long)field->max, field->type == AB_UINT ? "" : " bytes");
+            fprintf(out, "%llu%s", (unsigned long long)field->max,
+                    field->type == AB_UINT || field->type == AB_MAYBE ? "" : " bytes");
         fprintf(out, " | %s |\n", field->doc);
     }
     fprintf(out, "\n");

@@ -27,6 +27,8 @@ static bool is_set(const struct ab_field *field, const void *message)
     case AB_UINT:
     case AB_INT:
         return *(const uint64_t *)at != 0;
+    case AB_MAYBE:
+        return ((const struct ab_maybe *)at)->is;
     case AB_ID:
         return !ab_id_zero(*(const struct ab_id *)at);
     case AB_STR:
@@ -48,6 +50,9 @@ static void encode_field(struct ab_buf *out, const struct ab_field *field, const
         break;
     case AB_UINT:
         ab_pack_uint(out, *(const uint64_t *)at);
+        break;
+    case AB_MAYBE:
+        ab_pack_uint(out, ((const struct ab_maybe *)at)->value);
         break;
     case AB_INT:
         ab_pack_int(out, *(const int64_t *)at);
@@ -166,6 +171,10 @@ static int decode_field(struct ab_reader *reader, const struct ab_field *field, 
         return decode_id(reader, field, at, err);
     if (field->type == AB_UINT)
         return decode_uint(reader, field, at, err);
+    if (field->type == AB_MAYBE) {
+        ((struct ab_maybe *)at)->is = true;
+        return decode_uint(reader, field, &((struct ab_maybe *)at)->value, err);
+    }
     int rc = field->type == AB_BOOL ? ab_read_bool(reader, at) : ab_read_int(reader, at);
     return rc ? wrong_type(field, err) : 0;
 }

@@ -3,7 +3,7 @@
  *
  * A message is a msgpack map with short string keys. Decoding borrows: every ab_view points into the bytes that
  * were decoded. An absent optional field is zero ({NULL,0} for views); an optional field that is zero is not
- * sent. Unknown keys are skipped, duplicate keys and wrong types are AB_EINVALID with the key as path.
+ * sent, unless its type is MAYBE. Unknown keys are skipped, duplicate keys and wrong types are AB_EINVALID with the key as path.
  */
 #ifndef AB_COMMON_WIRE_SCHEMA_H
 #define AB_COMMON_WIRE_SCHEMA_H
@@ -17,10 +17,21 @@
 #include "common/error.h"
 #include "common/id.h"
 
+/* A number whose absence means something else than 0. */
+struct ab_maybe {
+    bool is;
+    uint64_t value;
+};
+static inline struct ab_maybe ab_some(uint64_t value)
+{
+    return (struct ab_maybe){true, value};
+}
+
 /* type, C type, name on the protocol page */
 #define AB_FIELD_TYPES(X)                                                                                      \
     X(BOOL, bool, "bool")                                                                                      \
     X(UINT, uint64_t, "uint")                                                                                  \
+    X(MAYBE, struct ab_maybe, "uint")                                                                          \
     X(INT, int64_t, "int")                                                                                     \
     X(STR, struct ab_view, "str")                                                                              \
     X(BIN, struct ab_view, "bin")                                                                              \
@@ -45,7 +56,7 @@ struct ab_field {
     uint8_t type;     /* enum ab_field_type */
     uint8_t required; /* OPT or REQ */
     uint16_t offset;  /* in the C struct */
-    uint64_t max;     /* bytes of STR, BIN and ANY; greatest value of UINT; 0 = the type's own limit */
+    uint64_t max; /* bytes of STR, BIN and ANY; greatest value of UINT and MAYBE; 0 = the type's own limit */
     const char *doc;
 };
 

@@ -224,7 +224,8 @@ op_fn op_epoch, op_submit, op_append, op_inbox, op_open_jobs, op_load, op_journa
     op_get_job, op_list_jobs, op_load_messages, op_save_message, op_delete_message, op_get_sessions,
     op_create_session, op_delete_user_sessions, op_publish_session, op_get_gallery, op_rename_session,
     op_clear_session, op_rename_gallery, op_delete_gallery, op_import_gallery, op_storage_status,
-    op_save_workflow, op_list_workflows, op_get_workflow, op_delete_workflow;
+    op_save_workflow, op_list_workflows, op_get_workflow, op_delete_workflow, op_set_prices, op_list_prices,
+    op_delete_price;
 
 /* ---- what was deleted last (gone.c) ---- */
 enum gone_kind {

@@ -67,6 +67,12 @@ const struct migration migrations[] = {
         "NULL,"
         " session INTEGER, UNIQUE(user,kind,id));",
     },
+    {
+        /* provider: empty = all. In 1e-12 USD per token; NULL: as input, as output. */
+        "CREATE TABLE prices(model TEXT NOT NULL, provider TEXT NOT NULL, from_ms INTEGER NOT NULL,"
+        " input INTEGER NOT NULL, cached_input INTEGER, output INTEGER NOT NULL, reasoning INTEGER,"
+        " source TEXT, note TEXT, PRIMARY KEY(model,provider,from_ms)) WITHOUT ROWID;",
+    },
 };
 const unsigned migrations_n = sizeof migrations / sizeof migrations[0];
 

@@ -31,6 +31,7 @@
     X(SAVE_DONE, "RELEASE operation")                                                                          \
     X(COMMIT, "COMMIT")                                                                                        \
     X(ROLLBACK, "ROLLBACK")                                                                                    \
+    X(META_GET, "SELECT value FROM meta WHERE key=?1")                                                         \
     X(META_SET, "UPDATE meta SET value=?2 WHERE key=?1")                                                       \
     X(META_RAISE,                                                                                              \
       "INSERT INTO meta(key,value) VALUES(?1,?2) ON CONFLICT(key) DO UPDATE SET value=max(value,?2)")          \
@@ -150,7 +151,16 @@
     /* what was deleted last */                                                                                \
     X(GONE_ADD, "INSERT OR REPLACE INTO gone(user,kind,id,session) VALUES(?1,?2,?3,?4)")                       \
     X(GONE_TRIM, "DELETE FROM gone WHERE key<=?1")                                                             \
-    X(GONE_GET, "SELECT session FROM gone WHERE user=?1 AND kind=?2 AND id=?3")
+    X(GONE_GET, "SELECT session FROM gone WHERE user=?1 AND kind=?2 AND id=?3")                                \
+    /* prices */                                                                                               \
+    X(PRICE_PUT,                                                                                               \
+      "INSERT INTO prices(model,provider,from_ms,input,cached_input,output,reasoning,source,note) "            \
+      "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9) ON CONFLICT(model,provider,from_ms) DO UPDATE SET input=?4,"         \
+      "cached_input=?5,output=?6,reasoning=?7,source=?8,note=?9")                                              \
+    X(PRICES, "SELECT model,provider,from_ms,input,cached_input,output,reasoning,source,note FROM prices "     \
+              "ORDER BY model,provider,from_ms")                                                               \
+    X(PRICES_COUNT, "SELECT count(*) FROM prices")                                                             \
+    X(PRICE_REMOVE, "DELETE FROM prices WHERE model=?1 AND provider=?2 AND (?3 IS NULL OR from_ms=?3)")
 
 enum sql_id {
 #define X(name, text) SQL_##name,

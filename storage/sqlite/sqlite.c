@@ -13,7 +13,7 @@
 #include "common/log.h"
 
 enum {
-    OP_NUMBERS = 64,
+    OP_NUMBERS = 128,
     TEND_BYTES = 16 << 20 /* so much more log is worth a checkpoint beside the writer */
 };
 

@@ -135,6 +135,9 @@ static inline void seeds_field(struct seeds *seeds, const struct ab_field *field
     case AB_UINT:
         *(uint64_t *)at = seeds_number(seeds, field->max);
         break;
+    case AB_MAYBE:
+        *(struct ab_maybe *)at = ab_some(seeds_number(seeds, field->max));
+        break;
     case AB_INT:
         *(int64_t *)at = (int64_t)seeds_number(seeds, 0);
         break;

@@ -23,6 +23,7 @@ class Stage:
         self.folder = folder
         self.context = zmq.Context()
         self.workflows, self.inboxes, self.histories, self.journals, self.inputs = {}, {}, {}, {}, {}
+        self.prices, self.price_version = [], 1
         self.queries, self.stash, self.peer, self.hello = [], [], None, None
         self.refuse_queries = self.lose_queries = 0
         self.bind()
@@ -73,6 +74,11 @@ class Stage:
 
     def answer(self, peer, message):
         request, rid = unpack(message.body), message["rid"]
+        if message["op"] == "list_prices":  # asked again and again
+            known = request.get("version") == self.price_version
+            rows = {} if known else {"prices": self.prices}
+            self.send("RESULT", {"rid": rid}, pack({"version": self.price_version, **rows}), router="storage", peer=peer)
+            return
         self.queries.append((message["op"], request))
         if self.lose_queries:
             self.lose_queries -= 1
@@ -560,6 +566,43 @@ def test_a_cache_seed_answers_what_was_asked_before(stage, model):
         calls.append(len(model.calls()))
         cached.append(reply.get("cached", False))
     assert calls == [1, 1, 2, 3] and cached == [False, True, False, False]
+
+
+def test_replies_are_priced_by_the_row_in_force(make_stage, model):
+    model.behave(text="fine", usage={"prompt_tokens": 1000, "completion_tokens": 200, "total_tokens": 1200,
+                                     "prompt_tokens_details": {"cached_tokens": 400},
+                                     "completion_tokens_details": {"reasoning_tokens": 50}})
+    stage = make_stage()
+    first, rest = model.name[0], model.name[1:]
+    stage.prices = [
+        {"model": "*", "input_pico_usd": 1, "output_pico_usd": 1},
+        {"model": first + "*", "input_pico_usd": 7, "output_pico_usd": 7, "provider": "azure"},
+        {"model": "?" + rest, "input_pico_usd": 9, "output_pico_usd": 9, "from_ms": 1 << 50},
+        {"model": "?" + rest, "input_pico_usd": 2_500_000, "cached_input_pico_usd": 0, "output_pico_usd": 10_000_000,
+         "reasoning_pico_usd": 12_000_000, "from_ms": 5},
+    ]
+    stage.price_version = 2
+    _, events = stage.to_end(stage.job(flows.http_chat(model)))
+    cost = 600 * 2_500_000 + 150 * 10_000_000 + 50 * 12_000_000
+    assert events[1]["cost_pico_usd"] == cost
+    total = events[-1]["result"]["usage"]["total"]
+    assert total["cost_pico_usd"] == cost and total["cost"] == pytest.approx(cost / 1e12)
+
+
+def test_a_run_priced_in_part_says_so(make_stage, model):
+    model.behave(text="fine", usage={"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20})
+    stage = make_stage()
+    stage.prices, stage.price_version = [{"model": model.name, "input_pico_usd": 5, "output_pico_usd": 5}], 2
+    models = {"a": flows.endpoint(model.name, model.url), "b": flows.script(["hm"])}
+    group = [flows.agent(name, "assistant", "receiver", llm_config={"config_list": [entry]},
+                         max_consecutive_auto_reply=1) for name, entry in models.items()]
+    workflow = {"name": "both", "type": "sequential", "agents": [
+        flows.agent("user", "userproxy", "sender", llm_config=False, max_consecutive_auto_reply=0), *group]}
+    _, events = stage.to_end(stage.job(workflow))
+    usage = events[-1]["result"]["usage"]
+    assert usage["agents"]["a"]["cost_pico_usd"] == 100 and usage["agents"]["b"]["cost"] is None
+    assert usage["total"]["cost"] is None and usage["total"]["unpriced_calls"] == 1
+    assert usage["total"]["known_cost"] == pytest.approx(1e-10)
 
 
 def test_azure_gets_its_path_and_header(make_stage, model):

@@ -290,7 +290,7 @@ static void replies_from_a_cache_cost_nothing(void **state)
     struct sim_world world = {.receiver = LIST("x")};
     struct ab_workflow *workflow = sim_pair(NO_MODEL, MODEL, "last");
     struct ab_begin begin = {.engine = ENGINE_VERSION, .at_ms = 1000};
-    for (int paid = 0; paid < 2; paid++) {
+    for (int paid = 0; paid < 3; paid++) { /* 1: nobody knows how much; 2: somebody does */
         struct sim sim;
         sim_start(&sim, workflow, "hi", NULL, &world);
         assert_int_equal(sim_add(&sim, AB_KIND_BEGIN, &begin, NULL), 0);
@@ -315,14 +315,16 @@ static void replies_from_a_cache_cost_nothing(void **state)
                                            .content = ab_view_of("x"),
                                            .finish_reason = ab_view_of("stop"),
                                            .cached = !i || !paid,
+                                           .cost_pico_usd = {i && paid == 2, 2500000},
                                            .at_ms = 1000};
             assert_int_equal(sim_add(&sim, AB_KIND_MODEL_REPLY, &reply, NULL), 0);
         }
         json_t *result = engine_result(sim.engine, "x", 3000);
         json_t *total = json_object_get(json_object_get(result, "usage"), "total");
         assert_int_equal(json_integer_value(json_object_get(total, "cached_calls")), paid ? 1 : 2);
-        assert_int_equal(json_is_null(json_object_get(total, "cost")), paid);
-        assert_true(paid || !json_integer_value(json_object_get(total, "cost")));
+        assert_int_equal(json_is_null(json_object_get(total, "cost")), paid == 1);
+        assert_true(paid == 1 || json_number_value(json_object_get(total, "cost")) == (paid ? 2.5e-6 : 0));
+        assert_int_equal(json_integer_value(json_object_get(total, "cost_pico_usd")), paid == 2 ? 2500000 : 0);
         assert_string_equal(json_string_value(json_object_get(result, "end_time")), "1970-01-01T00:00:03.000Z");
         json_decref(result);
         sim_finish(&sim);

@@ -36,6 +36,8 @@ static void pack_value(struct ab_buf *out, const struct ab_field *field)
         ab_pack_bool(out, *(bool *)at);
     else if (field->type == AB_UINT)
         ab_pack_uint(out, *(uint64_t *)(void *)at);
+    else if (field->type == AB_MAYBE)
+        ab_pack_uint(out, ((struct ab_maybe *)(void *)at)->value);
     else
         ab_pack_int(out, *(int64_t *)(void *)at);
 }
@@ -217,6 +219,11 @@ static void test_a_wrong_type_is_refused_with_the_field(void **state)
     }
 }
 
+static bool is_uint(const struct ab_field *field)
+{
+    return field->type == AB_UINT || field->type == AB_MAYBE;
+}
+
 static void test_negative_numbers_are_no_uint(void **state)
 {
     (void)state;
@@ -225,7 +232,7 @@ static void test_negative_numbers_are_no_uint(void **state)
         struct parts parts = parts_of(schema);
         struct ab_buf value = {0};
         ab_pack_int(&value, -1);
-        if (schema->fields[i].type == AB_UINT)
+        if (is_uint(&schema->fields[i]))
             assert_int_equal(decode_with(&parts, i, &value, NULL), AB_EINVALID);
         ab_buf_finish(&value);
         parts_finish(&parts);
@@ -234,7 +241,7 @@ static void test_negative_numbers_are_no_uint(void **state)
 
 static void pack_of_size(struct ab_buf *out, const struct ab_field *field, uint64_t n)
 {
-    if (field->type == AB_UINT) {
+    if (is_uint(field)) {
         ab_pack_uint(out, n);
         return;
     }
@@ -267,8 +274,7 @@ static void test_limits_hold_exactly(void **state)
         pack_of_size(&fits, field, field->max);
         assert_int_equal(decode_with(&parts, i, &fits, NULL), 0);
         pack_of_size(&over, field, field->max + 1);
-        assert_int_equal(decode_with(&parts, i, &over, &err),
-                         field->type == AB_UINT ? AB_EINVALID : AB_ETOOLARGE);
+        assert_int_equal(decode_with(&parts, i, &over, &err), is_uint(field) ? AB_EINVALID : AB_ETOOLARGE);
         assert_string_equal(err.path, field->key);
         parts_finish(&parts);
     }

@@ -174,6 +174,8 @@ static void add_usage(struct engine *engine, struct branch *branch, const char *
     usage->reasoning += reply->reasoning_tokens;
     usage->cached_calls += reply->cached;
     usage->estimated |= reply->estimated;
+    if (reply->cost_pico_usd.is || reply->cached)
+        usage_add_cost(usage, 1, reply->cost_pico_usd.value);
     engine->offline |= reply->offline;
 }
 

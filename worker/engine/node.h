@@ -39,8 +39,10 @@ struct ab_view text_without(struct ab_view text, const char *word);
 struct usage {
     const char *agent; /* borrowed from the workflow */
     uint64_t calls, prompt, completion, cached, reasoning;
-    uint64_t cached_calls; /* of the calls: answered from a worker's memory */
-    bool estimated;        /* some of it was not reported by the endpoint */
+    uint64_t cached_calls;  /* of the calls: answered from a worker's memory */
+    uint64_t priced_calls;  /* of the calls: their cost is known, 0 for the cached ones */
+    uint64_t cost_pico_usd; /* of these */
+    bool estimated;         /* some of it was not reported by the endpoint */
 };
 struct usage_table {
     struct usage *rows;
@@ -48,6 +50,8 @@ struct usage_table {
 };
 struct usage *usage_of(struct usage_table *table, const char *agent); /* made if it is not there */
 uint64_t usage_calls(const struct usage_table *table, const char *agent);
+/* Sums stay at the greatest number rather than wrap. */
+void usage_add_cost(struct usage *usage, uint64_t calls, uint64_t cost_pico_usd);
 void usage_merge(struct usage_table *into, const struct usage_table *table);
 struct usage usage_total(const struct usage_table *table);
 json_t *usage_tree(const struct usage_table *table);

@@ -120,6 +120,14 @@ uint64_t usage_calls(const struct usage_table *table, const char *agent)
     return 0;
 }
 
+void usage_add_cost(struct usage *usage, uint64_t calls, uint64_t cost_pico_usd)
+{
+    usage->priced_calls += calls;
+    if (__builtin_add_overflow(usage->cost_pico_usd, cost_pico_usd, &usage->cost_pico_usd) ||
+        usage->cost_pico_usd > INT64_MAX)
+        usage->cost_pico_usd = INT64_MAX;
+}
+
 void usage_merge(struct usage_table *into, const struct usage_table *table)
 {
     for (size_t i = 0; i < table->n; i++) {
@@ -132,6 +140,7 @@ void usage_merge(struct usage_table *into, const struct usage_table *table)
         to->cached += from->cached;
         to->reasoning += from->reasoning;
         to->estimated |= from->estimated;
+        usage_add_cost(to, from->priced_calls, from->cost_pico_usd);
     }
 }
 
@@ -147,19 +156,32 @@ struct usage usage_total(const struct usage_table *table)
         total.cached += row->cached;
         total.reasoning += row->reasoning;
         total.estimated |= row->estimated;
+        usage_add_cost(&total, row->priced_calls, row->cost_pico_usd);
     }
     return total;
 }
 
-/* The cost is null, "unpriced", as long as nobody knows a price: 0 only if nothing was asked of an endpoint. */
+/* The cost in USD and exactly; null, "unpriced", unless it is known of all calls. If of some, known_cost is theirs. */
+static void add_cost(json_t *tree, const struct usage *row)
+{
+    bool all = row->calls && row->priced_calls == row->calls, some = !all && row->cost_pico_usd;
+    double usd = (double)row->cost_pico_usd / 1e12;
+    json_object_set_new(tree, "cost", all ? json_real(usd) : json_null());
+    if (all)
+        json_object_set_new(tree, "cost_pico_usd", json_integer((json_int_t)row->cost_pico_usd));
+    if (some)
+        json_object_set_new(tree, "known_cost", json_real(usd));
+    if (some)
+        json_object_set_new(tree, "unpriced_calls", json_integer((json_int_t)(row->calls - row->priced_calls)));
+}
+
 static json_t *row_tree(const struct usage *row)
 {
-    bool free_of_charge = row->calls && row->cached_calls == row->calls;
     json_t *tree =
-        json_pack("{sI sI sI sI sI sb so}", "prompt_tokens", (json_int_t)row->prompt, "completion_tokens",
+        json_pack("{sI sI sI sI sI sb}", "prompt_tokens", (json_int_t)row->prompt, "completion_tokens",
                   (json_int_t)row->completion, "cached_tokens", (json_int_t)row->cached, "reasoning_tokens",
-                  (json_int_t)row->reasoning, "calls", (json_int_t)row->calls, "estimated", row->estimated,
-                  "cost", free_of_charge ? json_integer(0) : json_null());
+                  (json_int_t)row->reasoning, "calls", (json_int_t)row->calls, "estimated", row->estimated);
+    add_cost(tree, row);
     if (row->cached_calls)
         json_object_set_new(tree, "cached_calls", json_integer((json_int_t)row->cached_calls));
     return tree;
