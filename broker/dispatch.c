@@ -27,6 +27,14 @@ void job_queue(struct core *core, struct job *job)
     queue_put(&core->queue, job);
 }
 
+void job_park(struct core *core, struct job *job, int64_t wake_at_ms)
+{
+    job_move(&core->jobs, job, JOB_EV_WAIT);
+    job->wake_at_ms = wake_at_ms;
+    if (wake_at_ms)
+        queue_schedule(&core->queue, job, wake_at_ms);
+}
+
 void job_lease(struct core *core, struct job *job)
 {
     job->lease_ms = core->lease_now_ms + core->config.lease_ms;
@@ -145,7 +153,8 @@ void started_answered(struct core *core, const struct answer *answer)
     job_settled(core, job);
 }
 
-/* What lies in the inbox: the worker knows by its journal which rows are consumed. */
+/* What lies in the inbox: the worker knows by its journal which rows are consumed. Of pauses and resumes only the outcome
+ * counts. */
 static void send_inbox(struct core *core, struct job *job, struct ab_view rows)
 {
     struct ab_reader reader = ab_reader(rows);
@@ -156,8 +165,9 @@ static void send_inbox(struct core *core, struct job *job, struct ab_view rows)
         struct ab_view raw = ab_map_get(row, "k");
         struct ab_reader number = ab_reader(raw);
         uint64_t k = 0;
-        if (raw.p && !ab_read_uint(&number, &k))
-            job_notice(core, job, k, ab_any_str(ab_map_get(row, "kind")), ab_any_str(ab_map_get(row, "ask")),
+        struct ab_view kind = ab_any_str(ab_map_get(row, "kind"));
+        if (raw.p && !ab_read_uint(&number, &k) && !ab_view_is(kind, "pause") && !ab_view_is(kind, "resume"))
+            job_notice(core, job, k, kind, ab_any_str(ab_map_get(row, "ask")),
                        ab_any_str(ab_map_get(row, "text")));
     }
 }
@@ -190,4 +200,6 @@ void load_answered(struct core *core, const struct answer *answer)
     }
     send_job(core, job, job->seq, load.input, load.secrets, load.journal, load.more);
     send_inbox(core, job, load.inbox);
+    if (job->pause)
+        job_notice(core, job, 0, ab_view_of("pause"), ab_view(NULL, 0), ab_view(NULL, 0));
 }

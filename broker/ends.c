@@ -150,7 +150,10 @@ void job_settled(struct core *core, struct job *job)
         job_end(core, job, VERDICT_CANCELLED, 0, "cancelled on request");
     else if (job->verdict)
         append_end(core, job);
-    else if (retry)
+    else if (job->pause) {
+        job->wake_at_ms = retry ? job->wake_at_ms : 0;
+        job_hold(core, job);
+    } else if (retry)
         job_schedule(core, job, job->wake_at_ms);
     else
         job_queue(core, job);

@@ -3,7 +3,7 @@
  *   core.c      messages in, answers in, time                requests.c  SUBMIT, INBOX and what they wake
  *   dispatch.c  queue → worker: started, load, JOB           leases.c    EVENTS, ATTACH …, crashes, suspects
  *   ends.c      the broker's own ends, settling, deadlines   rebuild.c   epoch, open jobs
- *   watchers.c  WATCH, live events, pages, deltas            status.c    QUERY
+ *   control.c   what a row of the inbox means    watchers.c  WATCH, live events, pages, deltas            status.c    QUERY
  *   greet.c     HELLO, lost peers
  */
 #ifndef AB_BROKER_INTERNAL_H
@@ -35,6 +35,7 @@ enum ticket_flags {
     TICKET_ENDS = 8, /* EVENTS.end, wait, retry */
     TICKET_WAITS = 16,
     TICKET_RETRIES = 32,
+    TICKET_PAUSES = 64,
 };
 
 struct answer {
@@ -126,9 +127,14 @@ void on_submit(struct core *core, struct peer *peer, const void *message, struct
 void on_inbox(struct core *core, struct peer *peer, const void *message, struct ab_view body);
 void submit_answered(struct core *core, const struct answer *answer);
 void inbox_answered(struct core *core, const struct answer *answer);
-/* A row is in the job's inbox: tells the worker, wakes or ends the job. */
+
+/* control.c */
+/* A row is in the job's inbox: tells the worker; wakes, pauses, resumes or ends the job. */
 void job_inbox(struct core *core, struct job *job, uint64_t k, struct ab_view kind, struct ab_view ask,
                struct ab_view text);
+bool inbox_kind_ok(struct ab_view kind);
+/* No worker has a job that is to be paused: it is. */
+void job_hold(struct core *core, struct job *job);
 
 /* dispatch.c */
 void dispatch(struct core *core); /* as many ready jobs as there is credit for */
@@ -137,6 +143,8 @@ void load_answered(struct core *core, const struct answer *answer);
 /* Ready, or scheduled if its time has not come. */
 void job_queue(struct core *core, struct job *job);
 void job_schedule(struct core *core, struct job *job, int64_t wake_at_ms);
+/* Waiting, until wake_at_ms unless that is 0. */
+void job_park(struct core *core, struct job *job, int64_t wake_at_ms);
 void job_lease(struct core *core, struct job *job); /* renews it */
 void job_notice(struct core *core, struct job *job, uint64_t k, struct ab_view kind, struct ab_view ask,
                 struct ab_view text);

@@ -26,6 +26,7 @@ struct text;
     X(RUNNING, "running", "a worker has it")                                                                   \
     X(ORPHAN, "running", "its worker's connection was lost; may be re-attached until the lease ends")          \
     X(WAITING, "waiting", "parked by its worker: for a person or a timer; has no worker")                      \
+    X(PAUSED, "paused", "on request: has no worker, and none until it is resumed")                             \
     X(SETTLING, "ready", "has no worker; appends are still in flight: then queued, or ended by the broker")    \
     X(ENDING, "cancelling", "the broker's own end is on its way to disk")                                      \
     X(ENDED, "ended", "to be freed")
@@ -43,6 +44,7 @@ enum job_event {
     JOB_EV_ASSIGN,   /* has been given a worker */
     JOB_EV_SENT,     /* JOB was sent */
     JOB_EV_WAIT,     /* parked by its worker */
+    JOB_EV_PAUSE,    /* paused, and no worker has it */
     JOB_EV_ORPHAN,   /* its worker's connection was replaced, or the broker was */
     JOB_EV_ATTACH,   /* a worker proved to hold it */
     JOB_EV_SETTLE,   /* taken from worker or queue */
@@ -66,7 +68,7 @@ struct job {
     uint64_t n;              /* commit number */
     uint64_t token;          /* of the current or last attempt; 0 = none */
     uint64_t seq;            /* last event on disk */
-    int64_t wake_at_ms;      /* wall; SCHEDULED, or WAITING for a timer */
+    int64_t wake_at_ms;      /* wall; SCHEDULED, or WAITING with an end; kept while PAUSED */
     int64_t deadline_ms;     /* wall; 0 = none */
     int64_t since_ms;        /* monotonic: ready since, or (verdict) cancel asked at */
     int64_t lease_ms;        /* lease clock: until then */
@@ -103,7 +105,8 @@ struct job {
     bool stalled : 1; /* an append was refused as unavailable: later ones line up behind it */
     bool cancel : 1;  /* its worker was asked to stop at since_ms */
     bool retry : 1;   /* SETTLING: then SCHEDULED */
-    bool parked : 1;  /* NEW, while open jobs are read: it is waiting */
+    bool parked : 1;  /* NEW (while open jobs are read), PAUSED: it waits, as in WAITING */
+    bool pause : 1;   /* it is to be paused, or is */
     bool resync : 1;  /* SETTLING: storage is asked for its last seq, or will be (then it is in the schedule) */
 };
 

@@ -75,8 +75,8 @@ static int check_events(const struct ab_events *events, struct ab_view body, str
         return ab_fail_at(err, AB_EINVALID, "end", "a worker ends a job as succeeded, failed or cancelled");
     if (events->wait.n && !is_one_of(events->wait, waits))
         return ab_fail_at(err, AB_EINVALID, "wait", "a job waits for person or timer");
-    if ((events->end.n != 0) + (events->wait.n != 0) + events->retry > 1)
-        return ab_fail_at(err, AB_EINVALID, "end", "only one of end, wait and retry");
+    if ((events->end.n != 0) + (events->wait.n != 0) + events->retry + events->pause > 1)
+        return ab_fail_at(err, AB_EINVALID, "end", "only one of end, wait, retry and pause");
     if (events->wake_at_ms > INT64_MAX)
         return ab_fail_at(err, AB_EINVALID, "wake_at_ms", "is no time: milliseconds since 1970");
     if (!events->seq || !events->count || !events_ok(body, events->count))
@@ -127,7 +127,7 @@ void on_events(struct core *core, struct peer *peer, const void *message, struct
         return;
     job_append(core, job, TICKET_EVENTS, &append,
                (uint8_t)((events->end.n ? TICKET_ENDS : 0) | (events->wait.n ? TICKET_WAITS : 0) |
-                         (events->retry ? TICKET_RETRIES : 0)));
+                         (events->retry ? TICKET_RETRIES : 0) | (events->pause ? TICKET_PAUSES : 0)));
 }
 
 static void committed(struct core *core, const struct job *job, uint64_t token, uint64_t seq)
@@ -144,11 +144,11 @@ static void park(struct core *core, struct job *job, uint64_t wake_at_ms)
     queue_remove(job); /* of a resync that is not needed any more */
     job->resync = false;
     job->company = 0;
-    job_move(&core->jobs, job, JOB_EV_WAIT);
+    job_park(core, job, (int64_t)wake_at_ms);
     if (job->cancel)
         job_cancel(core, job);
-    else if (wake_at_ms)
-        queue_schedule(&core->queue, job, (int64_t)wake_at_ms);
+    else if (job->pause)
+        job_hold(core, job);
 }
 
 static struct ab_view last_event(struct ab_view events)
@@ -190,6 +190,14 @@ static void attempt_failed(struct core *core, struct job *job, const struct ab_o
     job_settle(core, job);
 }
 
+/* Its worker let go of it, as was wished; if it is wished no more, it is queued again. */
+static void let_go(struct core *core, struct job *job)
+{
+    job_detach(core, job);
+    job->company = 0;
+    job_settle(core, job);
+}
+
 static bool held_until_now(const struct job *job, uint64_t token)
 {
     return job->token == token && (job->state == JOB_RUNNING || job->state == JOB_ORPHAN ||
@@ -210,14 +218,16 @@ static void events_committed(struct core *core, struct job *job, const struct an
         job_ended(core, job);
         return;
     }
-    if (ticket->flags & (TICKET_WAITS | TICKET_RETRIES) && held_until_now(job, ticket->token)) {
+    if (ticket->flags & (TICKET_WAITS | TICKET_RETRIES | TICKET_PAUSES) && held_until_now(job, ticket->token)) {
         struct ab_op_append append = {0};
         struct ab_error err;
         ab_decode(&ab_op_append_schema, answer->request, &append, &err); /* we encoded it */
         if (ticket->flags & TICKET_WAITS)
             park(core, job, append.wake_at_ms);
-        else
+        else if (ticket->flags & TICKET_RETRIES)
             attempt_failed(core, job, &append);
+        else
+            let_go(core, job);
     }
     job_settled(core, job);
 }
@@ -276,6 +286,9 @@ void on_attach(struct core *core, struct peer *peer, const void *message, struct
     committed(core, job, job->token, job->seq);
     if (job->cancel)
         job_notice(core, job, job->inbox_k, ab_view_of("cancel"), ab_view(NULL, 0), ab_view(NULL, 0));
+    if (job->inbox_k) /* what was said while its worker was away */
+        job_notice(core, job, 0, ab_view_of(job->pause ? "pause" : "resume"), ab_view(NULL, 0),
+                   ab_view(NULL, 0));
     if (watch_wants_deltas(job)) {
         job->watched = true;
         job_notice(core, job, 0, ab_view_of("watched"), ab_view(NULL, 0), ab_view(NULL, 0));

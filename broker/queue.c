@@ -251,6 +251,8 @@ void queue_put(struct queue *queue, struct job *job)
         push(&job->session->later, job, WHY_SESSION);
         return;
     }
+    if (job->state == JOB_PAUSED)
+        return;
     push(&job->flow->ready, job, WHY_NOTHING);
     ring_add(job->flow);
 }
@@ -276,6 +278,14 @@ static void wake_key(struct queue *queue, struct key *key)
         queue_remove(next);
         queue_put(queue, next);
     }
+}
+
+void queue_pause(struct queue *queue, struct job *job)
+{
+    if (job->session && job->in == &job->session->later)
+        return;
+    queue_remove(job);
+    wake_key(queue, job->key); /* as in queue_unbind */
 }
 
 void queue_unbind(struct queue *queue, struct job *job)

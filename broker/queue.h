@@ -77,7 +77,7 @@ void queue_unbind(struct queue *queue, struct job *job);
 /* The job holds its session from now on (it had been started before); false if another does. */
 bool queue_hold_session(struct job *job);
 
-void queue_put(struct queue *queue, struct job *job);                          /* ready */
+void queue_put(struct queue *queue, struct job *job); /* ready; one that is PAUSED: in its session only */
 void queue_schedule(struct queue *queue, struct job *job, int64_t wake_at_ms); /* later */
 struct job *queue_due(struct queue *queue, int64_t wall_ms); /* out of the schedule, or NULL */
 int64_t queue_next_ms(const struct queue *queue);            /* wall; INT64_MAX = none */
@@ -91,6 +91,8 @@ void queue_try_again(struct queue *queue, struct pool *pool);
 void queue_count(struct job *job);
 void queue_release(struct queue *queue, struct job *job); /* runs no more; harmless if it did not run */
 void queue_remove(struct job *job);                       /* out of whatever heap it is in */
+/* A job that is to be paused: likewise, but it keeps its place behind earlier jobs of its session. */
+void queue_pause(struct queue *queue, struct job *job);
 
 /* Ready jobs ahead of a ready job, plus one. O(jobs of its tenant). */
 uint64_t queue_position(const struct job *job);

@@ -75,6 +75,7 @@ static void load_job(struct core *core, const struct ab_open_job *open)
         return;
     struct job *job = job_new(core, open);
     job->cancel = open->cancel;
+    job->pause = open->paused;
     if (open->wake_at_ms)
         job->wake_at_ms = (int64_t)open->wake_at_ms;
     if (open->started)
@@ -91,21 +92,23 @@ static void load_job(struct core *core, const struct ab_open_job *open)
 /* Its order was settled before it waited: it holds its session. */
 static void adopt_waiting(struct core *core, struct job *job)
 {
-    int64_t wake_at_ms = job->wake_at_ms;
     job->parked = false;
     queue_hold_session(job);
-    job_move(&core->jobs, job, JOB_EV_WAIT);
-    if (wake_at_ms)
-        queue_schedule(&core->queue, job, wake_at_ms);
+    job_park(core, job, job->wake_at_ms);
 }
 
 static void adopt(struct core *core, struct job *job)
 {
     bool cancel = job->cancel;
-    if (job->parked)
+    if (job->pause && job->state == JOB_NEW)
+        job_hold(core, job);
+    else if (job->parked)
         adopt_waiting(core, job);
-    else if (job->state == JOB_NEW)
+    else if (job->state == JOB_NEW) {
+        if (job->attempt) /* also while it waits for its next one */
+            queue_hold_session(job);
         job_queue(core, job);
+    }
     if (cancel) {
         job->cancel = false;
         job_cancel(core, job);

@@ -169,8 +169,8 @@ void submit_answered(struct core *core, const struct answer *answer)
 
 static int check_inbox(const struct ab_inbox *inbox, struct ab_error *err)
 {
-    if (!ab_view_is(inbox->kind, "cancel") && !ab_view_is(inbox->kind, "input"))
-        return ab_fail_at(err, AB_EINVALID, "kind", "kind is cancel or input");
+    if (!inbox_kind_ok(inbox->kind))
+        return ab_fail_at(err, AB_EINVALID, "kind", "kind is cancel, input, pause or resume");
     if (!inbox->user.n)
         return ab_fail_at(err, AB_EINVALID, "user", "the user is empty");
     return 0;
@@ -219,22 +219,4 @@ void inbox_answered(struct core *core, const struct answer *answer)
     struct job *job = jobs_by_n(&core->jobs, done.n);
     if (job && done.k > job->inbox_k)
         job_inbox(core, job, done.k, op.kind, op.ask, op.text);
-}
-
-void job_inbox(struct core *core, struct job *job, uint64_t k, struct ab_view kind, struct ab_view ask,
-               struct ab_view text)
-{
-    if (k > job->inbox_k)
-        job->inbox_k = (uint32_t)k;
-    if (job->state == JOB_RUNNING)
-        job_notice(core, job, k, kind, ask, text);
-    if (ab_view_is(kind, "cancel")) {
-        job_cancel(core, job);
-        return;
-    }
-    job->reload = job->state == JOB_STARTING;
-    if (job->state == JOB_WAITING) {
-        queue_remove(job); /* of a timer */
-        job_queue(core, job);
-    }
 }

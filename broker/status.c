@@ -57,6 +57,7 @@ static int query_status(struct core *core, struct peer *peer, uint64_t rid, stru
         .scheduled = states[JOB_SCHEDULED],
         .running = states[JOB_STARTING] + states[JOB_RUNNING] + states[JOB_ORPHAN] + states[JOB_ENDING],
         .waiting = states[JOB_WAITING],
+        .paused = states[JOB_PAUSED],
         .oldest_ready_ms = oldest == INT64_MAX ? 0 : (uint64_t)(core->now_ms - oldest),
         .accepted = core->accepted,
         .ended = core->ended,
@@ -87,6 +88,8 @@ static const char *why(const struct job *job)
     switch (job->state) {
     case JOB_SCHEDULED:
         return job->failures ? "schedule: waits before its next attempt" : "schedule";
+    case JOB_PAUSED:
+        return job->parked ? "paused: on request; it also waits for an answer" : "paused: on request";
     case JOB_WAITING:
         return job->in ? "schedule: a timer" : "person";
     case JOB_READY:
@@ -103,6 +106,8 @@ static const char *state_of(const struct job *job)
 {
     if (job->cancel || job->verdict)
         return "cancelling";
+    if (job->pause && job->state != JOB_PAUSED)
+        return "pausing";
     return job->state == JOB_SCHEDULED && job->failures ? "retry" : job_state_name(job->state);
 }
 

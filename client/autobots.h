@@ -158,14 +158,21 @@ int autobots_start_input(struct autobots *client, const char *job, const char *a
                          autobots_done *done, void *context, struct autobots_error *err);
 int autobots_start_cancel(struct autobots *client, const char *job, const char *reason, autobots_done *done,
                           void *context, struct autobots_error *err);
+/* A running job stops at its next step: model calls under way finish and are kept. It holds no worker then, whatever is
+ * restarted, until it is resumed; a job that does not run is paused at once. Again, or resuming what is not paused,
+ * changes nothing. The deadline still counts. The reason (may be NULL) is kept with the word. */
+int autobots_start_pause(struct autobots *client, const char *job, const char *reason, autobots_done *done,
+                         void *context, struct autobots_error *err);
+int autobots_start_resume(struct autobots *client, const char *job, const char *reason, autobots_done *done,
+                          void *context, struct autobots_error *err);
 
 /* ---- watching ----------------------------------------------------------------------------------------------- */
 
 struct autobots_event {
     const char *job;
     uint64_t seq; /* 1, 2, 3 … */
-    const char
-        *kind; /* started, begin, turn, model_reply, attempt_failed, waiting, input, end, or a newer one */
+    const char *
+        kind; /* started, begin, turn, model_reply, attempt_failed, waiting, input, paused, end, or a newer one */
     const char *end; /* the job's end state on its last event, else NULL */
     const void *raw; /* the event as it is stored: one msgpack map */
     size_t raw_bytes;
@@ -215,6 +222,8 @@ int autobots_connect(struct autobots *client, int64_t timeout_ms, struct autobot
 int autobots_submit(struct autobots *client, const struct autobots_job *job, char id[AUTOBOTS_ID_TEXT],
                     char **session, struct autobots_error *err);
 int autobots_cancel(struct autobots *client, const char *job, const char *reason, struct autobots_error *err);
+int autobots_pause(struct autobots *client, const char *job, const char *reason, struct autobots_error *err);
+int autobots_resume(struct autobots *client, const char *job, const char *reason, struct autobots_error *err);
 int autobots_input(struct autobots *client, const char *job, const char *text, struct autobots_error *err);
 int autobots_query(struct autobots *client, const char *operation, const char *request, char **answer,
                    struct autobots_error *err);

@@ -349,3 +349,17 @@ void journal_wait(struct run *run, const struct engine_effect *effect)
     run->unsent.closes = true;
     log_end(run, "job.waits", "waiting", "person", NULL);
 }
+
+void journal_pause(struct run *run)
+{
+    struct ab_paused paused = {.at_ms = (uint64_t)now_at()};
+    struct ab_error err = {0};
+
+    if (journal_add(run, AB_KIND_PAUSED, &paused, &err)) {
+        journal_end(run, "failed", "error", &err);
+        return;
+    }
+    run->unsent.head.pause = true;
+    run->unsent.closes = true;
+    log_end(run, "job.pauses", "paused", "request", NULL);
+}

@@ -326,6 +326,11 @@ static enum pace perform(struct run *run)
 
     if (run->gave_up.code && TAILQ_EMPTY(&run->calls))
         return fail_run(run, &run->gave_up);
+    if (run->paused) {
+        if (TAILQ_EMPTY(&run->calls) && journal_settled(run))
+            journal_pause(run);
+        return WAIT;
+    }
     if (!journal_room(run))
         return WAIT;
     size_t n = engine_next(run->engine, effects, ENGINE_EFFECTS_MAX);

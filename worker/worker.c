@@ -88,6 +88,8 @@ static void on_notice(struct worker *worker, const void *header, struct ab_view 
         run->watched = true;
     else if (ab_view_is(notice->kind, "cancel"))
         run_cancel(run, notice->text);
+    else if (ab_view_is(notice->kind, "pause") || ab_view_is(notice->kind, "resume"))
+        run->paused = ab_view_is(notice->kind, "pause");
     if (notice->k)
         run_hear_inbox(run, notice->k, notice->kind, notice->ask, notice->text);
     run_wake(run);

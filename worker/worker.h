@@ -74,6 +74,7 @@ void journal_finish(struct run *run);
 void journal_end(struct run *run, const char *state, const char *stop_reason, const struct ab_error *error);
 void journal_retry(struct run *run, const struct ab_error *error);
 void journal_wait(struct run *run, const struct engine_effect *effect);
+void journal_pause(struct run *run);
 
 /* ---- runs.c: the jobs at hand ---- */
 
@@ -124,6 +125,7 @@ struct run {
     bool refused;        /* its events were; what is under way now says so */
     int64_t again_ms;    /* nothing is sent before; monotonic */
     bool watched;
+    bool paused;     /* nothing new is begun: what is under way is journaled, then it is let go */
     char *cancelled; /* why; NULL: it is not */
     TAILQ_HEAD(call_list, call) calls;
     size_t calls_n;

@@ -38,7 +38,7 @@ enum {
     X(daemon, 'd', NULL, "run in the background; returns once it is ready")                                \
     X(follow, 'f', NULL, "go on with new lines")                                                           \
     X(after, 0, "SEQ", "start behind this event")                                                          \
-    X(state, 0, "STATE", "open, waiting, succeeded, failed, cancelled, expired or dead")                   \
+    X(state, 0, "STATE", "open, waiting, paused, succeeded, failed, cancelled, expired or dead")                   \
     X(since, 0, "TIME", "accepted at or after: 10m, 2h, 7d ago, or 2026-01-31[T12:00:00Z]")                \
     X(limit, 'n', "N", "at most so many (default 20 for jobs, else 100)")                                  \
     X(deadline, 0, "DURATION", "ends as expired if it takes longer: 90s, 10m, 2h")                         \
@@ -162,7 +162,11 @@ uint64_t view_seq(const struct view *view);
 /* As view_follow from the beginning, but a question is asked on the terminal and its answer sent. Says what to do with a
  * job that is left. */
 int follow_and_answer(struct cli *cli, struct autobots *bots, struct view *view, const char *job);
-/* jobs.c: prints how to watch, cancel or answer a job that is left with this exit code, which it returns. */
+/* jobs.c: the service and the full id of the job that is named first; NULL with *code. */
+struct autobots *open_for_job(struct cli *cli, char id[AUTOBOTS_ID_TEXT], int *code);
+/* All words as one message, `-` is standard input, no words are ""; malloc'ed, NULL with *code. */
+char *message_text(struct cli *cli, int *code);
+/* Prints how to watch, cancel or answer a job that is left with this exit code, which it returns. */
 int say_what_next(struct cli *cli, int code, const char *job);
 
 /* ---- workflow_file.c, workflows.c ---- */
@@ -199,6 +203,8 @@ int verb_jobs(struct cli *cli);
 int verb_show(struct cli *cli);
 int verb_export(struct cli *cli);
 int verb_cancel(struct cli *cli);
+int verb_pause(struct cli *cli);
+int verb_resume(struct cli *cli);
 int verb_input(struct cli *cli);
 int verb_stored(struct cli *cli); /* sessions, messages, gallery */
 int verb_workflows(struct cli *cli);

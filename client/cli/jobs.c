@@ -1,4 +1,4 @@
-/* The verbs of jobs: submit, watch, jobs, show, cancel, input. */
+/* The verbs of jobs: submit, watch, jobs, show. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,7 +82,7 @@ static char *read_stdin(struct cli *cli, int *code)
 }
 
 /* All words are one message; `-` is standard input; none: the workflow's own task. */
-static char *message_text(struct cli *cli, int *code)
+char *message_text(struct cli *cli, int *code)
 {
     if (cli->n == 1 && !strcmp(cli->words[0], "-"))
         return read_stdin(cli, code);
@@ -173,10 +173,10 @@ int verb_submit(struct cli *cli)
     return code;
 }
 
-/* ---- watch, cancel, input ---- */
+/* ---- watch ---- */
 
-/* The service and the job's full id; NULL with *code. A full id needs no look-up, hence no storage. */
-static struct autobots *open_for_job(struct cli *cli, char id[AUTOBOTS_ID_TEXT], int *code)
+/* A full id needs no look-up, hence no storage. */
+struct autobots *open_for_job(struct cli *cli, char id[AUTOBOTS_ID_TEXT], int *code)
 {
     unsigned needs =
         strlen(cli->words[0]) == AUTOBOTS_ID_TEXT - 1 ? SERVICE_BROKER : SERVICE_BROKER | SERVICE_STORAGE;
@@ -205,58 +205,17 @@ int verb_watch(struct cli *cli)
     return say_what_next(cli, code, id);
 }
 
-static int said(struct cli *cli, int rc, const struct autobots_error *err, const char *id, const char *what)
-{
-    if (rc)
-        return cli_fail(cli, err);
-    if (cli->json)
-        term_json(stdout, json_pack("{s:s, s:b}", "id", id, what, 1));
-    else
-        printf("%s: %s\n", id, what);
-    return CLI_DONE;
-}
-
-int verb_cancel(struct cli *cli)
-{
-    int code;
-    char id[AUTOBOTS_ID_TEXT];
-    struct autobots_error err;
-    struct autobots *bots = open_for_job(cli, id, &code);
-    if (bots)
-        code = said(cli, autobots_cancel(bots, id, cli->n > 1 ? cli->words[1] : NULL, &err), &err, id,
-                    "cancelling");
-    autobots_close(bots);
-    return code;
-}
-
-int verb_input(struct cli *cli)
-{
-    int code;
-    char id[AUTOBOTS_ID_TEXT];
-    struct autobots_error err;
-    struct autobots *bots = open_for_job(cli, id, &code);
-    if (bots) {
-        memmove(cli->words, cli->words + 1, (size_t)--cli->n * sizeof *cli->words);
-        char *text = message_text(cli, &code);
-        if (text)
-            code = said(cli, autobots_input(bots, id, text, &err), &err, id, "answered");
-        free(text);
-    }
-    autobots_close(bots);
-    return code;
-}
-
 /* ---- jobs ---- */
 
-/* What an open job waits for and has used so far, from its journal: {"usage_so_far": {calls, tokens, cost}, "waiting"}. One
- * page is read; what goes on beyond it is not summed up. */
-static int add_open(struct cli *cli, struct autobots *bots, json_t *job)
+/* What a job without a result waits for and has used, from its journal: {"usage_so_far": {calls, tokens, cost},
+ * "waiting"}. It is open, or was ended while no worker had it. One page is read; what goes on beyond it is not summed up. */
+static int add_used(struct cli *cli, struct autobots *bots, json_t *job)
 {
     int code = CLI_DONE;
     int64_t seq = ab_tree_int(job, "seq", 0);
     const char *state = ab_tree_str(job, "state");
     bool waits = state && !strcmp(state, "waiting");
-    if (json_object_get(job, "end") || !seq)
+    if (json_object_get(json_object_get(job, "end"), "result") || !seq)
         return CLI_DONE;
     struct usage usage = {0};
     char cost[USAGE_TEXT];
@@ -330,7 +289,7 @@ static int show_jobs(struct cli *cli, struct autobots *bots, json_t *request, ui
         json_t *answer = service_ask(cli, bots, "list_jobs", json_incref(request), &code);
         const json_t *jobs = json_object_get(answer, "jobs");
         for (size_t i = 0; i < json_array_size(jobs) && !code; i++, shown++) {
-            code = add_open(cli, bots, json_array_get(jobs, i));
+            code = add_used(cli, bots, json_array_get(jobs, i));
             if (cli->json)
                 term_json(stdout, json_incref(json_array_get(jobs, i)));
             else
@@ -404,14 +363,16 @@ static json_t *shown_error(const json_t *end)
 }
 
 /* One object: id, state, attempt, result, error, and more. */
-static json_t *shown_job(struct cli *cli, const json_t *job)
+static json_t *shown_job(struct cli *cli, struct autobots *bots, json_t *job)
 {
+    add_used(cli, bots, job); /* if it fails, the rest is shown */
     const json_t *end = json_object_get(job, "end");
     json_t *shown = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", value_or_null(job, "id"), "state",
                               value_or_null(job, "state"), "attempt", value_or_null(job, "attempt"), "result",
                               value_or_null(end, "result"), "error", shown_error(end), "content",
                               value_or_null(end, "content"), "stop_reason", value_or_null(end, "stop_reason"));
-    static const char *const more[] = {"n", "user", "session", "seq", "created_ms", "ended_ms", "workflow"};
+    static const char *const more[] = {"n",          "user",     "session",  "seq",
+                                       "created_ms", "ended_ms", "workflow", "usage_so_far"};
     for (size_t i = 0; i < sizeof more / sizeof *more; i++)
         json_object_set_new(shown, more[i], value_or_null(job, more[i]));
     json_object_set_new(shown, "message", value_or_null(job, "content"));
@@ -461,6 +422,7 @@ static void print_shown(const json_t *shown)
         printf("%-12s %s\n", "cost", cost);
     print_field(row, "usage");
     json_decref(row);
+    print_field(shown, "usage_so_far");
 }
 
 int verb_show(struct cli *cli)
@@ -469,13 +431,13 @@ int verb_show(struct cli *cli)
     struct autobots *bots = service_open(cli, SERVICE_STORAGE, &code);
     json_t *answer =
         bots ? service_ask(cli, bots, "get_job", json_pack("{s:s}", "job", cli->words[0]), &code) : NULL;
-    const json_t *job = json_object_get(answer, "job");
+    json_t *job = json_object_get(answer, "job");
     if (answer && !json_is_object(job))
         code = cli_failf(cli, CLI_FAILED, "the service's answer has no job");
     else if (answer && cli->option[OPT_timeline])
         code = run_timeline(cli, bots, job);
     else if (answer) {
-        json_t *shown = shown_job(cli, job);
+        json_t *shown = shown_job(cli, bots, job);
         if (cli->json)
             term_json(stdout, json_incref(shown));
         else

@@ -40,6 +40,12 @@ const struct verb cli_verbs[] = {
      BIT(user) | BIT(timeline), 1, 1, verb_show},
     {"export", "JOB", "the whole run as one JSON object: job, workflow, events", BIT(user), 1, 1, verb_export},
     {"cancel", "JOB [REASON]", "end a job", BIT(user), 1, 2, verb_cancel},
+    {"pause", "JOB [REASON]",
+     "let a job rest until it is resumed\n\n"
+     "A running job stops at its next step: the model calls under way finish and are kept, no new one is made. A paused\n"
+     "job holds no worker and survives restarts; its deadline still counts.",
+     BIT(user), 1, 2, verb_pause},
+    {"resume", "JOB", "let a paused job go on", BIT(user), 1, 1, verb_resume},
     {"input", "JOB TEXT|-", "answer the question a job waits with", BIT(user), 2, -1, verb_input},
     {"sessions", "", "list the user's sessions", LISTING, 0, 0, verb_stored},
     {"sessions list", "", "list the user's sessions", LISTING, 0, 0, verb_stored},

@@ -22,7 +22,7 @@ static void print_numbers(const json_t *tree, const char *title, const char *con
 
 static void print_status(const json_t *broker, const json_t *storage)
 {
-    static const char *const queue[] = {"ready", "running", "waiting", "scheduled", NULL};
+    static const char *const queue[] = {"ready", "running", "waiting", "paused", "scheduled", NULL};
     static const char *const since[] = {"accepted", "ended", "watchers", NULL};
     static const char *const stored[] = {"jobs", "open", "commits", "operations", "wal_bytes", NULL};
     const json_t *workers = json_object_get(broker, "workers");

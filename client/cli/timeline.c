@@ -98,7 +98,7 @@ static void begin_attempt(json_t *attempts, const json_t *event, int64_t at_ms)
 /* The open attempt reaches to here, and is over if the event says so. */
 static void extend_attempt(json_t *attempts, const char *kind, int64_t at_ms)
 {
-    static const char *const over[] = {"attempt_failed", "waiting", "end"};
+    static const char *const over[] = {"attempt_failed", "waiting", "paused", "end"};
     json_t *last = json_array_get(attempts, json_array_size(attempts) - 1);
     if (!last || json_object_get(last, "ended_by"))
         return;

@@ -219,6 +219,13 @@ static void show_waiting(struct view *view, const json_t *event)
         note(view, "%s asks: %s", agent ? agent : "a question", prompt);
 }
 
+static void show_paused(struct view *view, const json_t *event)
+{
+    (void)event;
+    view->parked = true;
+    note(view, "paused; `autobots resume %s` lets it go on", view->job);
+}
+
 static void show_input(struct view *view, const json_t *event)
 {
     const char *text = ab_tree_str(event, "text");
@@ -280,13 +287,10 @@ static const struct {
     const char *kind;
     void (*show)(struct view *view, const json_t *event);
 } kinds[] = {
-    {"started", show_started},
-    {"turn", show_turn},
-    {"model_reply", show_model_reply},
-    {"attempt_failed", show_attempt_failed},
-    {"waiting", show_waiting},
-    {"input", show_input},
-    {"end", show_end},
+    {"started", show_started},         {"turn", show_turn},
+    {"model_reply", show_model_reply}, {"attempt_failed", show_attempt_failed},
+    {"waiting", show_waiting},         {"input", show_input},
+    {"paused", show_paused},           {"end", show_end},
 };
 
 /* ---- why does nothing happen? ---- */

@@ -67,6 +67,20 @@ int autobots_cancel(struct autobots *client, const char *job, const char *reason
     return finish(client, &waiting, rc, NULL, err);
 }
 
+int autobots_pause(struct autobots *client, const char *job, const char *reason, struct autobots_error *err)
+{
+    struct waiting waiting = {0};
+    int rc = autobots_start_pause(client, job, reason, on_done, &waiting, err);
+    return finish(client, &waiting, rc, NULL, err);
+}
+
+int autobots_resume(struct autobots *client, const char *job, const char *reason, struct autobots_error *err)
+{
+    struct waiting waiting = {0};
+    int rc = autobots_start_resume(client, job, reason, on_done, &waiting, err);
+    return finish(client, &waiting, rc, NULL, err);
+}
+
 int autobots_input(struct autobots *client, const char *job, const char *text, struct autobots_error *err)
 {
     struct waiting waiting = {0};

@@ -242,3 +242,17 @@ int autobots_start_cancel(struct autobots *client, const char *job, const char *
     struct ab_inbox message = {.kind = ab_view_of("cancel"), .text = ab_view_of(reason)};
     return inbox(client, job, message, done, context, err);
 }
+
+int autobots_start_pause(struct autobots *client, const char *job, const char *reason, autobots_done *done,
+                         void *context, struct autobots_error *err)
+{
+    struct ab_inbox message = {.kind = ab_view_of("pause"), .text = ab_view_of(reason)};
+    return inbox(client, job, message, done, context, err);
+}
+
+int autobots_start_resume(struct autobots *client, const char *job, const char *reason, autobots_done *done,
+                          void *context, struct autobots_error *err)
+{
+    struct ab_inbox message = {.kind = ab_view_of("resume"), .text = ab_view_of(reason)};
+    return inbox(client, job, message, done, context, err);
+}

@@ -113,7 +113,7 @@ enum {
     F(o, ID, job, REQ, 0, "")                                                                                  \
     F(o, STR, user, REQ, AB_USER_MAX, "who asks")                                                              \
     F(o, ID, id, REQ, 0, "made by the client; the same id again is the same row")                              \
-    F(o, STR, kind, REQ, 16, "cancel or input")                                                                \
+    F(o, STR, kind, REQ, 16, "cancel, input, pause or resume")                                                 \
     F(o, STR, ask, OPT, AB_NAME_MAX, "input: the question it answers; absent: the open one")                   \
     F(o, STR, text, OPT, 1 << 20, "input: the answer; cancel: the reason")
 
@@ -160,7 +160,8 @@ enum {
     F(o, STR, wait, OPT, 16, "the last one parks the job: person or timer; its slot is free")                  \
     F(o, UINT, wake_at_ms, OPT, 0, "with wait or retry: wall clock at which it becomes ready")                 \
     F(o, UINT, inbox_seen, OPT, 0, "with wait: refused (CONFLICT) if the inbox holds a later row")             \
-    F(o, BOOL, retry, OPT, 0, "the last one says why this attempt failed: run the job again later")
+    F(o, BOOL, retry, OPT, 0, "the last one says why this attempt failed: run the job again later")            \
+    F(o, BOOL, pause, OPT, 0, "the last one is `paused`, as a NOTICE wished: its slot is free")
 
 #define AB_LEASE_FIELDS(F, o)                                                                                  \
     F(o, ID, job, REQ, 0, "")                                                                                  \
@@ -170,8 +171,10 @@ enum {
 #define AB_NOTICE_FIELDS(F, o)                                                                                 \
     F(o, ID, job, REQ, 0, "")                                                                                  \
     F(o, UINT, token, REQ, 0, "")                                                                              \
-    F(o, UINT, k, REQ, 0, "its number; 0: not a row but a wish of the service (watched)")                      \
-    F(o, STR, kind, REQ, 16, "cancel, input, or watched: send DELTA from now on")                              \
+    F(o, UINT, k, REQ, 0, "its number; 0: not a row but a wish of the service")                                \
+    F(o, STR, kind, REQ, 16,                                                                                   \
+      "cancel; input; pause: make no new call, journal those under way, then `paused`; resume; "               \
+      "watched: send DELTA from now on")                                                                       \
     F(o, STR, ask, OPT, AB_NAME_MAX, "")                                                                       \
     F(o, STR, text, OPT, 1 << 20, "")
 
@@ -311,7 +314,10 @@ enum ab_command {
     F(o, STR, path, OPT, AB_ERROR_PATH_MAX, "its place")                                                       \
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
-/* event kind, schema, who writes it, meaning; all of them durable */
+#define AB_PAUSED_FIELDS(F, o) F(o, UINT, at_ms, REQ, 0, "wall clock")
+
+/* event kind, schema, who writes it, meaning; all of them durable. Their order is that of the numbers in the database:
+ * a new one goes to the end. */
 #define AB_EVENT_KINDS(X)                                                                                      \
     X(STARTED, started, started, "broker", "the job was given to a worker")                                    \
     X(BEGIN, begin, begin, "worker", "the pinned inputs of the run")                                           \
@@ -322,7 +328,8 @@ enum ab_command {
       "this attempt is over; another follows")                                                                 \
     X(WAITING, waiting, waiting, "worker", "the job is parked")                                                \
     X(INPUT, input, input_event, "worker", "an inbox row was consumed")                                        \
-    X(END, end, end, "worker, broker", "the job's one end; its last event")
+    X(END, end, end, "worker, broker", "the job's one end; its last event")                                    \
+    X(PAUSED, paused, paused, "worker", "this attempt is over, as was wished; another follows after resume")
 
 enum ab_event_kind {
     AB_KIND_UNKNOWN,
@@ -365,7 +372,8 @@ enum ab_event_kind {
     S(attempt_failed, AB_ATTEMPT_FAILED_FIELDS)                                                                \
     S(waiting, AB_WAITING_FIELDS)                                                                              \
     S(input_event, AB_INPUT_EVENT_FIELDS)                                                                      \
-    S(end, AB_END_FIELDS)
+    S(end, AB_END_FIELDS)                                                                                      \
+    S(paused, AB_PAUSED_FIELDS)
 
 #define S(name, LIST) AB_STRUCT(name, LIST)
 AB_SCHEMAS(S)

@@ -101,7 +101,8 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, STR, worker, OPT, AB_NAME_MAX, "of that attempt")                                                     \
     F(o, UINT, inbox_k, OPT, 0, "last inbox row")                                                              \
     F(o, UINT, failures, OPT, 0, "attempt_failed events so far")                                               \
-    F(o, BOOL, cancel, OPT, 0, "its inbox holds a cancel")
+    F(o, BOOL, cancel, OPT, 0, "its inbox holds a cancel")                                                     \
+    F(o, BOOL, paused, OPT, 0, "of its inbox's pauses and resumes the last one is a pause")
 
 #define AB_OP_LOAD_FIELDS(F, o) F(o, UINT, n, REQ, 0, "the job")
 #define AB_OP_LOAD_ANSWER_FIELDS(F, o)                                                                         \
@@ -141,7 +142,7 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
 
 #define AB_OP_LIST_JOBS_FIELDS(F, o)                                                                           \
     F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
-    F(o, STR, state, OPT, 16, "open, waiting, succeeded, failed, cancelled, expired or dead")                  \
+    F(o, STR, state, OPT, 16, "open, waiting, paused, succeeded, failed, cancelled, expired or dead")          \
     F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                   \
     F(o, UINT, since_ms, OPT, 0, "accepted at or after")                                                       \
     F(o, UINT, after, OPT, 0, "cursor")                                                                        \
@@ -156,7 +157,7 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
     F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                   \
     F(o, STR, state, REQ, 16,                                                                                  \
-      "end state, or scheduled, ready, running, waiting, retry as far as storage knows")                       \
+      "end state, or scheduled, ready, running, waiting, paused, retry as far as storage knows")               \
     F(o, UINT, attempt, OPT, 0, "")                                                                            \
     F(o, UINT, seq, OPT, 0, "last event")                                                                      \
     F(o, UINT, created_ms, REQ, 0, "wall clock of its commit")                                                 \
@@ -349,10 +350,11 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, ID, job, REQ, 0, "")
 #define AB_OP_JOB_STATUS_ANSWER_FIELDS(F, o)                                                                   \
     F(o, STR, state, REQ, 16,                                                                                  \
-      "scheduled, ready, running, waiting, retry, cancelling; not_found if it is not open")                    \
+      "scheduled, ready, running, waiting, retry, pausing (its worker has not let go of it), paused, "         \
+      "cancelling; not_found if it is not open")                                                               \
     F(o, UINT, position, OPT, 0,                                                                               \
       "1 = next among the ready jobs of its pool, as far as fairness can be foretold")                         \
-    F(o, STR, why, OPT, 256, "why it does not run: limit, session, credit, schedule, person")                  \
+    F(o, STR, why, OPT, 256, "why it does not run: limit, session, credit, schedule, person, paused")          \
     F(o, UINT, attempt, OPT, 0, "")                                                                            \
     F(o, STR, worker, OPT, AB_NAME_MAX, "")                                                                    \
     F(o, UINT, wake_at_ms, OPT, 0, "")
@@ -364,6 +366,7 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, UINT, scheduled, OPT, 0, "jobs that wait for a time")                                                 \
     F(o, UINT, running, OPT, 0, "")                                                                            \
     F(o, UINT, waiting, OPT, 0, "jobs that wait for a person")                                                 \
+    F(o, UINT, paused, OPT, 0, "jobs that were paused")                                                        \
     F(o, UINT, oldest_ready_ms, OPT, 0, "age of the oldest ready job")                                         \
     F(o, UINT, accepted, OPT, 0, "since start")                                                                \
     F(o, UINT, ended, OPT, 0, "since start")                                                                   \
@@ -382,7 +385,7 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     X(append, 3, WRITE, AB_BY_BROKER, op_append, op_append_answer,                                             \
       "events; an end also ends the job and writes its message")                                               \
     X(inbox, 4, WRITE, AB_BY_BROKER, op_inbox, op_inbox_answer,                                                \
-      "a row for a job's inbox; wakes a waiting job")                                                          \
+      "a row for a job's inbox; input wakes a waiting job")                                                    \
     X(open_jobs, 5, READ, AB_BY_BROKER, op_open_jobs, op_open_jobs_answer, "all that has not ended")           \
     X(load, 6, READ, AB_BY_BROKER | AB_BY_WORKER, op_load, op_load_answer,                                     \
       "input, secrets, journal, inbox of a job")                                                               \

@@ -45,7 +45,7 @@ static int check_flags(struct append *a, struct ab_error *err)
         if (flags[i].is != (last == flags[i].kind))
             return ab_fail_at(err, AB_EINVALID, flags[i].flag, "does not fit the last event");
     for (unsigned i = 0; i + 1 < a->n; i++)
-        if (a->kinds[i] == AB_KIND_END || a->kinds[i] == AB_KIND_WAITING)
+        if (a->kinds[i] == AB_KIND_END || a->kinds[i] == AB_KIND_WAITING || a->kinds[i] == AB_KIND_PAUSED)
             return ab_fail_at(err, AB_EINVALID, "events", "an event after the one that ends or parks the job");
     if (!a->r->end.n)
         return 0;

@@ -244,6 +244,8 @@ int gone_is(struct db *db, int64_t user, enum gone_kind kind, struct ab_view id,
 /* ---- shared by operations ---- */
 /* What an append must know of its job; not_found if there is no such job. */
 int head_load(struct db *db, uint64_t n, struct head *head, struct ab_error *err);
+/* 1 if an open job is to be paused, or is; 0 if not. */
+int job_paused(struct db *db, uint64_t n, struct ab_error *err);
 /* An inbox row of storage's own; remembers the notice. */
 int job_send_cancel(struct db *db, uint64_t n, const char *reason, struct ab_error *err);
 /* Removes what an ended job held: events before seq, input, inbox. The row stays, so that its id stays taken. */

@@ -247,6 +247,32 @@ int head_load(struct db *db, uint64_t n, struct head *head, struct ab_error *err
 }
 
 /* ---- inbox ---- */
+
+/* What may be said to a job. `always`: it has room in an inbox that is full, as it must be possible to end or go on. */
+static const struct {
+    const char *name;
+    bool wakes, always;
+} inbox_kinds[] = {
+    {"cancel", true, true}, {"input", true, false}, {"pause", false, false}, {"resume", false, true}};
+enum { INBOX_KINDS = sizeof inbox_kinds / sizeof inbox_kinds[0] };
+
+/* INBOX_KINDS if it is none. */
+static unsigned inbox_kind(struct ab_view name)
+{
+    unsigned kind = 0;
+    while (kind < INBOX_KINDS && !ab_view_is(name, inbox_kinds[kind].name))
+        kind++;
+    return kind;
+}
+
+int job_paused(struct db *db, uint64_t n, struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_INBOX_PAUSE);
+    bind_int(s, 1, (int64_t)n);
+    int got = db_row(db, s, err);
+    return got > 0 ? col_int(s, 0) != 0 : got;
+}
+
 static int inbox_add(struct db *db, struct head *head, const struct ab_op_inbox *r, struct ab_error *err)
 {
     sqlite3_stmt *s = db_sql(db, SQL_INBOX_ADD);
@@ -260,7 +286,7 @@ static int inbox_add(struct db *db, struct head *head, const struct ab_op_inbox 
     int code = db_run(db, s, err);
     if (code)
         return code;
-    if (head->state == OPEN_WAITING) {
+    if (head->state == OPEN_WAITING && inbox_kinds[inbox_kind(r->kind)].wakes) {
         s = db_sql(db, SQL_OPEN_SET);
         bind_int(s, 1, (int64_t)head->n);
         bind_int(s, 2, OPEN_READY);
@@ -309,11 +335,10 @@ static int inbox_before(struct db *db, uint64_t n, const struct ab_op_inbox *r, 
     return 1;
 }
 
-/* A cancel always has room: it must be possible to end what is full. */
 static int inbox_room(const struct head *head, const struct ab_op_inbox *r, struct ab_error *err)
 {
-    bool cancel = ab_view_is(r->kind, "cancel") && r->text.n <= AB_ERROR_TEXT_MAX;
-    if (cancel && head->inbox_k < 2 * INBOX_ROWS_MAX)
+    bool always = inbox_kinds[inbox_kind(r->kind)].always && r->text.n <= AB_ERROR_TEXT_MAX;
+    if (always && head->inbox_k < 2 * INBOX_ROWS_MAX)
         return 0;
     if (head->inbox_k >= INBOX_ROWS_MAX)
         return ab_fail(err, AB_EBUSY, "the job's inbox holds %d rows, the most it may", INBOX_ROWS_MAX);
@@ -330,8 +355,9 @@ int op_inbox(struct db *db, const void *request, struct ab_buf *answer, struct a
     int code = inbox_job(db, r, &n, err);
     if (code || (code = inbox_before(db, n, r, answer, err)))
         return code > 0 ? 0 : code;
-    if (!ab_view_is(r->kind, "cancel") && !ab_view_is(r->kind, "input"))
-        return ab_fail_at(err, AB_EINVALID, "kind", "is cancel or input, not %.*s", AB_VIEW_FMT(r->kind));
+    if (inbox_kind(r->kind) == INBOX_KINDS)
+        return ab_fail_at(err, AB_EINVALID, "kind", "is cancel, input, pause or resume, not %.*s",
+                          AB_VIEW_FMT(r->kind));
     if ((code = head_load(db, n, &head, err)))
         return code;
     if (head.end)

@@ -25,6 +25,7 @@ static int fold_events(struct db *db, struct ab_open_job *job, int64_t *started_
             job->started = false;
             break;
         case AB_KIND_WAITING:
+        case AB_KIND_PAUSED:
             job->started = false;
             break;
         default:
@@ -48,7 +49,10 @@ static int fold_inbox(struct db *db, struct ab_open_job *job, struct ab_error *e
     bind_int(s, 1, (int64_t)job->n);
     got = db_row(db, s, err);
     job->cancel = got > 0;
-    return got < 0 ? got : 0;
+    if (got < 0 || (got = job_paused(db, job->n, err)) < 0)
+        return got;
+    job->paused = got;
+    return 0;
 }
 
 static void open_job_of(sqlite3_stmt *s, struct ab_open_job *job)

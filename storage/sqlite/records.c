@@ -27,7 +27,7 @@ enum {
 
 struct progress {
     uint64_t seq, attempt;
-    bool started;
+    bool started, paused;
 };
 
 static int progress_of(struct db *db, uint64_t n, struct progress *p, struct ab_error *err)
@@ -41,7 +41,7 @@ static int progress_of(struct db *db, uint64_t n, struct progress *p, struct ab_
         p->attempt += kind == AB_KIND_STARTED;
         if (kind == AB_KIND_STARTED)
             p->started = true;
-        else if (kind == AB_KIND_ATTEMPT_FAILED || kind == AB_KIND_WAITING)
+        else if (kind == AB_KIND_ATTEMPT_FAILED || kind == AB_KIND_WAITING || kind == AB_KIND_PAUSED)
             p->started = false;
     }
     return got;
@@ -51,6 +51,8 @@ static const char *state_of(const struct db *db, sqlite3_stmt *s, const struct p
 {
     if (!col_null(s, COL_END))
         return end_names[col_int(s, COL_END) % END_N];
+    if (p->paused)
+        return "paused";
     if (col_int(s, COL_OPEN) == OPEN_WAITING)
         return "waiting";
     if (p->started)
@@ -67,8 +69,10 @@ static int record_add(struct db *db, uint64_t n, struct ab_buf *out, struct ab_e
     bind_int(s, 1, (int64_t)n);
     int got = db_row(db, s, err);
     struct progress p = {0};
-    if (got <= 0 || (got = progress_of(db, n, &p, err)) < 0)
+    if (got <= 0 || (got = progress_of(db, n, &p, err)) < 0 ||
+        (col_null(s, COL_END) && (got = job_paused(db, n, err)) < 0))
         return got;
+    p.paused = got > 0;
     struct ab_job_record r = {
         .id = col_id(s, COL_ID),
         .n = n,
@@ -192,7 +196,7 @@ int op_get_job(struct db *db, const void *request, struct ab_buf *answer, struct
 }
 
 /* ---- listings ---- */
-enum filter { FILTER_NONE, FILTER_OPEN, FILTER_WAITING, FILTER_END };
+enum filter { FILTER_NONE, FILTER_OPEN, FILTER_WAITING, FILTER_PAUSED, FILTER_END };
 struct listing {
     enum filter filter;
     int end; /* FILTER_END: END_… */
@@ -211,9 +215,11 @@ static int read_filter(struct db *db, const struct ab_op_list_jobs *r, int64_t u
         l->filter = FILTER_OPEN;
     else if (ab_view_is(r->state, "waiting"))
         l->filter = FILTER_WAITING;
+    else if (ab_view_is(r->state, "paused"))
+        l->filter = FILTER_PAUSED;
     else if (r->state.n)
         return ab_fail_at(err, AB_EINVALID, "state",
-                          "is open, waiting, succeeded, failed, cancelled, expired or dead, not %.*s",
+                          "is open, waiting, paused, succeeded, failed, cancelled, expired or dead, not %.*s",
                           AB_VIEW_FMT(r->state));
     if (r->session.n && (l->session = session_find(db, user, r->session, err)) <= 0)
         return l->session ? (int)l->session
@@ -221,12 +227,20 @@ static int read_filter(struct db *db, const struct ab_op_list_jobs *r, int64_t u
     return 0;
 }
 
+static bool of_open(enum filter filter)
+{
+    return filter == FILTER_OPEN || filter == FILTER_WAITING || filter == FILTER_PAUSED;
+}
+
 /* Whether the job in this row of JOBS_OF_USER or OPEN_BEFORE is asked for; negative on failure. */
 static int wanted(struct db *db, const struct listing *l, sqlite3_stmt *row, struct ab_error *err)
 {
-    if (l->filter == FILTER_OPEN || l->filter == FILTER_WAITING) {
+    if (of_open(l->filter)) {
         if (l->filter == FILTER_WAITING && col_int(row, 1) != OPEN_WAITING)
             return 0;
+        int paused = l->filter == FILTER_OPEN ? 0 : job_paused(db, (uint64_t)col_int(row, 0), err);
+        if (paused < 0 || (l->filter != FILTER_OPEN && paused != (l->filter == FILTER_PAUSED)))
+            return paused < 0 ? paused : 0;
         sqlite3_stmt *s = db_sql(db, SQL_JOB_BY_N);
         bind_int(s, 1, col_int(row, 0));
         int got = db_row(db, s, err);
@@ -251,7 +265,7 @@ static int list_into(struct db *db, const struct ab_op_list_jobs *r, int64_t use
     int got = read_filter(db, r, user, &l, err);
     if (got)
         return got;
-    bool open = l.filter == FILTER_OPEN || l.filter == FILTER_WAITING;
+    bool open = of_open(l.filter);
     sqlite3_stmt *s = db_sql(db, open ? SQL_OPEN_BEFORE : SQL_JOBS_OF_USER);
     if (!open)
         bind_int(s, 1, user);

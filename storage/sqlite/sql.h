@@ -89,6 +89,8 @@
     X(INBOX_ADD, "INSERT INTO inbox(n,k,id,kind,ask,text,at_ms) VALUES(?1,?2,?3,?4,?5,?6,?7)")                 \
     X(INBOX_ALL, "SELECT k,kind,ask,text FROM inbox WHERE n=?1 ORDER BY k")                                    \
     X(INBOX_CANCEL, "SELECT 1 FROM inbox WHERE n=?1 AND kind='cancel' LIMIT 1")                                \
+    X(INBOX_PAUSE,                                                                                             \
+      "SELECT kind='pause' FROM inbox WHERE n=?1 AND kind IN('pause','resume') ORDER BY k DESC LIMIT 1")       \
     X(INBOX_REMOVE, "DELETE FROM inbox WHERE n=?1")                                                            \
     /* sessions */                                                                                             \
     X(SESSION_KEY, "SELECT key FROM sessions WHERE user=?1 AND id=?2")                                         \

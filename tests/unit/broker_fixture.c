@@ -42,3 +42,63 @@ void world_assert_error(struct world *world, uint32_t peer, const char *code, co
                  AB_VIEW_FMT(failure.path), AB_VIEW_FMT(failure.text));
     assert_true(failure.text.n > 0);
 }
+
+const char *world_last_state(struct world *world, unsigned number)
+{
+    return world_job(world, number)->end;
+}
+
+void world_inbox(struct world *world, unsigned number, const char *kind)
+{
+    static uint32_t made;
+    const struct ab_inbox message = {.rid = 77,
+                                     .job = world_id(number),
+                                     .user = ab_view_of("ann"),
+                                     .id = world_id(1000000 + ++made),
+                                     .kind = ab_view_of(kind),
+                                     .text = ab_view_of("text")};
+    world_say(world, CORE_CLIENTS, CLIENT, AB_INBOX, &message, ab_view(NULL, 0));
+}
+
+struct ab_job world_running(struct world *world, unsigned number, const char *more)
+{
+    if (!world->core->queue.all_pools || !world->core->queue.all_pools->workers)
+        world_worker(world, WORKER, "w", 8);
+    world_submit(world, CLIENT, number, "ann", more);
+    world_store_all(world);
+    return world_take(world, WORKER);
+}
+
+void world_pass(struct world *world, int64_t ms, uint32_t beating)
+{
+    static const struct ab_heartbeat beat;
+    for (; ms > 0; ms -= 500) {
+        world_say(world, CORE_CLIENTS, CLIENT, AB_HEARTBEAT, &beat, ab_view(NULL, 0));
+        if (beating)
+            world_say(world, CORE_WORKERS, beating, AB_HEARTBEAT, &beat, ab_view(NULL, 0));
+        world_tick(world, 500);
+    }
+}
+
+struct ab_op_job_status_answer world_status(struct world *world, unsigned number)
+{
+    struct ab_buf body = {0};
+    const struct ab_op_job_status request = {.user = ab_view_of("ann"), .job = world_id(number)};
+    struct ab_op_job_status_answer answer;
+    struct ab_error err;
+    ab_encode(&body, &ab_op_job_status_schema, &request);
+    world_say(world, CORE_CLIENTS, CLIENT, AB_QUERY,
+              &(struct ab_query){.rid = 1, .op = ab_view_of("job_status")}, ab_buf_view(&body));
+    ab_buf_finish(&body);
+    const struct sent *sent = world_find(world, CLIENT, AB_RESULT, NULL);
+    assert_non_null(sent);
+    assert_int_equal(ab_decode(&ab_op_job_status_answer_schema, ab_buf_view(&sent->body), &answer, &err), 0);
+    return answer;
+}
+
+void world_assert_status(struct world *world, unsigned number, const char *state, const char *why)
+{
+    struct ab_op_job_status_answer status = world_status(world, number);
+    assert_true(ab_view_is(status.state, state));
+    assert_true(status.why.n >= strlen(why) && !memcmp(status.why.p, why, strlen(why)));
+}

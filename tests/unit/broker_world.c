@@ -173,7 +173,10 @@ static int do_inbox(struct world *world, struct ab_view request, struct ab_buf *
     if (*job->end)
         return AB_EENDED;
     job->cancel |= ab_view_is(op.kind, "cancel");
-    job->wait[0] = 0;
+    if (ab_view_is(op.kind, "pause") || ab_view_is(op.kind, "resume"))
+        job->paused = ab_view_is(op.kind, "pause");
+    else
+        job->wait[0] = 0;
     const struct ab_op_inbox_answer done = {
         .n = (uint64_t)(job - world->jobs) + 1, .k = ++job->inbox_k, .created = true};
     ab_encode(answer, &ab_op_inbox_answer_schema, &done);
@@ -205,11 +208,13 @@ static void pack_open_job(struct ab_buf *out, const struct world_job *job, uint6
         .seq = job->events_n,
         .token = last ? last->token : 0,
         .attempt = job->attempts,
-        .started =
-            last && !*job->wait && !job->retry && ab_event_kind(ab_buf_view(&last->bytes)) != AB_KIND_WAITING,
+        .started = last && !*job->wait && !job->retry &&
+                   ab_event_kind(ab_buf_view(&last->bytes)) != AB_KIND_WAITING &&
+                   ab_event_kind(ab_buf_view(&last->bytes)) != AB_KIND_PAUSED,
         .inbox_k = job->inbox_k,
         .failures = job->failures,
         .cancel = job->cancel,
+        .paused = job->paused,
     };
     ab_encode(out, &ab_open_job_schema, &open);
 }
@@ -587,6 +592,18 @@ void world_events(struct world *world, uint32_t peer, const struct ab_job *job, 
                                      .end = ab_view_of(end),
                                      .wait = ab_view_of(wait),
                                      .retry = retry};
+    world_say(world, CORE_WORKERS, peer, AB_EVENTS, &events, ab_buf_view(&body));
+    ab_buf_finish(&body);
+}
+
+void world_pauses(struct world *world, uint32_t peer, const struct ab_job *job, uint64_t seq)
+{
+    struct ab_buf body = {0};
+    const struct ab_paused paused = {.at_ms = job->token & 0xffffff};
+    const struct ab_events events = {
+        .job = job->job, .token = job->token, .seq = seq, .count = 1, .pause = true};
+    ab_pack_array(&body, 1);
+    ab_event_encode(&body, AB_KIND_PAUSED, &paused);
     world_say(world, CORE_WORKERS, peer, AB_EVENTS, &events, ab_buf_view(&body));
     ab_buf_finish(&body);
 }

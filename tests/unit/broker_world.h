@@ -30,7 +30,7 @@ struct world_job {
     size_t events_n, events_gone; /* gone: the first ones, by the retention */
     char end[16], wait[16];
     uint64_t wake_at_ms, inbox_k, ends;
-    bool retry, cancel;
+    bool retry, cancel, paused;
     uint64_t failures, attempts;
 };
 struct world {
@@ -83,6 +83,9 @@ struct world_job *world_job(struct world *world, unsigned number);
 void world_events(struct world *world, uint32_t peer, const struct ab_job *job, uint64_t seq, const char *end,
                   const char *wait, bool retry);
 
+/* EVENTS with `paused`: the attempt is over. */
+void world_pauses(struct world *world, uint32_t peer, const struct ab_job *job, uint64_t seq);
+
 /* ---- broker_fixture.c: a started world with two clients, for the rule tests ---- */
 
 enum { CLIENT = 1, OTHER = 2, WORKER = 10, WORKER2 = 11 };
@@ -91,6 +94,16 @@ int world_setup(void **state); /* one world at a time; cmocka's state */
 int world_teardown(void **state);
 /* The next JOB of that worker; fails the test if there is none. */
 struct ab_job world_take(struct world *world, uint32_t worker);
+/* A job of ann's that has just been given to WORKER, which is made if there is none. */
+struct ab_job world_running(struct world *world, unsigned number, const char *more);
+/* A row for the inbox of that job, from CLIENT. */
+void world_inbox(struct world *world, unsigned number, const char *kind);
+/* Time passes in small steps, with heartbeats of CLIENT and of `beating` (0: nobody else). */
+void world_pass(struct world *world, int64_t ms, uint32_t beating);
+const char *world_last_state(struct world *world, unsigned number); /* its end state on disk, or "" */
+/* job_status of ann's job; `why` begins like this. */
+struct ab_op_job_status_answer world_status(struct world *world, unsigned number);
+void world_assert_status(struct world *world, unsigned number, const char *state, const char *why);
 /* The peer's next ERROR has this code, this path (NULL: any) and a text. */
 void world_assert_error(struct world *world, uint32_t peer, const char *code, const char *path);
 

@@ -10,23 +10,6 @@
 #include "common/log.h"
 #include "tests/unit/broker_world.h"
 
-static const char *last_state(struct world *world, unsigned number)
-{
-    return world_job(world, number)->end;
-}
-
-static void inbox(struct world *world, unsigned number, const char *kind)
-{
-    static uint32_t made;
-    const struct ab_inbox message = {.rid = 77,
-                                     .job = world_id(number),
-                                     .user = ab_view_of("ann"),
-                                     .id = world_id(1000000 + ++made),
-                                     .kind = ab_view_of(kind),
-                                     .text = ab_view_of("text")};
-    world_say(world, CORE_CLIENTS, CLIENT, AB_INBOX, &message, ab_view(NULL, 0));
-}
-
 /* ---- taking jobs ---- */
 
 static void accepted_only_after_the_commit(void **state)
@@ -149,7 +132,7 @@ static void a_job_runs_to_its_end(void **state)
     assert_int_equal(lease.seq, 2);
     world_events(world, WORKER, &job, 3, "succeeded", NULL, false);
     world_store_all(world);
-    assert_string_equal(last_state(world, 5), "succeeded");
+    assert_string_equal(world_last_state(world, 5), "succeeded");
     assert_int_equal(world_count(world, CLIENT, AB_EVENT), 3);
     assert_int_equal(world->core->jobs.by_n.n, 0);
     assert_int_equal(world->core->queue.tenants.map.n + world->core->queue.flows.map.n, 0);
@@ -343,19 +326,10 @@ static void watch(struct world *world, uint32_t peer, unsigned number, uint64_t 
     world_say(world, CORE_CLIENTS, peer, AB_WATCH, &message, ab_view(NULL, 0));
 }
 
-static struct ab_job running(struct world *world, unsigned number, const char *more)
-{
-    if (!world->core->queue.all_pools || !world->core->queue.all_pools->workers)
-        world_worker(world, WORKER, "w", 8);
-    world_submit(world, CLIENT, number, "ann", more);
-    world_store_all(world);
-    return world_take(world, WORKER);
-}
-
 static void a_late_watcher_sees_all_and_then_live(void **state)
 {
     struct world *world = *state;
-    struct ab_job job = running(world, 1, NULL);
+    struct ab_job job = world_running(world, 1, NULL);
     for (uint64_t seq = 2; seq <= 6; seq++)
         world_events(world, WORKER, &job, seq, NULL, NULL, false);
     world_store_all(world);
@@ -377,7 +351,7 @@ static void a_late_watcher_sees_all_and_then_live(void **state)
 static void a_full_pipe_falls_back_to_pages(void **state)
 {
     struct world *world = *state;
-    struct ab_job job = running(world, 1, "watch=all");
+    struct ab_job job = world_running(world, 1, "watch=all");
     world->busy[CLIENT] = true;
     for (uint64_t seq = 2; seq <= 5; seq++)
         world_events(world, WORKER, &job, seq, NULL, NULL, false);
@@ -395,7 +369,7 @@ static void a_full_pipe_falls_back_to_pages(void **state)
 static void want_end_gives_the_end_only(void **state)
 {
     struct world *world = *state;
-    struct ab_job job = running(world, 1, "watch=end");
+    struct ab_job job = world_running(world, 1, "watch=end");
     struct ab_event event;
     world_events(world, WORKER, &job, 2, NULL, NULL, false);
     world_events(world, WORKER, &job, 3, "failed", NULL, false);
@@ -441,7 +415,7 @@ static void delta(struct world *world, const struct ab_job *job, uint64_t attemp
 static void deltas_begin_with_what_is_written_already(void **state)
 {
     struct world *world = *state;
-    struct ab_job job = running(world, 1, "watch=all deltas");
+    struct ab_job job = world_running(world, 1, "watch=all deltas");
     struct ab_delta got;
     struct ab_notice notice;
     assert_true(job.watched);
@@ -458,7 +432,7 @@ static void deltas_begin_with_what_is_written_already(void **state)
     world->sent_at = world->sent_n - 1;
     assert_non_null(world_find(world, CLIENT, AB_DELTA, &got));
     assert_true(ab_view_is(got.text, "New"));
-    struct ab_job quiet = running(world, 2, NULL);
+    struct ab_job quiet = world_running(world, 2, NULL);
     assert_false(quiet.watched);
     watch(world, OTHER, 2, 1, NULL, true);
     assert_non_null(world_find(world, WORKER, AB_NOTICE, &notice));
@@ -467,22 +441,11 @@ static void deltas_begin_with_what_is_written_already(void **state)
 
 /* ---- leases, crashes ---- */
 
-static void pass(struct world *world, int64_t ms, uint32_t beating)
-{
-    static const struct ab_heartbeat beat;
-    for (; ms > 0; ms -= 500) {
-        world_say(world, CORE_CLIENTS, CLIENT, AB_HEARTBEAT, &beat, ab_view(NULL, 0));
-        if (beating)
-            world_say(world, CORE_WORKERS, beating, AB_HEARTBEAT, &beat, ab_view(NULL, 0));
-        world_tick(world, 500);
-    }
-}
-
 static void a_silent_worker_loses_its_jobs_and_is_stale(void **state)
 {
     struct world *world = *state;
-    struct ab_job job = running(world, 1, NULL);
-    pass(world, 9000, 0);
+    struct ab_job job = world_running(world, 1, NULL);
+    world_pass(world, 9000, 0);
     world_worker(world, WORKER2, "w2", 1);
     world_store_all(world);
     struct ab_job again = world_take(world, WORKER2);
@@ -503,7 +466,7 @@ static void a_silent_worker_loses_its_jobs_and_is_stale(void **state)
 static void a_pause_of_the_loop_expires_nothing(void **state)
 {
     struct world *world = *state;
-    running(world, 1, NULL);
+    world_running(world, 1, NULL);
     world_tick(world, 3600000);
     world_tick(world, 100);
     assert_int_equal(world->core->jobs.states[JOB_RUNNING], 1);
@@ -513,7 +476,7 @@ static void a_pause_of_the_loop_expires_nothing(void **state)
 static void a_lease_is_renewed_by_its_token_only(void **state)
 {
     struct world *world = *state;
-    struct ab_job kept = running(world, 1, NULL), lost = running(world, 2, NULL);
+    struct ab_job kept = world_running(world, 1, NULL), lost = world_running(world, 2, NULL);
     struct ab_buf tokens = {0};
     ab_pack_array(&tokens, 1);
     ab_pack_uint(&tokens, kept.token);
@@ -533,7 +496,7 @@ static void a_lease_is_renewed_by_its_token_only(void **state)
 static void release_gives_back_without_blame(void **state)
 {
     struct world *world = *state;
-    struct ab_job job = running(world, 1, NULL);
+    struct ab_job job = world_running(world, 1, NULL);
     for (unsigned attempt = 2; attempt <= 8; attempt++) {
         world_say(world, CORE_WORKERS, WORKER, AB_RELEASE,
                   &(struct ab_lease){.job = job.job, .token = job.token}, ab_view(NULL, 0));
@@ -560,7 +523,7 @@ static void a_lone_killer_is_dead_after_three_crashes(void **state)
         assert_int_equal(world->ops_n, i == 2); /* one end */
         world_store_all(world);
     }
-    assert_string_equal(last_state(world, 1), "dead");
+    assert_string_equal(world_last_state(world, 1), "dead");
     assert_int_equal(world->core->jobs.by_n.n, 0);
 }
 
@@ -627,14 +590,14 @@ static void suspects_shrink_until_the_killer_is_found(void **state)
         assert_true(peer < 200);
     }
     for (unsigned i = 1; i <= JOBS; i++)
-        assert_string_equal(last_state(world, i), i == KILLER ? "dead" : "succeeded");
+        assert_string_equal(world_last_state(world, i), i == KILLER ? "dead" : "succeeded");
     assert_in_range(crashes, 3, 9);
 }
 
 static void a_new_connection_of_the_same_worker_takes_its_jobs_over(void **state)
 {
     struct world *world = *state;
-    struct ab_job one = running(world, 1, NULL), two = running(world, 2, NULL);
+    struct ab_job one = world_running(world, 1, NULL), two = world_running(world, 2, NULL);
     struct ab_lease lease;
     world_worker(world, WORKER2, "w", 8);
     world_say(world, CORE_WORKERS, WORKER2, AB_ATTACH, &(struct ab_lease){.job = one.job, .token = one.token},
@@ -643,8 +606,8 @@ static void a_new_connection_of_the_same_worker_takes_its_jobs_over(void **state
     assert_int_equal(lease.seq, 1);
     world_events(world, WORKER2, &one, 2, "succeeded", NULL, false);
     world_store_all(world);
-    assert_string_equal(last_state(world, 1), "succeeded");
-    pass(world, 3500, WORKER2); /* the other was not attached in time */
+    assert_string_equal(world_last_state(world, 1), "succeeded");
+    world_pass(world, 3500, WORKER2); /* the other was not attached in time */
     world_store_all(world);
     struct ab_job again = world_take(world, WORKER2);
     assert_true(ab_id_eq(again.job, two.job) && again.attempt == 2);
@@ -700,7 +663,7 @@ static void living_workers_of_one_name_are_told_apart(void **state)
 static void failed_attempts_back_off_and_end(void **state)
 {
     struct world *world = *state;
-    struct ab_job job = running(world, 1, NULL);
+    struct ab_job job = world_running(world, 1, NULL);
     int64_t waited = 0;
     for (unsigned attempt = 1; attempt <= 5; attempt++) {
         assert_int_equal(job.attempt, attempt);
@@ -712,12 +675,12 @@ static void failed_attempts_back_off_and_end(void **state)
         int64_t wait = (int64_t)world_job(world, 1)->wake_at_ms - world->wall_ms;
         assert_in_range(wait, 500 << (attempt - 1), 1000 << (attempt - 1));
         waited += wait;
-        pass(world, wait + 500, WORKER);
+        world_pass(world, wait + 500, WORKER);
         world_store_all(world);
         job = world_take(world, WORKER);
     }
     assert_true(waited > 0);
-    assert_string_equal(last_state(world, 1), "failed");
+    assert_string_equal(world_last_state(world, 1), "failed");
     struct ab_end end;
     struct ab_error err;
     struct world_job *row = world_job(world, 1);
@@ -731,100 +694,17 @@ static void a_deadline_ends_what_runs_and_what_waits(void **state)
     struct world *world = *state;
     char more[64];
     snprintf(more, sizeof more, "deadline=%lld", (long long)world->wall_ms + 1500);
-    struct ab_job job = running(world, 1, more);
+    struct ab_job job = world_running(world, 1, more);
     world_submit(world, CLIENT, 2, "ann", "pool=nobody deadline=1700000001500");
     world_store_all(world);
-    pass(world, 2000, WORKER);
+    world_pass(world, 2000, WORKER);
     struct ab_notice notice;
     assert_non_null(world_find(world, WORKER, AB_NOTICE, &notice));
     assert_true(ab_view_is(notice.kind, "cancel"));
     world_events(world, WORKER, &job, 2, "succeeded", NULL, false);
     world_store_all(world);
-    assert_string_equal(last_state(world, 1), "expired");
-    assert_string_equal(last_state(world, 2), "expired");
-}
-
-/* ---- inbox ---- */
-
-static void cancel_before_it_runs(void **state)
-{
-    struct world *world = *state;
-    world_submit(world, CLIENT, 1, "ann", "watch=all");
-    world_store_all(world);
-    inbox(world, 1, "cancel");
-    world_store(world, 1);
-    assert_int_equal(world_count(world, CLIENT, AB_RECEIPT), 1);
-    world_store_all(world);
-    assert_string_equal(last_state(world, 1), "cancelled");
-    assert_int_equal(world_count(world, CLIENT, AB_EVENT), 1);
-    inbox(world, 1, "cancel");
-    world_store_all(world);
-    world_assert_error(world, CLIENT, "already_ended", NULL);
-}
-
-static void cancel_while_it_runs_and_the_worker_obeys(void **state)
-{
-    struct world *world = *state;
-    struct ab_job job = running(world, 1, NULL);
-    struct ab_notice notice;
-    inbox(world, 1, "cancel");
-    world_store_all(world);
-    assert_non_null(world_find(world, WORKER, AB_NOTICE, &notice));
-    assert_true(ab_view_is(notice.kind, "cancel") && notice.k == 1 && notice.token == job.token);
-    world_events(world, WORKER, &job, 2, "cancelled", NULL, false);
-    world_store_all(world);
-    assert_string_equal(last_state(world, 1), "cancelled");
-    pass(world, 6000, WORKER);
-    assert_int_equal(world_job(world, 1)->ends, 1);
-}
-
-static void cancel_while_it_runs_and_the_worker_does_not(void **state)
-{
-    struct world *world = *state;
-    struct ab_job job = running(world, 1, NULL);
-    inbox(world, 1, "cancel");
-    world_store_all(world);
-    pass(world, 4500, WORKER);
-    assert_string_equal(last_state(world, 1), "");
-    world_events(world, WORKER, &job, 2, NULL, NULL, false); /* in flight when the grace is over */
-    pass(world, 1000, WORKER);
-    assert_non_null(world_find(world, WORKER, AB_STALE, NULL));
-    world_store_all(world);
-    assert_string_equal(last_state(world, 1), "cancelled");
-    assert_int_equal(world_job(world, 1)->events_n, 3);
-}
-
-static void a_waiting_job_holds_no_slot_and_wakes_on_input(void **state)
-{
-    struct world *world = *state;
-    world_worker(world, WORKER, "w", 1);
-    struct ab_job job = running(world, 1, NULL);
-    world_events(world, WORKER, &job, 2, NULL, "person", false);
-    world_submit(world, CLIENT, 2, "ann", NULL);
-    world_store_all(world);
-    struct ab_job other = world_take(world, WORKER);
-    assert_true(ab_id_eq(other.job, world_id(2)));
-    inbox(world, 1, "input");
-    world_store_all(world);
-    assert_int_equal(world->core->jobs.states[JOB_READY], 1);
-    world_events(world, WORKER, &other, 2, "succeeded", NULL, false);
-    world_store_all(world);
-    struct ab_job again = world_take(world, WORKER);
-    assert_true(ab_id_eq(again.job, world_id(1)) && again.attempt == 2 && again.seq == 3);
-}
-
-static void a_wait_is_refused_when_the_inbox_has_more(void **state)
-{
-    struct world *world = *state;
-    struct ab_job job = running(world, 1, NULL);
-    inbox(world, 1, "input");
-    world_events(world, WORKER, &job, 2, NULL, "person", false);
-    world_store_all(world);
-    assert_non_null(world_find(world, WORKER, AB_CONFLICT, NULL));
-    assert_int_equal(world->core->jobs.states[JOB_RUNNING], 1);
-    world_events(world, WORKER, &job, 2, "succeeded", NULL, false);
-    world_store_all(world);
-    assert_string_equal(last_state(world, 1), "succeeded");
+    assert_string_equal(world_last_state(world, 1), "expired");
+    assert_string_equal(world_last_state(world, 2), "expired");
 }
 
 /* ---- storage trouble ---- */
@@ -842,9 +722,9 @@ static void appends_refused_as_unavailable_are_tried_again_in_order(void **state
     world_store(world, 1);                /* the event: a gap now */
     world_events(world, WORKER, &job, 3, "succeeded", NULL, false);
     assert_int_equal(world->ops_n, 0);
-    pass(world, 1000, WORKER);
+    world_pass(world, 1000, WORKER);
     world_store_all(world);
-    assert_string_equal(last_state(world, 1), "succeeded");
+    assert_string_equal(world_last_state(world, 1), "succeeded");
     world->sent_at = 0;
     assert_events(world, CLIENT, 1, 3);
 }
@@ -852,13 +732,13 @@ static void appends_refused_as_unavailable_are_tried_again_in_order(void **state
 static void an_end_whose_answer_comes_after_the_crash_counts(void **state)
 {
     struct world *world = *state;
-    struct ab_job job = running(world, 1, NULL);
+    struct ab_job job = world_running(world, 1, NULL);
     world_worker(world, WORKER2, "w2", 1);
     world_events(world, WORKER, &job, 2, "succeeded", NULL, false);
     core_peer_gone(world->core, WORKER);
     world_tick(world, 1);
     world_store_all(world);
-    assert_string_equal(last_state(world, 1), "succeeded");
+    assert_string_equal(world_last_state(world, 1), "succeeded");
     assert_int_equal(world_count(world, WORKER2, AB_JOB), 0);
     assert_int_equal(world->core->jobs.by_n.n, 0);
 }
@@ -879,7 +759,7 @@ static void a_refused_start_for_a_newer_token_supersedes_the_broker(void **state
 static void a_restart_rebuilds_everything(void **state)
 {
     struct world *world = *state;
-    struct ab_job run = running(world, 1, "session=s"), parked = running(world, 2, NULL);
+    struct ab_job run = world_running(world, 1, "session=s"), parked = world_running(world, 2, NULL);
     struct ab_lease lease;
     world_events(world, WORKER, &run, 2, NULL, NULL, false);
     world_events(world, WORKER, &parked, 2, NULL, "person", false);
@@ -906,7 +786,7 @@ static void a_restart_rebuilds_everything(void **state)
     assert_true(ab_id_eq(next.job, world_id(3)));
     world_events(world, 30, &next, next.seq + 1, "succeeded", NULL, false);
     world_store_all(world);
-    pass(world, 11000, 30); /* nobody attached 5: no blame, a new attempt */
+    world_pass(world, 11000, 30); /* nobody attached 5: no blame, a new attempt */
     world_store_all(world);
     next = world_take(world, 30);
     assert_true(ab_id_eq(next.job, world_id(5)) && next.attempt == 2);
@@ -954,13 +834,13 @@ static void bad_messages_are_answered_and_hurt_nobody(void **state)
     assert_true(ab_view_is(failure.code, "version"));
     world_submit(world, CLIENT, 1, "ann", "watch=some");
     world_assert_error(world, CLIENT, "invalid", "watch");
-    running(world, 2, NULL);
+    world_running(world, 2, NULL);
 }
 
 static void a_batch_cannot_be_broken_by_a_body(void **state)
 {
     struct world *world = *state;
-    struct ab_job job = running(world, 1, NULL);
+    struct ab_job job = world_running(world, 1, NULL);
     static const char hash[AB_HASH_BYTES];
     struct ab_submit submit = {
         .rid = 1, .job = world_id(7), .user = ab_view_of("ann"), .hash = ab_view(hash, sizeof hash)};
@@ -977,29 +857,6 @@ static void a_batch_cannot_be_broken_by_a_body(void **state)
 
 /* ---- status ---- */
 
-static struct ab_op_job_status_answer job_status(struct world *world, unsigned number)
-{
-    struct ab_buf body = {0};
-    const struct ab_op_job_status request = {.user = ab_view_of("ann"), .job = world_id(number)};
-    struct ab_op_job_status_answer answer;
-    struct ab_error err;
-    ab_encode(&body, &ab_op_job_status_schema, &request);
-    world_say(world, CORE_CLIENTS, CLIENT, AB_QUERY,
-              &(struct ab_query){.rid = 1, .op = ab_view_of("job_status")}, ab_buf_view(&body));
-    ab_buf_finish(&body);
-    const struct sent *sent = world_find(world, CLIENT, AB_RESULT, NULL);
-    assert_non_null(sent);
-    assert_int_equal(ab_decode(&ab_op_job_status_answer_schema, ab_buf_view(&sent->body), &answer, &err), 0);
-    return answer;
-}
-
-static void assert_status(struct world *world, unsigned number, const char *state, const char *why)
-{
-    struct ab_op_job_status_answer status = job_status(world, number);
-    assert_true(ab_view_is(status.state, state));
-    assert_true(status.why.n >= strlen(why) && !memcmp(status.why.p, why, strlen(why)));
-}
-
 static void status_says_where_a_job_stands_and_why(void **state)
 {
     struct world *world = *state;
@@ -1008,20 +865,20 @@ static void status_says_where_a_job_stands_and_why(void **state)
     world_submit(world, CLIENT, 3, "ann", NULL);
     world_submit(world, CLIENT, 4, "ann", "not_before=1800000000000");
     world_store_all(world);
-    assert_status(world, 1, "ready", "credit");
-    assert_int_equal(job_status(world, 1).position, 1);
-    assert_int_equal(job_status(world, 3).position, 2);
-    assert_status(world, 2, "ready", "session");
-    assert_status(world, 4, "scheduled", "schedule");
-    assert_true(ab_view_is(job_status(world, 99).state, "not_found"));
+    world_assert_status(world, 1, "ready", "credit");
+    assert_int_equal(world_status(world, 1).position, 1);
+    assert_int_equal(world_status(world, 3).position, 2);
+    world_assert_status(world, 2, "ready", "session");
+    world_assert_status(world, 4, "scheduled", "schedule");
+    assert_true(ab_view_is(world_status(world, 99).state, "not_found"));
     world_worker(world, WORKER, "w", 1);
     world_store_all(world);
     struct ab_job job = world_take(world, WORKER);
-    assert_true(ab_view_is(job_status(world, 1).state, "running"));
-    assert_true(ab_view_is(job_status(world, 1).worker, "w"));
+    assert_true(ab_view_is(world_status(world, 1).state, "running"));
+    assert_true(ab_view_is(world_status(world, 1).worker, "w"));
     world_events(world, WORKER, &job, 2, NULL, "person", false);
     world_store_all(world);
-    assert_status(world, 1, "waiting", "person");
+    world_assert_status(world, 1, "waiting", "person");
     const struct sent *sent;
     struct ab_op_status_answer all;
     struct ab_error err;
@@ -1039,7 +896,7 @@ static void status_says_where_a_job_stands_and_why(void **state)
 static void a_lost_client_leaves_nothing_behind(void **state)
 {
     struct world *world = *state;
-    running(world, 1, "watch=all deltas");
+    world_running(world, 1, "watch=all deltas");
     watch(world, OTHER, 1, 0, NULL, false);
     world->gone[CLIENT] = true;
     core_peer_gone(world->core, OTHER);
@@ -1056,7 +913,7 @@ static void a_lost_client_leaves_nothing_behind(void **state)
 static void a_peer_may_be_lost_and_greet_in_one_wake_up(void **state)
 {
     struct world *world = *state;
-    running(world, 1, "watch=all");
+    world_running(world, 1, "watch=all");
     core_peer_gone(world->core, CLIENT);
     world_client(world, CLIENT);
     core_peer_gone(world->core, WORKER);
@@ -1109,11 +966,6 @@ int main(void)
         TEST(living_workers_of_one_name_are_told_apart),
         TEST(failed_attempts_back_off_and_end),
         TEST(a_deadline_ends_what_runs_and_what_waits),
-        TEST(cancel_before_it_runs),
-        TEST(cancel_while_it_runs_and_the_worker_obeys),
-        TEST(cancel_while_it_runs_and_the_worker_does_not),
-        TEST(a_waiting_job_holds_no_slot_and_wakes_on_input),
-        TEST(a_wait_is_refused_when_the_inbox_has_more),
         TEST(appends_refused_as_unavailable_are_tried_again_in_order),
         TEST(an_end_whose_answer_comes_after_the_crash_counts),
         TEST(a_refused_start_for_a_newer_token_supersedes_the_broker),

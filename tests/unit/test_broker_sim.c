@@ -29,11 +29,12 @@ enum {
     CREDIT = 2,
 };
 
-enum kind { TURN, END, WAIT, RETRY };
+enum kind { TURN, END, WAIT, RETRY, PAUSE };
 struct held {
     struct ab_id id;
     uint64_t token, committed, attempt;
     bool waits, cancel; /* for COMMITTED; was told to stop */
+    bool pause;         /* was told to let go */
     enum kind kind;     /* of what it sent last */
 };
 struct worker {
@@ -128,6 +129,10 @@ static void send_events(struct sim *sim, struct worker *worker, struct held *hel
     static const char *const ends[] = {[END] = "succeeded"};
     const struct ab_job job = {.job = held->id, .token = held->token, .attempt = held->attempt};
     held->waits = true;
+    if (held->kind == PAUSE) {
+        world_pauses(&sim->world, worker->peer, &job, held->committed + 1);
+        return;
+    }
     world_events(&sim->world, worker->peer, &job, held->committed + 1,
                  held->kind == END ? (held->cancel ? "cancelled" : ends[END]) : NULL,
                  held->kind == WAIT ? "person" : NULL, held->kind == RETRY);
@@ -186,8 +191,11 @@ static void to_worker(struct sim *sim, struct worker *worker, const struct sent 
             held->waits = false;
         break;
     case AB_NOTICE:
-        if ((held = held_by(worker, m.notice.token)))
+        if ((held = held_by(worker, m.notice.token))) {
             held->cancel |= ab_view_is(m.notice.kind, "cancel");
+            if (ab_view_is(m.notice.kind, "pause") || ab_view_is(m.notice.kind, "resume"))
+                held->pause = ab_view_is(m.notice.kind, "pause");
+        }
         break;
     default:
         break;
@@ -294,7 +302,11 @@ static void work(struct sim *sim, struct worker *worker, struct held *held)
     if (held->waits)
         return;
     uint64_t what = roll(sim, 10);
-    held->kind = held->cancel || what < 4 ? END : what < 8 || sim->calm ? TURN : what < 9 ? WAIT : RETRY;
+    held->kind = held->pause && !held->cancel ? PAUSE
+                 : held->cancel || what < 4   ? END
+                 : what < 8 || sim->calm      ? TURN
+                 : what < 9                   ? WAIT
+                                              : RETRY;
     send_events(sim, worker, held);
 }
 
@@ -359,6 +371,13 @@ static void do_inbox(struct sim *sim)
         word(sim, number, roll(sim, 8) ? "input" : "cancel");
 }
 
+static void do_pause(struct sim *sim)
+{
+    unsigned number = (unsigned)roll(sim, JOBS) + 1;
+    if (sim->jobs[number].state == ACCEPTED)
+        word(sim, number, roll(sim, 3) ? "pause" : "resume");
+}
+
 static void beat(struct sim *sim)
 {
     for (int i = 0; i < WORKERS; i++) {
@@ -410,7 +429,7 @@ static const struct {
     int weight;
 } acts[] = {{do_submit, 10}, {do_watch, 8}, {do_store, 20}, {do_read, 5},    {do_lose_answers, 3},
             {do_refuse, 1},  {do_work, 30}, {do_crash, 1},  {do_connect, 4}, {do_release, 2},
-            {do_busy, 2},    {do_inbox, 2}, {do_time, 11},  {do_restart, 1}};
+            {do_busy, 2},    {do_inbox, 2}, {do_pause, 3},  {do_time, 8},    {do_restart, 1}};
 
 static void step(struct sim *sim)
 {
@@ -448,6 +467,8 @@ static void drain(struct sim *sim)
         const struct job *job = jobs_find(&sim->world.core->jobs, world_id(number));
         if (sim->jobs[number].state != ACCEPTED)
             submit(sim, number);
+        else if (job && job->pause)
+            word(sim, number, "resume");
         else if (job && job->state == JOB_WAITING)
             word(sim, number, "input");
         do_connect(sim);

@@ -285,6 +285,30 @@ static void a_call_knows_how_much_time_is_left(void **state)
     ab_workflow_destroy(workflow);
 }
 
+static void a_pause_takes_no_time_from_the_job(void **state)
+{
+    struct sim_world world = {.receiver = LIST("x")};
+    struct ab_workflow *workflow = sim_pair(NO_MODEL, MODEL, "last");
+    struct sim sim;
+    struct engine_effect effect;
+    struct ab_begin begin = {.engine = ENGINE_VERSION, .at_ms = 1000000};
+    struct ab_paused paused = {.at_ms = 1000000 + 2000};
+    struct ab_started again = {.attempt = 2, .worker = ab_view_of("w"), .at_ms = 1000000 + 86400000};
+    sim_start(&sim, workflow, "hi", &(struct engine_limits){.seconds_max = 30}, &world);
+    assert_int_equal(sim_add(&sim, AB_KIND_BEGIN, &begin, NULL), 0);
+    for (int i = 0; i < 2; i++) { /* a day each */
+        assert_int_equal(sim_add(&sim, AB_KIND_PAUSED, &paused, NULL), 0);
+        assert_int_equal(sim_add(&sim, AB_KIND_STARTED, &again, NULL), 0);
+        paused.at_ms = again.at_ms + 3000;
+        again.at_ms += 86400000;
+    }
+    assert_int_equal(engine_next(sim.engine, &effect, 1), 1);
+    assert_int_equal(effect.want, ENGINE_MODEL);
+    assert_int_equal(effect.left_ms, 30000 - 2000 - 3000);
+    sim_finish(&sim);
+    ab_workflow_destroy(workflow);
+}
+
 static void replies_from_a_cache_cost_nothing(void **state)
 {
     struct sim_world world = {.receiver = LIST("x")};
@@ -458,6 +482,7 @@ int main(void)
         cmocka_unit_test(after_the_end_comes_nothing),
         cmocka_unit_test(caps_end_a_loop),
         cmocka_unit_test(a_call_knows_how_much_time_is_left),
+        cmocka_unit_test(a_pause_takes_no_time_from_the_job),
         cmocka_unit_test(replies_from_a_cache_cost_nothing),
         cmocka_unit_test(history_is_bounded_oldest_first_out),
         cmocka_unit_test(what_a_model_is_told),

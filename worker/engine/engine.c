@@ -239,6 +239,23 @@ static int take_end(struct engine *engine, struct journal_event *event, struct a
     return 0;
 }
 
+static int take_paused(struct engine *engine, struct journal_event *event, struct ab_error *err)
+{
+    (void)err;
+    if (engine->begun && !engine->asked_ms) /* a question's time is counted already */
+        engine->paused_ms = event->at_ms;
+    return 0;
+}
+
+static int take_started(struct engine *engine, struct journal_event *event, struct ab_error *err)
+{
+    (void)err;
+    if (engine->paused_ms && event->at_ms > engine->paused_ms)
+        engine->waited_ms += event->at_ms - engine->paused_ms;
+    engine->paused_ms = 0;
+    return 0;
+}
+
 static int take_nothing(struct engine *engine, struct journal_event *event, struct ab_error *err)
 {
     (void)engine;
@@ -253,7 +270,7 @@ static const struct {
     int (*take)(struct engine *engine, struct journal_event *event, struct ab_error *err);
     size_t at_ms, step;
 } kinds[AB_KINDS] = {
-    [AB_KIND_STARTED] = {take_nothing, AT(started.at_ms), 0},
+    [AB_KIND_STARTED] = {take_started, AT(started.at_ms), 0},
     [AB_KIND_BEGIN] = {take_begin, AT(begin.at_ms), 0},
     [AB_KIND_TURN] = {take_step, AT(turn.at_ms), AT(turn.step)},
     [AB_KIND_MODEL_REPLY] = {take_model_reply, AT(model_reply.at_ms), AT(model_reply.step)},
@@ -261,6 +278,7 @@ static const struct {
     [AB_KIND_WAITING] = {take_waiting, AT(waiting.at_ms), AT(waiting.ask)},
     [AB_KIND_INPUT] = {take_input, AT(input.at_ms), AT(input.ask)},
     [AB_KIND_END] = {take_end, AT(end.at_ms), 0},
+    [AB_KIND_PAUSED] = {take_paused, AT(paused.at_ms), 0},
 };
 #undef AT
 

@@ -14,7 +14,7 @@
  * SAY             turn         with the effect's step, agent and text: nothing needs to be done for it
  * FINISH          end
  *
- * `started`, `attempt_failed` and `end` are accepted whatever is wanted; any other event that satisfies no wanted effect
+ * `started`, `attempt_failed`, `paused` and `end` are accepted whatever is wanted; any other event that satisfies no wanted effect
  * is AB_ENONDETERMINISM, and the engine must not be used further.
  *
  * A step is "node path:counter": the counter belongs to its node, so that it does not depend on the order in which
@@ -57,7 +57,8 @@ enum {
     X(COMPLETED, "completed", "all steps, or all conversations, came to their ends")                           \
     X(CALLS, "job_calls_max", "the cap on model calls per job was reached")                                    \
     X(TOKENS, "job_tokens_max", "the cap on tokens per job was reached")                                       \
-    X(SECONDS, "job_seconds_max", "the cap on a job's time was reached; waiting for people does not count")
+    X(SECONDS, "job_seconds_max",                                                                              \
+      "the cap on a job's time was reached; waiting for people and pauses do not count")
 
 enum engine_stop {
     ENGINE_RUNNING,

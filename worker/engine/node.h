@@ -70,6 +70,7 @@ struct journal_event {
         struct ab_waiting waiting;
         struct ab_input_event input;
         struct ab_end end;
+        struct ab_paused paused;
     };
 };
 
@@ -131,7 +132,8 @@ struct engine {
     uint64_t events;             /* applied so far */
     int64_t event_ms;            /* wall clock of the event that is being applied */
     int64_t begin_ms, last_ms;   /* wall clock of begin and of the last event */
-    int64_t asked_ms, waited_ms; /* since when a person is asked, 0 = not; time spent so before */
+    int64_t asked_ms, paused_ms; /* since when a person is asked, the job is paused; 0 = not */
+    int64_t waited_ms;           /* time spent so before */
 };
 
 /* worker/engine/chat.c: two agents in turn. */
