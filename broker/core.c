@@ -391,6 +391,8 @@ static int64_t wall_to_mono(const struct core *core, int64_t wall_ms)
 int64_t core_deadline(const struct core *core)
 {
     int64_t at = core->sweep_ms, due = queue_next_ms(&core->queue);
+    if (core->peers.lost)
+        return core->now_ms;
     if (core->phase != PHASE_READY)
         return at;
     const struct job *deadline = heap_top(&core->deadlines), *lease = heap_top(&core->leases);

@@ -1,15 +1,7 @@
 /* Connections and their outboxes; see routes.h. */
 #include "broker/routes.h"
 
-#include <assert.h>
 #include <stdlib.h>
-
-struct kept {
-    struct kept *next;
-    enum ab_command command;
-    size_t header_bytes, body_bytes;
-    char bytes[]; /* header, body */
-};
 
 static uint64_t key_of(enum core_side side, const struct ab_route *route)
 {
@@ -38,51 +30,36 @@ uint32_t routes_id(struct routes *routes, enum core_side side, const struct ab_r
     return route->id;
 }
 
-static void keep(struct routes *routes, struct route *route, enum ab_command command, const void *message,
-                 struct ab_view body)
+static int flush(const struct routes *routes, struct route *route)
 {
-    struct ab_buf header = {0};
-    ab_encode(&header, ab_command_row((uint8_t)command)->schema, message);
-    struct kept *kept = ab_alloc(sizeof *kept + header.n + body.n);
-    *kept = (struct kept){.command = command, .header_bytes = header.n, .body_bytes = body.n};
-    memcpy(kept->bytes, header.p, header.n);
-    if (body.n)
-        memcpy(kept->bytes + header.n, body.p, body.n);
-    ab_buf_finish(&header);
-    routes->waiting += !route->first;
-    *(route->first ? &route->last->next : &route->first) = kept;
-    route->last = kept;
-    route->kept_n++;
-    route->kept_bytes += kept->header_bytes + kept->body_bytes;
+    return ab_outbox_flush(&route->outbox, routes->sockets[route->side], &route->route);
 }
 
-static void drop_first(struct routes *routes, struct route *route)
+static void remember(struct routes *routes, struct route *route)
 {
-    struct kept *kept = route->first;
-    route->first = kept->next;
-    route->kept_n--;
-    route->kept_bytes -= kept->header_bytes + kept->body_bytes;
-    routes->waiting -= !route->first;
-    free(kept);
+    if (route->unflushed)
+        return;
+    route->unflushed = true;
+    if (routes->unflushed_n == routes->unflushed_cap) {
+        routes->unflushed_cap = routes->unflushed_cap ? 2 * routes->unflushed_cap : 64;
+        routes->unflushed = ab_realloc(routes->unflushed, routes->unflushed_cap * sizeof *routes->unflushed);
+    }
+    routes->unflushed[routes->unflushed_n++] = route->id;
 }
 
 int routes_send(struct routes *routes, uint32_t id, enum ab_command command, const void *message,
                 struct ab_view body, bool must)
 {
     struct route *route = map_get(&routes->by_id, id);
-    if (!route)
+    if (!route || route->outbox.rc == AB_ENOTFOUND)
         return AB_ENOTFOUND;
-    int rc = AB_EBUSY; /* behind what waits already */
-    if (!route->first)
-        rc = ab_send(routes->sockets[route->side], &route->route, command, message, body);
-    if (rc != AB_EBUSY)
-        return rc ? AB_ENOTFOUND : 0;
-    if (!must)
+    if (route->outbox.rc && !must)
         return AB_EBUSY;
-    if (route->kept_n >= OUTBOX_MESSAGES_MAX || route->kept_bytes + body.n > OUTBOX_BYTES_MAX)
+    if (route->outbox.rc && ab_outbox_bytes(&route->outbox) + body.n > OUTBOX_BYTES_MAX)
         return AB_ENOTFOUND;
-    keep(routes, route, command, message, body);
-    return 0;
+    remember(routes, route);
+    ab_outbox_add(&route->outbox, routes->sockets[route->side], &route->route, command, message, body);
+    return route->outbox.rc == AB_ENOTFOUND ? AB_ENOTFOUND : 0;
 }
 
 static void unlink_route(struct routes *routes, struct route *route)
@@ -105,53 +82,40 @@ void routes_forget(struct routes *routes, uint32_t id)
     struct route *route = map_remove(&routes->by_id, id);
     if (!route)
         return;
-    while (route->first)
-        drop_first(routes, route);
+    if (ab_outbox_bytes(&route->outbox))
+        flush(routes, route); /* a last word */
     unlink_route(routes, route);
+    ab_outbox_finish(&route->outbox);
     free(route);
-}
-
-/* AB_ENOTFOUND: the peer is gone. */
-static int flush(struct routes *routes, struct route *route)
-{
-    union {
-        max_align_t align;
-        char room[1024];
-    } message;
-    while (route->first) {
-        const struct kept *kept = route->first;
-        const struct ab_schema *schema = ab_command_row((uint8_t)kept->command)->schema;
-        struct ab_error err;
-        assert(schema->size <= sizeof message);
-        int rc = ab_decode(schema, ab_view(kept->bytes, kept->header_bytes), &message, &err);
-        assert(!rc); /* we encoded it */
-        rc = ab_send(routes->sockets[route->side], &route->route, kept->command, &message,
-                     ab_view(kept->bytes + kept->header_bytes, kept->body_bytes));
-        if (rc)
-            return rc;
-        drop_first(routes, route);
-    }
-    return 0;
 }
 
 void routes_flush(struct routes *routes, void (*gone)(void *owner, uint32_t id), void *owner)
 {
-    size_t at = 0;
-    if (!routes->waiting)
-        return;
-    for (struct route *route; (route = map_each(&routes->by_id, &at));)
-        if (route->first && flush(routes, route) == AB_ENOTFOUND)
+    size_t left = 0;
+    for (size_t i = 0; i < routes->unflushed_n; i++) {
+        struct route *route = map_get(&routes->by_id, routes->unflushed[i]);
+        if (!route)
+            continue;
+        int rc = flush(routes, route);
+        if (rc == AB_EBUSY) {
+            routes->unflushed[left++] = route->id;
+            continue;
+        }
+        route->unflushed = false;
+        if (rc)
             gone(owner, route->id);
+    }
+    routes->unflushed_n = left;
 }
 
 void routes_finish(struct routes *routes)
 {
     size_t at = 0;
     for (struct route *route; (route = map_each(&routes->by_id, &at));) {
-        while (route->first)
-            drop_first(routes, route);
+        ab_outbox_finish(&route->outbox);
         free(route);
     }
+    free(routes->unflushed);
     map_finish(&routes->by_id);
     map_finish(&routes->by_route);
 }

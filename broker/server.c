@@ -31,7 +31,9 @@ struct server {
     struct routes routes;
     void *storage;
     struct core_limit *limits;
-    bool undrained[2]; /* by enum core_side */
+    struct ab_message in[2], results; /* of the ROUTERs, by enum core_side; of storage */
+    bool undrained[2];                /* by enum core_side */
+    bool jobs_sent;                   /* JOB was, since the last flush */
     bool stopping;
     int64_t stop_ms;
 };
@@ -51,10 +53,8 @@ static int op_send(void *owner, uint32_t peer, enum ab_command command, const vo
         return AB_EBUSY;
     if (command == AB_ACCEPTED && AB_FAILPOINT("broker.before_accepted"))
         return 0;
-    int rc = routes_send(&server->routes, peer, command, message, body, keep);
-    if (command == AB_JOB)
-        (void)AB_FAILPOINT("broker.after_job");
-    return rc;
+    server->jobs_sent |= command == AB_JOB;
+    return routes_send(&server->routes, peer, command, message, body, keep);
 }
 
 static void op_forget(void *owner, uint32_t peer)
@@ -125,23 +125,22 @@ static const struct link_ops link_ops = {
 /* True: more may be waiting. */
 static bool drain_router(struct server *server, enum core_side side)
 {
-    struct ab_message message = {0};
+    struct ab_message *message = &server->in[side];
     struct ab_error err = {0};
     bool drained = false;
     int64_t until_ms = ab_mono_ms() + DRAIN_MS_MAX;
     tell_time(server);
-    for (int taken = 0; taken < DRAIN_MAX && ab_mono_ms() < until_ms; taken++) {
-        int rc = ab_message_receive(server->routes.sockets[side], &message, &err);
-        drained = !rc || (rc < 0 && !message.route.n);
+    for (int taken = 0; ab_message_more(message) || (taken < DRAIN_MAX && ab_mono_ms() < until_ms); taken++) {
+        int rc = ab_message_receive(server->routes.sockets[side], message, &err);
+        drained = !rc || (rc < 0 && !message->route.n);
         if (drained)
             break;
-        uint32_t peer = routes_id(&server->routes, side, &message.route);
+        uint32_t peer = routes_id(&server->routes, side, &message->route);
         if (rc < 0)
             core_garbage(server->core, side, peer, &err);
         else if (!AB_FAILPOINT("broker.received"))
-            core_message(server->core, side, peer, message.version, message.command, message.header,
-                         message.body);
-        ab_message_close(&message);
+            core_message(server->core, side, peer, message->version, message->command, message->header,
+                         message->body);
     }
     server->undrained[side] = !drained;
     return !drained;
@@ -160,18 +159,17 @@ static bool on_workers(void *owner)
 static bool on_storage(void *owner)
 {
     struct server *server = owner;
-    struct ab_message message = {0};
+    struct ab_message *message = &server->results;
     int64_t until_ms = ab_mono_ms() + DRAIN_MS_MAX;
     tell_time(server);
-    for (int taken = 0; taken < DRAIN_MAX && ab_mono_ms() < until_ms; taken++) {
+    for (int taken = 0; ab_message_more(message) || (taken < DRAIN_MAX && ab_mono_ms() < until_ms); taken++) {
         struct ab_error err;
-        int rc = ab_message_receive(server->storage, &message, &err);
+        int rc = ab_message_receive(server->storage, message, &err);
         if (!rc || (rc < 0 && rc != AB_EINVALID && rc != AB_ETOOLARGE))
             return false;
         if (rc > 0 && !AB_FAILPOINT("broker.before_results"))
-            link_message(server->link, message.command, message.header, message.body, ab_mono_ms());
+            link_message(server->link, message->command, message->header, message->body, ab_mono_ms());
         (void)AB_FAILPOINT("broker.after_results");
-        ab_message_close(&message);
     }
     return true;
 }
@@ -188,9 +186,12 @@ static void tick(void *owner, int64_t now_ms)
 {
     struct server *server = owner;
     tell_time(server);
-    routes_flush(&server->routes, peer_gone, server);
     core_tick(server->core, !server->undrained[CORE_CLIENTS] && !server->undrained[CORE_WORKERS]);
     link_tick(server->link, now_ms);
+    routes_flush(&server->routes, peer_gone, server);
+    if (server->jobs_sent)
+        (void)AB_FAILPOINT("broker.after_job");
+    server->jobs_sent = false;
     bool over = server->stopping && (link_idle(server->link) || now_ms >= server->stop_ms);
     if (over || core_superseded(server->core) || link_superseded(server->link))
         ab_loop_stop(server->loop);
@@ -203,7 +204,7 @@ static int64_t deadline(void *owner, int64_t now_ms)
     at = link < at ? link : at;
     if (server->stopping && server->stop_ms < at)
         at = server->stop_ms;
-    return server->routes.waiting && now_ms + FLUSH_MS < at ? now_ms + FLUSH_MS : at;
+    return server->routes.unflushed_n && now_ms + FLUSH_MS < at ? now_ms + FLUSH_MS : at;
 }
 
 static void signalled(void *owner, int signo)
@@ -312,6 +313,9 @@ int server_run(const struct ab_config *config, struct ab_error *err)
     }
     link_destroy(server.link);
     core_destroy(server.core);
+    ab_message_close(&server.in[CORE_CLIENTS]);
+    ab_message_close(&server.in[CORE_WORKERS]);
+    ab_message_close(&server.results);
     routes_finish(&server.routes);
     ab_socket_destroy(server.routes.sockets[CORE_CLIENTS]);
     ab_socket_destroy(server.routes.sockets[CORE_WORKERS]);

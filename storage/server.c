@@ -35,6 +35,7 @@ struct server {
     struct store *store;
     struct ab_loop *loop;
     void *router;
+    struct ab_message in;
     struct reader *reader;
     struct callers callers;
     struct group group;
@@ -271,19 +272,17 @@ static bool on_router(void *owner)
     struct server *s = owner;
     int64_t until_ms = ab_mono_ms() + GATHER_MS_MAX;
     s->undrained = false;
-    for (int i = 0; i < MESSAGES_MAX && s->group.ops < STORE_OPS_MAX && s->group.bodies.n < GROUP_BYTES_MAX &&
-                    ab_mono_ms() < until_ms;
+    for (int i = 0; ab_message_more(&s->in) || (i < MESSAGES_MAX && s->group.ops < STORE_OPS_MAX &&
+                                                s->group.bodies.n < GROUP_BYTES_MAX && ab_mono_ms() < until_ms);
          i++) {
-        struct ab_message m;
         struct ab_error err = {0};
-        int got = ab_message_receive(s->router, &m, &err);
+        int got = ab_message_receive(s->router, &s->in, &err);
         if (!got)
             return false;
         if (got > 0)
-            dispatch(s, &m);
-        else if (m.route.n)
-            refuse(s, &m.route, 0, &err);
-        ab_message_close(&m);
+            dispatch(s, &s->in);
+        else if (s->in.route.n)
+            refuse(s, &s->in.route, 0, &err);
     }
     return s->undrained = true;
 }
@@ -389,6 +388,7 @@ int storage_serve(const struct server_options *options, struct store *store, str
         code = s.failed.code;
         *err = s.failed;
     }
+    ab_message_close(&s.in);
     ab_socket_destroy(s.router);
     reader_destroy(s.reader);
     group_finish(&s.group);

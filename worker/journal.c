@@ -139,6 +139,9 @@ static int send_events(struct run *run)
     int code =
         link_send(&run->worker->broker, AB_EVENTS, &run->in_flight.head, ab_buf_view(&run->in_flight.events));
     run->sent = !code;
+#ifdef AB_FAILPOINTS /* what the point below promises */
+    link_flush(&run->worker->broker);
+#endif
     if (!code && AB_FAILPOINT("worker.after_events"))
         run->sent = false; /* as if it was lost on the way: it goes again */
     return code;

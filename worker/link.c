@@ -13,6 +13,7 @@ static void close_link(struct link *link, const char *why)
         ab_log(AB_WARN, "link.lost", "to", link->name, "why", why, NULL);
     link->open = false;
     link->said_ms = 0;
+    ab_outbox_clear(&link->outbox); /* the owner says it again */
 }
 
 static void say_hello(struct link *link, int64_t now_ms)
@@ -88,10 +89,9 @@ static void on_message(struct link *link, const struct ab_message *m)
 static bool on_readable(void *owner)
 {
     struct link *link = owner;
-    struct ab_message m;
-    for (int i = 0; i < LINK_BURST_MAX; i++) {
+    for (int i = 0; i < LINK_BURST_MAX || ab_message_more(&link->in); i++) {
         struct ab_error err = {0};
-        int rc = ab_message_receive(link->socket, &m, &err);
+        int rc = ab_message_receive(link->socket, &link->in, &err);
         if (!rc)
             return false;
         link->heard_ms = ab_mono_ms();
@@ -99,8 +99,7 @@ static bool on_readable(void *owner)
             ab_log(AB_WARN, "link.bad_message", "from", link->name, "error", err.text, NULL);
             continue;
         }
-        on_message(link, &m);
-        ab_message_close(&m);
+        on_message(link, &link->in);
     }
     return true;
 }
@@ -125,6 +124,9 @@ void link_finish(struct link *link)
     if (!link->socket)
         return;
     ab_loop_remove(link->loop, link->socket, -1);
+    ab_message_close(&link->in);
+    link_flush(link);
+    ab_outbox_finish(&link->outbox);
     ab_socket_destroy(link->socket);
     free(link->endpoint);
     link->socket = NULL;
@@ -160,5 +162,14 @@ void link_tick(struct link *link, int64_t now_ms)
 
 int link_send(struct link *link, enum ab_command command, const void *message, struct ab_view body)
 {
-    return link->open ? ab_send(link->socket, NULL, command, message, body) : AB_EUNAVAILABLE;
+    if (!link->open || link->outbox.rc)
+        return AB_EUNAVAILABLE;
+    ab_outbox_add(&link->outbox, link->socket, NULL, command, message, body);
+    return 0;
+}
+
+bool link_flush(struct link *link)
+{
+    return !link->open || !ab_outbox_bytes(&link->outbox) ||
+           !ab_outbox_flush(&link->outbox, link->socket, NULL);
 }

@@ -2,7 +2,7 @@
  *
  * A link is `open` between WELCOME and the moment it is found dead (silence for three heartbeats, or the other side does
  * not know us any more). Closed, it says HELLO again and again; whatever must survive that is sent again by the owner when
- * `opened` is called. Nothing is queued here.
+ * `opened` is called. What is said in one wake-up leaves together, with link_flush.
  */
 #ifndef AB_WORKER_LINK_H
 #define AB_WORKER_LINK_H
@@ -14,7 +14,7 @@ enum {
     LINK_HELLO_AGAIN_MS = 500, /* after a HELLO without answer */
     LINK_CONNECT_MS = 20,      /* after one that could not be sent */
     LINK_HEARTBEATS_LOST = 3,
-    LINK_BURST_MAX = 256,        /* messages taken in one wake-up */
+    LINK_BURST_MAX = 256,        /* messages taken in one wake-up, and then the rest of their packet */
     LINK_BYTES_SPARE = 16 << 20, /* of a message, besides two bodies: an inbox, a page */
 };
 
@@ -34,6 +34,8 @@ struct link {
     struct ab_loop *loop;
     char *endpoint; /* owned */
     void *socket;
+    struct ab_message in;
+    struct ab_outbox outbox; /* empty while not open */
     bool open;
     int64_t heartbeat_ms;
     int64_t heard_ms; /* monotonic: the last message from there */
@@ -46,7 +48,9 @@ int link_start(struct link *link, struct ab_loop *loop, const char *endpoint, ui
 void link_finish(struct link *link); /* of a started or zeroed one */
 int64_t link_deadline(const struct link *link);
 void link_tick(struct link *link, int64_t now_ms);
-/* As ab_send; AB_EUNAVAILABLE while the link is not open. */
+/* 0: it leaves with the next flush. AB_EUNAVAILABLE: the link is not open, or its pipe is full. */
 int link_send(struct link *link, enum ab_command command, const void *message, struct ab_view body);
+/* False: something could not leave yet; try again soon. */
+bool link_flush(struct link *link);
 
 #endif

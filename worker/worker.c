@@ -327,6 +327,9 @@ static void tick(void *owner, int64_t now_ms)
         run_step(run);
     }
     tell_credit(worker);
+    bool left = link_flush(&worker->broker);
+    if (!link_flush(&worker->storage) || !left)
+        worker->unsent = true;
 }
 
 /* Gives back what runs, so that others go on with it at once. */

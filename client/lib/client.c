@@ -135,7 +135,7 @@ int autobots_deadline_ms(struct autobots *client)
     if (storage_can_open(client) || link_readable(&client->broker) || link_readable(&client->storage))
         return 0;
     int64_t now = ab_mono_ms(), soonest = now + DEADLINE_MS_MAX;
-    const int64_t all[] = {link_deadline(&client->broker), link_deadline(&client->storage),
+    const int64_t all[] = {link_deadline(&client->broker, now), link_deadline(&client->storage, now),
                            requests_deadline(client, now)};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i] < soonest)
@@ -154,6 +154,8 @@ void autobots_run(struct autobots *client)
         link_tick(&client->storage, now);
     requests_flush(client, now);
     requests_expire(client, now);
+    link_flush(&client->broker);
+    link_flush(&client->storage);
     client->inside = false;
 }
 

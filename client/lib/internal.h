@@ -21,7 +21,7 @@ enum {
     REQUESTS_BYTES_MAX = 128 << 20, /* the same in bytes, unless it is a single one */
     HASHES_MAX = 1024,              /* workflows remembered as known to the service */
     WATCH_BUCKETS = 1024,
-    RECEIVE_MAX = 256,         /* messages taken in one run, so that a flood does not starve the caller */
+    RECEIVE_MAX = 256,         /* messages in one run, then the rest of their packet: a flood starves nobody */
     BODY_BYTES_MAX = 64 << 20, /* greatest body taken or sent */
     GREET_AGAIN_MS = 500,      /* between two HELLOs that got no answer */
     CONNECTING_MS = 5,         /* until a HELLO that found no connection is tried again */
@@ -41,6 +41,7 @@ struct link {
     const char *service; /* "broker" or "storage", for messages */
     char *endpoint;      /* NULL: not known yet */
     void *socket;        /* NULL while closed */
+    struct ab_outbox outbox;
     enum link_state state;
     uint64_t greeting;        /* grows with each WELCOME: tells what was sent in which session */
     int64_t greeted_ms;       /* when the last HELLO left */
@@ -128,12 +129,13 @@ void link_init(struct link *link, struct autobots *client, const char *service, 
 void link_finish(struct link *link);
 /* Opens the socket if the endpoint is known, greets, beats, notices silence. */
 void link_tick(struct link *link, int64_t now);
-int64_t link_deadline(const struct link *link);
+int64_t link_deadline(const struct link *link, int64_t now);
 /* Takes what has arrived, at most RECEIVE_MAX; true if more may be there. */
 bool link_receive(struct link *link, int64_t now);
 bool link_readable(struct link *link);
-/* 0, or AB_EUNAVAILABLE / AB_EBUSY: try later. */
+/* 0: it leaves with the next flush. AB_EUNAVAILABLE: try later. */
 int link_send(struct link *link, enum ab_command command, const void *message, struct ab_view body);
+void link_flush(struct link *link);
 /* Says HELLO again: a lost session, or a wish for news (a sealing key). */
 void link_greet(struct link *link);
 

@@ -17,11 +17,19 @@ void link_init(struct link *link, struct autobots *client, const char *service, 
                           .heartbeat_ms = HEARTBEAT_MS};
 }
 
+static void close_socket(struct link *link)
+{
+    if (link->socket)
+        link_flush(link);
+    ab_outbox_finish(&link->outbox);
+    ab_socket_destroy(link->socket);
+    link->socket = NULL;
+}
+
 void link_finish(struct link *link)
 {
-    ab_socket_destroy(link->socket);
+    close_socket(link);
     free(link->endpoint);
-    link->socket = NULL;
     link->endpoint = NULL;
 }
 
@@ -43,12 +51,17 @@ static void link_open(struct link *link)
 
 int link_send(struct link *link, enum ab_command command, const void *message, struct ab_view body)
 {
-    if (!link->socket)
+    if (!link->socket || link->outbox.rc)
         return AB_EUNAVAILABLE;
-    int rc = ab_send(link->socket, NULL, command, message, body);
-    if (!rc)
-        link->said_ms = ab_mono_ms();
-    return rc;
+    ab_outbox_add(&link->outbox, link->socket, NULL, command, message, body);
+    link->said_ms = ab_mono_ms();
+    return 0;
+}
+
+void link_flush(struct link *link)
+{
+    if (link->socket && ab_outbox_bytes(&link->outbox))
+        ab_outbox_flush(&link->outbox, link->socket, NULL);
 }
 
 static void link_hello(struct link *link, int64_t now)
@@ -57,7 +70,8 @@ static void link_hello(struct link *link, int64_t now)
                              .vmin = AB_VERSION_MIN,
                              .vmax = AB_VERSION_MAX,
                              .build = ab_view_of(link->client->program)};
-    if (!link_send(link, AB_HELLO, &hello, ab_view(NULL, 0)))
+    ab_outbox_clear(&link->outbox); /* in the new session all is sent again */
+    if (!ab_send(link->socket, NULL, AB_HELLO, &hello, ab_view(NULL, 0)))
         link->greeted_ms = now;
     else /* no connection yet, and the socket does not announce one reliably */
         link->greeted_ms = now - GREET_AGAIN_MS + CONNECTING_MS;
@@ -92,12 +106,14 @@ void link_tick(struct link *link, int64_t now)
         link_hello(link, now);
 }
 
-int64_t link_deadline(const struct link *link)
+int64_t link_deadline(const struct link *link, int64_t now)
 {
     if (!link->socket)
         return INT64_MAX;
     if (link->state == LINK_GREETING)
         return link->greeted_ms + GREET_AGAIN_MS;
+    if (ab_outbox_bytes(&link->outbox))
+        return link->outbox.rc ? now + FULL_PIPE_MS : now;
     int64_t silence = link->heard_ms + SILENT_BEATS * link->heartbeat_ms + 1;
     int64_t beat = link->said_ms + link->heartbeat_ms / 2;
     return silence < beat ? silence : beat;
@@ -151,8 +167,7 @@ static void on_reject(struct link *link, const struct ab_message *m, int64_t now
         return;
     }
     link->rejected = error;
-    ab_socket_destroy(link->socket);
-    link->socket = NULL;
+    close_socket(link);
     link->state = LINK_CLOSED;
 }
 
@@ -236,7 +251,7 @@ bool link_receive(struct link *link, int64_t now)
 {
     struct ab_message m = {0};
     int n = 0, got = 0;
-    for (; link->socket && n < RECEIVE_MAX; n++) {
+    for (; link->socket && (n < RECEIVE_MAX || ab_message_more(&m)); n++) {
         got = ab_message_receive(link->socket, &m, NULL);
         if (got == AB_EINVALID || got == AB_ETOOLARGE)
             continue;
@@ -248,7 +263,7 @@ bool link_receive(struct link *link, int64_t now)
                 handlers[i].handle(link, &m, now);
                 break;
             }
-        ab_message_close(&m);
     }
-    return n == RECEIVE_MAX;
+    ab_message_close(&m);
+    return n >= RECEIVE_MAX;
 }

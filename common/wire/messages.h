@@ -1,7 +1,7 @@
 /* Every message of the protocol, once. The protocol page (common/README.md) is printed from these lists.
  *
- * Frames: [ "AB" version command ] · header (a map of the fields below) · body (opaque to the broker; see each
- * command). A request carries `rid`, chosen by its sender; the answer repeats it.
+ * A message is a command, a header (a map of the fields below) and a body (opaque to the broker; see each command);
+ * packet.h says how they travel. A request carries `rid`, chosen by its sender; the answer repeats it.
  */
 #ifndef AB_COMMON_WIRE_MESSAGES_H
 #define AB_COMMON_WIRE_MESSAGES_H

@@ -9,12 +9,11 @@
 #include <unistd.h>
 
 enum {
-    SEND_QUEUE_MAX = 10000, /* messages to one slow peer inside libzmq; then the pipe is full */
-    RECEIVE_QUEUE_MAX = 10000,
+    SEND_QUEUE_MAX = 2000, /* packets to one slow peer inside libzmq; then the pipe is full */
+    RECEIVE_QUEUE_MAX = 2000,
     HANDSHAKE_MS = 5000,
     LINGER_MS = 1000,
-    COMMAND_BYTES = 4,
-    MESSAGE_PARTS = 3,
+    OUTBOX_KEEP_BYTES = 2 * AB_PACKET_BYTES, /* memory that an empty outbox keeps */
 };
 
 void *ab_zmq_context(void)
@@ -38,8 +37,8 @@ static void *socket_create(int type, uint64_t body_bytes_max)
 {
     void *socket = zmq_socket(ab_zmq_context(), type);
     assert(socket);
-    int64_t message_max = (int64_t)(body_bytes_max > AB_HEADER_MAX ? body_bytes_max : AB_HEADER_MAX);
-    zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &message_max, sizeof message_max);
+    int64_t packet_max = (int64_t)(body_bytes_max + AB_HEADER_MAX + AB_PACKET_HEAD);
+    zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &packet_max, sizeof packet_max);
     set_int(socket, ZMQ_SNDHWM, SEND_QUEUE_MAX);
     set_int(socket, ZMQ_RCVHWM, RECEIVE_QUEUE_MAX);
     set_int(socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS);
@@ -157,80 +156,92 @@ int ab_socket_fd(void *socket)
     return fd;
 }
 
-/* Takes one message's frames; those over the expected number are counted and dropped. Returns the count, 0 if
- * nothing is there, negative on a socket error. */
-static int take_parts(void *socket, struct ab_message *m, int expected)
+/* ---- in ---- */
+
+/* Takes the next frame into m->frame; *more: others of the same ZeroMQ message follow. 1, 0: nothing is there, or
+ * AB_ESYSTEM. */
+static int take_frame(void *socket, struct ab_message *m, bool *more)
 {
-    int n = 0;
-    for (bool more = true; more; n++) {
-        zmq_msg_t extra;
-        zmq_msg_init(&extra);
-        zmq_msg_t *part = n < expected ? &m->parts[n] : &extra;
-        zmq_msg_init(part);
-        if (zmq_msg_recv(part, socket, ZMQ_DONTWAIT) < 0) {
-            zmq_msg_close(part);
-            return n == 0 && (errno == EAGAIN || errno == EINTR) ? 0 : AB_ESYSTEM;
-        }
-        more = zmq_msg_more(part);
-        if (n >= expected)
-            zmq_msg_close(&extra);
-        else
-            m->parts_n = n + 1;
+    if (m->open)
+        zmq_msg_close(&m->frame);
+    zmq_msg_init(&m->frame);
+    m->open = zmq_msg_recv(&m->frame, socket, ZMQ_DONTWAIT) >= 0;
+    *more = m->open && zmq_msg_more(&m->frame);
+    return m->open ? 1 : errno == EAGAIN || errno == EINTR ? 0 : AB_ESYSTEM;
+}
+
+static struct ab_view frame_view(struct ab_message *m)
+{
+    return ab_view(zmq_msg_data(&m->frame), zmq_msg_size(&m->frame));
+}
+
+static bool is_router(void *socket)
+{
+    int type = 0;
+    size_t n = sizeof type;
+    zmq_getsockopt(socket, ZMQ_TYPE, &type, &n);
+    return type == ZMQ_ROUTER;
+}
+
+/* As take_frame: the packet of the next ZeroMQ message, and the peer it is from. Frames that should not be are counted
+ * and dropped. */
+static int take_packet(void *socket, struct ab_message *m, struct ab_error *err)
+{
+    bool more;
+    int frames = 1;
+    int rc = take_frame(socket, m, &more);
+    m->route.n = 0;
+    if (rc > 0 && is_router(socket)) {
+        struct ab_view route = frame_view(m);
+        m->route.n = (uint8_t)(route.n > AB_ROUTE_MAX ? AB_ROUTE_MAX : route.n);
+        memcpy(m->route.b, route.p, m->route.n);
+        if (!more)
+            return ab_fail(err, AB_EINVALID, "a message without a packet");
+        rc = take_frame(socket, m, &more);
     }
-    return n;
+    for (; rc > 0 && more; frames++)
+        rc = take_frame(socket, m, &more);
+    if (rc < 0)
+        return ab_fail(err, AB_ESYSTEM, "receive: %s", zmq_strerror(errno));
+    return rc > 0 && frames > 1 ? ab_fail(err, AB_EINVALID, "a packet is one frame, not %d", frames) : rc;
 }
 
-static struct ab_view part_view(zmq_msg_t *part)
+static int next_message(struct ab_message *m, struct ab_error *err)
 {
-    return ab_view(zmq_msg_data(part), zmq_msg_size(part));
-}
-
-static int parse_parts(struct ab_message *m, int taken, int first, struct ab_error *err)
-{
-    if (taken != first + MESSAGE_PARTS)
-        return ab_fail(err, AB_EINVALID, "a message has 3 frames (command, header, body), not %d",
-                       taken - first);
-    struct ab_view command = part_view(&m->parts[first]);
-    if (command.n != COMMAND_BYTES || command.p[0] != 'A' || command.p[1] != 'B')
-        return ab_fail(err, AB_EINVALID, "the first frame must be the 4 bytes 'A' 'B' version command");
-    m->version = (uint8_t)command.p[2];
-    m->command = (uint8_t)command.p[3];
-    m->header = part_view(&m->parts[first + 1]);
-    m->body = part_view(&m->parts[first + 2]);
-    if (m->header.n > AB_HEADER_MAX)
-        return ab_fail(err, AB_ETOOLARGE, "the header has %zu bytes; at most %d are allowed", m->header.n,
-                       AB_HEADER_MAX);
-    return 0;
+    struct ab_envelope envelope;
+    if (m->taken++ == AB_PACKET_MESSAGES_MAX)
+        return ab_fail(err, AB_ETOOLARGE, "a packet holds at most %d messages", AB_PACKET_MESSAGES_MAX);
+    int rc = ab_packet_take(&m->rest, &envelope, err);
+    if (rc)
+        return rc;
+    m->version = envelope.version;
+    m->command = envelope.command;
+    m->header = envelope.header;
+    m->body = envelope.body;
+    return 1;
 }
 
 int ab_message_receive(void *socket, struct ab_message *m, struct ab_error *err)
 {
-    int type = 0;
-    size_t n = sizeof type;
-    m->parts_n = 0;
-    m->route.n = 0;
-    zmq_getsockopt(socket, ZMQ_TYPE, &type, &n);
-    int first = type == ZMQ_ROUTER;
-    int taken = take_parts(socket, m, first + MESSAGE_PARTS);
-    if (taken <= 0)
-        return taken ? ab_fail(err, AB_ESYSTEM, "receive: %s", zmq_strerror(errno)) : 0;
-    if (first) {
-        struct ab_view route = part_view(&m->parts[0]);
-        m->route.n = (uint8_t)(route.n > AB_ROUTE_MAX ? AB_ROUTE_MAX : route.n);
-        memcpy(m->route.b, route.p, m->route.n);
+    if (!ab_message_more(m)) {
+        int rc = take_packet(socket, m, err);
+        if (rc != 1)
+            return rc;
+        m->rest = frame_view(m);
+        m->taken = 0;
     }
-    int rc = parse_parts(m, taken, first, err);
-    if (!rc)
-        return 1;
-    ab_message_close(m);
+    int rc = next_message(m, err);
+    if (rc < 0)
+        m->rest.n = 0;
     return rc;
 }
 
 void ab_message_close(struct ab_message *m)
 {
-    for (int i = 0; i < m->parts_n; i++)
-        zmq_msg_close(&m->parts[i]);
-    m->parts_n = 0;
+    if (m->open)
+        zmq_msg_close(&m->frame);
+    m->open = false;
+    m->rest.n = 0;
 }
 
 int ab_message_header(const struct ab_message *m, void *header, struct ab_error *err)
@@ -242,6 +253,8 @@ int ab_message_header(const struct ab_message *m, void *header, struct ab_error 
     return ab_decode(row->schema, m->header, header, err);
 }
 
+/* ---- out ---- */
+
 /* A DEALER cannot tell "no connection" from "its pipe is full": both are "not now". */
 static int send_failed(const struct ab_route *route)
 {
@@ -250,24 +263,87 @@ static int send_failed(const struct ab_route *route)
     return errno == EAGAIN && route ? AB_EBUSY : AB_EUNAVAILABLE;
 }
 
+/* A packet of two parts. Only the first frame can be refused: it is queued whole or not at all. */
+static int send_packet(void *socket, const struct ab_route *route, struct ab_view first, struct ab_view second)
+{
+    zmq_msg_t packet;
+    if (route && zmq_send(socket, route->b, route->n, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
+        return send_failed(route);
+    if (zmq_msg_init_size(&packet, first.n + second.n))
+        ab_out_of_memory();
+    memcpy(zmq_msg_data(&packet), first.p, first.n);
+    if (second.n)
+        memcpy((char *)zmq_msg_data(&packet) + first.n, second.p, second.n);
+    if (zmq_msg_send(&packet, socket, ZMQ_DONTWAIT) >= 0)
+        return 0;
+    int rc = send_failed(route);
+    zmq_msg_close(&packet);
+    return rc;
+}
+
 int ab_send(void *socket, const struct ab_route *route, enum ab_command command, const void *message,
             struct ab_view body)
 {
-    static _Thread_local struct ab_buf header; /* reused: the hot path allocates nothing of its own */
-    const struct ab_command_row *row = ab_command_row((uint8_t)command);
-    const char first[COMMAND_BYTES] = {'A', 'B', AB_VERSION_MAX, (char)command};
-    ab_buf_clear(&header);
-    ab_encode(&header, row->schema, message);
-    /* Only the first frame can be refused: a message is queued whole or not at all. */
-    if (route && zmq_send(socket, route->b, route->n, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
-        return send_failed(route);
-    if (zmq_send(socket, first, sizeof first, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
-        return send_failed(route);
-    if (zmq_send(socket, header.p, header.n, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
-        return send_failed(route);
-    if (zmq_send(socket, body.p ? body.p : "", body.n, ZMQ_DONTWAIT) < 0)
-        return send_failed(route);
-    return 0;
+    static _Thread_local struct ab_buf head; /* reused: the hot path allocates nothing of its own */
+    ab_buf_clear(&head);
+    ab_packet_begin(&head, command, message, body.n);
+    return send_packet(socket, route, ab_buf_view(&head), body);
+}
+
+size_t ab_outbox_bytes(const struct ab_outbox *outbox)
+{
+    return outbox->messages.n - outbox->sent;
+}
+
+/* A peer that is always a little behind never lets the outbox get empty: what has left is dropped in between. */
+static void compact(struct ab_outbox *outbox)
+{
+    size_t left = ab_outbox_bytes(outbox);
+    if (outbox->sent < left)
+        return;
+    memmove(outbox->messages.p, outbox->messages.p + outbox->sent, left);
+    outbox->messages.n = left;
+    outbox->sent = 0;
+}
+
+int ab_outbox_flush(struct ab_outbox *outbox, void *socket, const struct ab_route *route)
+{
+    struct ab_view all = ab_buf_view(&outbox->messages);
+    outbox->rc = 0;
+    while (outbox->sent < all.n && !outbox->rc) {
+        struct ab_view left = ab_view(all.p + outbox->sent, all.n - outbox->sent);
+        left.n = ab_packet_first(left);
+        outbox->rc = send_packet(socket, route, left, (struct ab_view){0});
+        outbox->sent += outbox->rc ? 0 : left.n;
+    }
+    if (outbox->rc)
+        compact(outbox);
+    else
+        ab_outbox_clear(outbox);
+    return outbox->rc;
+}
+
+void ab_outbox_add(struct ab_outbox *outbox, void *socket, const struct ab_route *route,
+                   enum ab_command command, const void *message, struct ab_view body)
+{
+    ab_packet_add(&outbox->messages, command, message, body);
+    if (!outbox->rc && ab_outbox_bytes(outbox) >= AB_PACKET_BYTES)
+        ab_outbox_flush(outbox, socket, route);
+}
+
+void ab_outbox_clear(struct ab_outbox *outbox)
+{
+    outbox->sent = 0;
+    outbox->rc = 0;
+    ab_buf_clear(&outbox->messages);
+    if (outbox->messages.cap > OUTBOX_KEEP_BYTES)
+        ab_buf_finish(&outbox->messages);
+}
+
+void ab_outbox_finish(struct ab_outbox *outbox)
+{
+    ab_buf_finish(&outbox->messages);
+    *outbox = (struct ab_outbox){0};
 }
 
 int ab_send_error(void *socket, const struct ab_route *route, enum ab_command command, uint64_t rid,

@@ -22,7 +22,14 @@ enum { WORKER_SLOTS = 4096, BODY_MAX = 8 << 20, TIMEOUT_MS = 60000 };
 static const char noop_workflow[] =
     "{\"agents\":[{\"model\":\"script\",\"name\":\"a\",\"script\":{\"echo\":true}}],\"name\":\"noop\"}";
 
-static void *dial(const char *dir, const char *name)
+/* A connection: messages gather until there is nothing to read. */
+struct line {
+    void *socket;
+    struct ab_message in;
+    struct ab_outbox out;
+};
+
+static struct line dial(const char *dir, const char *name)
 {
     struct ab_error err;
     char *endpoint = ab_format("ipc://%s/%s", dir, name);
@@ -30,7 +37,7 @@ static void *dial(const char *dir, const char *name)
     if (!socket)
         bench_die("%s: %s", endpoint, err.text);
     free(endpoint);
-    return socket;
+    return (struct line){.socket = socket};
 }
 
 static bool wait_in(void *socket, int timeout_ms)
@@ -39,28 +46,36 @@ static bool wait_in(void *socket, int timeout_ms)
     return zmq_poll(&item, 1, timeout_ms) > 0;
 }
 
-/* A full pipe empties: the peer is alive and the window bounds what is under way. */
-static void must_send(void *socket, enum ab_command command, const void *message, struct ab_view body)
+static void say(struct line *line, enum ab_command command, const void *message, struct ab_view body)
 {
-    while (ab_send(socket, NULL, command, message, body)) {
-        zmq_pollitem_t item = {.socket = socket, .events = ZMQ_POLLOUT};
+    ab_outbox_add(&line->out, line->socket, NULL, command, message, body);
+}
+
+/* A full pipe empties: the peer is alive and the window bounds what is under way. */
+static void must_flush(struct line *line)
+{
+    while (ab_outbox_bytes(&line->out) && ab_outbox_flush(&line->out, line->socket, NULL)) {
+        zmq_pollitem_t item = {.socket = line->socket, .events = ZMQ_POLLOUT};
         if (zmq_poll(&item, 1, TIMEOUT_MS) <= 0)
-            bench_die("cannot send %s", ab_command_row((uint8_t)command)->name);
+            bench_die("cannot send");
     }
 }
 
-static bool must_receive(void *socket, struct ab_message *m, int timeout_ms)
+/* Into line->in; what was said leaves before it waits. */
+static bool must_receive(struct line *line, int timeout_ms)
 {
     struct ab_error err;
-    int rc = ab_message_receive(socket, m, &err);
-    if (!rc && wait_in(socket, timeout_ms))
-        rc = ab_message_receive(socket, m, &err);
+    int rc = ab_message_receive(line->socket, &line->in, &err);
+    if (!rc)
+        must_flush(line);
+    if (!rc && wait_in(line->socket, timeout_ms))
+        rc = ab_message_receive(line->socket, &line->in, &err);
     if (rc < 0)
         bench_die("receive: %s", err.text);
     return rc > 0;
 }
 
-static void greet(void *socket, const char *role, uint64_t slots)
+static void greet(struct line *line, const char *role, uint64_t slots)
 {
     struct ab_hello hello = {.role = ab_view_of(role),
                              .vmin = 1,
@@ -68,21 +83,19 @@ static void greet(void *socket, const char *role, uint64_t slots)
                              .slots = slots,
                              .name = ab_view_of("bench"),
                              .build = ab_view_of("bench")};
-    must_send(socket, AB_HELLO, &hello, (struct ab_view){0});
-    struct ab_message m;
-    if (!must_receive(socket, &m, TIMEOUT_MS) || m.command != AB_WELCOME)
+    say(line, AB_HELLO, &hello, (struct ab_view){0});
+    if (!must_receive(line, TIMEOUT_MS) || line->in.command != AB_WELCOME)
         bench_die("no WELCOME");
-    ab_message_close(&m);
 }
 
 /* ---- the worker ---- */
 
-static void end_job(void *socket, const struct ab_message *m, struct ab_view content)
+static void end_job(struct line *line, struct ab_view content)
 {
     static struct ab_buf body;
     struct ab_job job;
     struct ab_error err;
-    if (ab_message_header(m, &job, &err))
+    if (ab_message_header(&line->in, &job, &err))
         bench_die("JOB: %s", err.text);
     struct ab_end end = {.state = ab_view_of("succeeded"),
                          .stop_reason = ab_view_of("done"),
@@ -93,7 +106,7 @@ static void end_job(void *socket, const struct ab_message *m, struct ab_view con
     ab_event_encode(&body, AB_KIND_END, &end);
     struct ab_events events = {
         .job = job.job, .token = job.token, .seq = job.seq + 1, .count = 1, .end = end.state};
-    must_send(socket, AB_EVENTS, &events, ab_buf_view(&body));
+    say(line, AB_EVENTS, &events, ab_buf_view(&body));
 }
 
 static void worker(const char *dir)
@@ -101,19 +114,15 @@ static void worker(const char *dir)
     char content[BENCH_PAYLOAD];
     bench_fill(content, sizeof content);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    void *socket = dial(dir, "worker.sock");
-    greet(socket, "worker", WORKER_SLOTS);
+    struct line line = dial(dir, "worker.sock");
+    greet(&line, "worker", WORKER_SLOTS);
     struct ab_credit credit = {.credit = WORKER_SLOTS};
-    must_send(socket, AB_CREDIT, &credit, (struct ab_view){0});
+    say(&line, AB_CREDIT, &credit, (struct ab_view){0});
     for (;;) {
-        struct ab_message m;
-        if (!must_receive(socket, &m, 500)) {
-            must_send(socket, AB_HEARTBEAT, &(struct ab_heartbeat){0}, (struct ab_view){0});
-            continue;
-        }
-        if (m.command == AB_JOB)
-            end_job(socket, &m, ab_view(content, sizeof content));
-        ab_message_close(&m);
+        if (!must_receive(&line, 500))
+            say(&line, AB_HEARTBEAT, &(struct ab_heartbeat){0}, (struct ab_view){0});
+        else if (line.in.command == AB_JOB)
+            end_job(&line, ab_view(content, sizeof content));
     }
 }
 
@@ -126,7 +135,7 @@ struct flight {
 };
 
 struct load {
-    void *socket;
+    struct line line;
     bool chat, open;
     size_t jobs, window, sent, acked, done;
     struct flight *flights; /* by rid */
@@ -150,7 +159,7 @@ static void submit(struct load *load)
         .no_session = !load->chat,
         .watch = ab_view_of("end"),
     };
-    must_send(load->socket, AB_SUBMIT, &submit, ab_buf_view(&load->body));
+    say(&load->line, AB_SUBMIT, &submit, ab_buf_view(&load->body));
 }
 
 /* Ends come mostly in the order of submission, so the search is short. */
@@ -191,8 +200,9 @@ static void on_event(struct load *load, const struct ab_message *m, size_t *olde
         (*oldest)++;
 }
 
-static void on_message(struct load *load, const struct ab_message *m, size_t *oldest)
+static void on_message(struct load *load, size_t *oldest)
 {
+    const struct ab_message *m = &load->line.in;
     struct ab_failure failure;
     switch (m->command) {
     case AB_ACCEPTED:
@@ -213,17 +223,16 @@ static void run(struct load *load)
     size_t oldest = 0;
     submit(load); /* with the workflow's text; the others name its hash */
     while (load->done < load->jobs) {
-        struct ab_message m;
         bool first = load->done == 0;
         while (load->sent < load->jobs && !first &&
                load->sent - (load->open ? load->acked : load->done) < load->window)
             submit(load);
-        if (!must_receive(load->socket, &m, TIMEOUT_MS))
+        if (!must_receive(&load->line, TIMEOUT_MS))
             bench_die("nothing for 60 s: %zu sent, %zu done", load->sent, load->done);
-        do {
-            on_message(load, &m, &oldest);
-            ab_message_close(&m);
-        } while (ab_message_receive(load->socket, &m, NULL) > 0);
+        do
+            on_message(load, &oldest);
+        while (ab_message_more(&load->line.in) &&
+               ab_message_receive(load->line.socket, &load->line.in, NULL) > 0);
     }
 }
 
@@ -241,8 +250,8 @@ static void prepare(struct load *load, const char *dir)
     load->flights = ab_calloc(load->jobs, sizeof *load->flights);
     load->ack = ab_calloc(load->jobs, sizeof *load->ack);
     load->cycle = ab_calloc(load->jobs, sizeof *load->cycle);
-    load->socket = dial(dir, "client.sock");
-    greet(load->socket, "client", 0);
+    load->line = dial(dir, "client.sock");
+    greet(&load->line, "client", 0);
 }
 
 int main(int argc, char **argv)
@@ -263,7 +272,9 @@ int main(int argc, char **argv)
     double seconds = (double)(bench_now_ns() - start) / 1e9;
     char *name = ab_format("autobots %s %s window=%zu", argv[2], argv[5], load.window);
     bench_print(name, load.jobs, seconds, bench_cpu_list(argv[6]) - cpu, load.ack, load.cycle);
-    ab_socket_destroy(load.socket);
+    ab_outbox_finish(&load.line.out);
+    ab_message_close(&load.line.in);
+    ab_socket_destroy(load.line.socket);
     if (child) {
         kill(child, SIGKILL);
         waitpid(child, NULL, 0);

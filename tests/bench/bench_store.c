@@ -165,7 +165,7 @@ static struct ab_view answer_of(struct ab_reader *reader)
 
 static size_t take_answer(struct bench *b)
 {
-    struct ab_message m;
+    struct ab_message m = {0};
     struct ab_results results;
     receive(b, &m, AB_RESULTS);
     if (ab_message_header(&m, &results, NULL))
@@ -207,7 +207,7 @@ static void start(struct bench *b)
         bench_die("cannot run %s: %s", b->program, strerror(errno));
     }
     char endpoint[300];
-    struct ab_message m;
+    struct ab_message m = {0};
     snprintf(endpoint, sizeof endpoint, "ipc://%s/storage.sock", b->dir);
     b->socket = ab_dealer_create(endpoint, BODY_MAX, NULL);
     struct ab_hello hello = {.role = ab_view_of("broker"), .vmin = 1, .vmax = 1};

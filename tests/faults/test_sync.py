@@ -111,11 +111,9 @@ def test_a_window_of_a_hundred_shares_syncs(traced_service):
             while sent < jobs and sent - ended < window:
                 open_rids.add(client.submit_later(flow, "x", no_session=True)[0])
                 sent += 1
-            while client.socket.poll(0):
-                message = wire.Message(client.socket.recv_multipart())
+            while message := client.take_any():
                 answered += message.name == "ACCEPTED"
-            if worker.socket.poll(5):
-                message = wire.Message(worker.socket.recv_multipart())
+            if message := worker.take_any(0.005):
                 if message.name == "JOB":
                     worker.finish(wire.Lease(message), wait_commit=False)
                 elif message.name == "COMMITTED":

@@ -4,6 +4,7 @@
 #ifndef AB_TESTS_FUZZ_WIRE_ONE_H
 #define AB_TESTS_FUZZ_WIRE_ONE_H
 
+#include "common/wire/packet.h"
 #include "common/wire/tree.h"
 #include "tests/fuzz/wire_seeds.h"
 
@@ -73,6 +74,20 @@ static inline void check_readers(struct ab_view bytes)
     ab_id_parse(bytes, &id);
 }
 
+/* What is taken off a packet lies in it, message behind message. */
+static inline void check_packet(struct ab_view packet)
+{
+    struct ab_envelope one;
+    struct ab_error err = {0};
+    const char *end = packet.p + packet.n, *at = packet.p;
+    while (packet.n && !ab_packet_take(&packet, &one, &err)) {
+        must(one.header.p == at + AB_PACKET_HEAD && one.body.p == one.header.p + one.header.n);
+        at = one.body.p + one.body.n;
+        must(at <= end && packet.p == at && packet.n == (size_t)(end - at));
+    }
+    must(!packet.n || err.code == AB_EINVALID || err.code == AB_ETOOLARGE);
+}
+
 /* Damage: each two bytes say where and what. */
 static inline void damage(struct ab_buf *message, const uint8_t *recipe, size_t n)
 {
@@ -97,7 +112,14 @@ static inline void wire_one(const uint8_t *data, size_t n)
         struct seeds seeds = {0};
         memcpy(&seeds.state, data + 2, sizeof seeds.state);
         seeds_message(&seeds, schema, made);
+        static const char head[AB_PACKET_HEAD] = "AB\1\5";
+        size_t start = data[1] & 2 ? sizeof head : 0; /* in a packet, whose head is damaged as well */
+        ab_buf_add(&message, head, start);
         ab_encode(&message, schema, made);
+        if (start) {
+            message.p[6] = (char)((message.n - start) >> 8);
+            message.p[7] = (char)(message.n - start);
+        }
         seeds_clear(&seeds);
         damage(&message, data + WIRE_RECIPE_HEAD, n - WIRE_RECIPE_HEAD);
     } else {
@@ -107,6 +129,7 @@ static inline void wire_one(const uint8_t *data, size_t n)
     check_decode(schema, bytes);
     check_tree(bytes);
     check_readers(bytes);
+    check_packet(bytes);
     free((void *)(uintptr_t)bytes.p);
     ab_buf_finish(&message);
 }

@@ -64,20 +64,25 @@ def test_an_unknown_role_is_rejected(peer, role):
     assert failure.value.code in ("invalid", "denied")
 
 
+PING = wire.packed("PING")
 BAD_FRAMES = {
     "nothing": (b"",),
-    "one frame": (b"AB\x01\x01",),
-    "two frames": (b"AB\x01\x01", b"\x80"),
-    "four frames": (b"AB\x01\x01", b"\x80", b"", b""),
+    "head cut": (PING[:-2],),
+    "no head": (b"AB\x01\x01",),
+    "two frames": (PING, PING),
     "many frames": tuple(b"x" for _ in range(50)),
-    "other magic": (b"XY\x01\x01", b"\x80", b""),
-    "short command": (b"AB\x01", b"\x80", b""),
-    "long command": (b"AB\x01\x01\x00", b"\x80", b""),
-    "header no map": (b"AB\x01\x12", b"\x93\x01\x02\x03", b""),
-    "header cut": (b"AB\x01\x12", b"\x82\xa3rid\x01\xa2op", b""),
-    "header empty": (b"AB\x01\x12", b"", b""),
-    "claimed gigabytes": (b"AB\x01\x12", b"\xdf\xff\xff\xff\xff", b""),
-    "deep header": (b"AB\x01\x12", b"\x91" * 100_000, b""),
+    "other magic": (b"XY" + PING[2:],),
+    "long header": (b"AB\x01\x05\0\0\0\x02\0\0\0\0\x80",),
+    "long body": (b"AB\x01\x05\0\0\0\x01\0\0\0\x01\x80",),
+    "enormous lengths": (b"AB\x01\x05" + b"\xff" * 8 + b"\x80",),
+    "bytes behind": (PING + b"x",),
+    "messages without end": (PING * (wire.PACKET_MESSAGES_MAX + 1),),
+    "header no map": (wire.packed("QUERY", b"\x93\x01\x02\x03"),),
+    "header cut": (wire.packed("QUERY", b"\x82\xa3rid\x01\xa2op"),),
+    "header empty": (wire.packed("QUERY", b""),),
+    "claimed gigabytes": (wire.packed("QUERY", b"\xdf\xff\xff\xff\xff"),),
+    "deep header": (wire.packed("QUERY", b"\x91" * 100_000),),
+    "huge header": (wire.packed("QUERY", b"\x80" + bytes(3 << 20)),),
 }
 
 
@@ -87,7 +92,33 @@ def test_frames_that_are_no_message_are_answered(peer, frames):
     peer.greet()
     peer.raw(*frames)
     answer = peer.wait_for(lambda m: m.name == "ERROR", 5, "ERROR")
-    assert answer["code"] in ("invalid", "version") and answer["text"]
+    assert answer["code"] in ("invalid", "version", "too_large") and answer["text"]
+
+
+@pytest.mark.parametrize("peer", SERVERS, indirect=True)
+def test_a_packet_of_many_messages_is_answered_in_order(peer):
+    peer.raw(wire.packed("HELLO", peer.hello) + b"".join(wire.packed("PING", {"rid": rid}) for rid in range(1, 1000)))
+    assert peer.take_any(5).name == "WELCOME"
+    pongs = []
+    while len(pongs) < 999:
+        message = peer.take_any(5)
+        assert message, f"{len(pongs)} answers"
+        if message.name == "PONG":
+            pongs.append(message["rid"])
+    assert pongs == list(range(1, 1000))
+
+
+@pytest.mark.parametrize("peer", SERVERS, indirect=True)
+def test_what_stands_before_a_bad_message_counts(peer):
+    peer.greet()
+    peer.raw(wire.packed("PING", {"rid": 7}) + b"XY")
+    assert [peer.wait_for(lambda m: m.name == "ERROR", 5)["code"]] == ["invalid"]
+    peer.raw(wire.packed("PING", {"rid": 8}))
+    rids = []
+    while 8 not in rids:
+        message = peer.take_any(5)
+        assert message, rids
+        rids += [message["rid"]] if message.name == "PONG" else []
 
 
 @pytest.mark.parametrize("peer", SERVERS, indirect=True)
@@ -132,11 +163,11 @@ def test_random_bytes_in_valid_zmtp(peer, rng):
         if kind == 0:
             peer.raw(*[noise(200) for _ in range(rng.randrange(1, 6))])
         elif kind == 1:
-            peer.raw(b"AB\x01" + bytes([rng.choice(list(wire.NAMES))]), noise(100), noise(100))
+            peer.raw(wire.packed(rng.choice(list(wire.NAMES)), noise(100), noise(100)))
         else:
             header = {key: rng.choice([1, -1, "x", b"y" * 16, None, [], {}, 1.5, True, 1 << 63]) for key in
                       rng.sample(["rid", "job", "user", "hash", "op", "token", "seq", "count", "kind", "role", "vmin"], 5)}
-            peer.raw(b"AB\x01" + bytes([rng.choice([n for n in wire.NAMES if n != 40])]), wire.pack(header), noise(50))
+            peer.raw(wire.packed(rng.choice([n for n in wire.NAMES if n != 40]), header, noise(50)))
     assert peer.wait_for(lambda m: m.name in ("ERROR", "REJECT"), 5)
 
 

@@ -61,8 +61,7 @@ class Stage:
     # -- messages
 
     def send(self, command, header, body=b"", router="worker", peer=None):
-        first = bytes([0x41, 0x42, 1, wire.COMMANDS[command]])
-        self.routers[router].send_multipart([peer or self.peer, first, pack(header), body])
+        self.routers[router].send_multipart([peer or self.peer, wire.packed(command, header, body)])
 
     def welcome(self, router, peer, message):
         self.known[router].add(peer)
@@ -96,8 +95,11 @@ class Stage:
         self.send("RESULT", {"rid": rid}, pack(answer), router="storage", peer=peer)
 
     def take(self, router):
-        peer, *frames = self.routers[router].recv_multipart()
-        message = wire.Message(frames)
+        peer, packet = self.routers[router].recv_multipart()
+        for message in wire.Message.all_of(packet):
+            self.on_message(router, peer, message)
+
+    def on_message(self, router, peer, message):
         if message.name == "HELLO":
             self.welcome(router, peer, message)
         elif peer not in self.known[router]:

@@ -15,6 +15,7 @@ import hashlib
 import itertools
 import json
 import os
+import struct
 import time
 import uuid
 
@@ -22,6 +23,7 @@ import msgpack
 import zmq
 
 VERSION = 1
+HEAD_BYTES, PACKET_MESSAGES_MAX = 12, 1000
 
 COMMANDS = {"HELLO": 1, "WELCOME": 2, "REJECT": 3, "ERROR": 4, "PING": 5, "PONG": 6, "SUBMIT": 10, "ACCEPTED": 11,
             "WATCH": 12, "UNWATCH": 13, "EVENT": 14, "DELTA": 15, "INBOX": 16, "RECEIPT": 17, "QUERY": 18,
@@ -92,14 +94,30 @@ def workflow_hash(text):
     return hashlib.blake2b(text.encode(), digest_size=32).digest()
 
 
+def packed(command, header=None, body=b"", version=VERSION):
+    """One message as it stands in a packet."""
+    header = header if isinstance(header, bytes) else pack(header or {})
+    return struct.pack(">2sBBII", b"AB", version, COMMANDS.get(command, command), len(header), len(body)) + header + body
+
+
 class Message:
-    def __init__(self, frames):
-        self.frames = frames
-        first, header, self.body = frames
-        assert len(first) == 4 and first[:2] == b"AB", f"bad first frame {first!r}"
-        self.version, self.command = first[2], first[3]
+    def __init__(self, version, command, header, body):
+        self.version, self.command, self.body = version, command, body
         self.name = NAMES.get(self.command, str(self.command))
         self.header = unpack(header)
+
+    @classmethod
+    def all_of(cls, packet):
+        """The messages of a packet."""
+        found, at = [], 0
+        while at < len(packet):
+            magic, version, command, header, body = struct.unpack_from(">2sBBII", packet, at)
+            at += HEAD_BYTES
+            assert magic == b"AB" and at + header + body <= len(packet), f"no message at {at} of {packet!r}"
+            found.append(cls(version, command, packet[at:at + header], packet[at + header:at + header + body]))
+            at += header + body
+        assert 0 < len(found) <= PACKET_MESSAGES_MAX, f"{len(found)} messages in a packet"
+        return found
 
     def __getitem__(self, key):
         return self.header[key]
@@ -126,6 +144,7 @@ class Peer:
         self.hello = {"vmin": VERSION, "vmax": VERSION, "build": "tests", **hello}
         self.rids = itertools.count(1)
         self.stash = []  # messages taken while waiting for another one
+        self.rest = []  # of the packet taken last
         self.welcome = None
         self.heartbeat_s = 0.5
         self.heard = self.said = time.monotonic()
@@ -151,8 +170,7 @@ class Peer:
     # -- sending --------------------------------------------------------------------------------------------------
 
     def send(self, command, header=None, body=b"", version=VERSION):
-        number = COMMANDS.get(command, command)
-        self.raw(bytes([0x41, 0x42, version, number]), pack(header or {}), body)
+        self.raw(packed(command, header, body, version))
 
     def raw(self, *frames):
         """Frames as they are, right or wrong."""
@@ -167,6 +185,14 @@ class Peer:
 
     # -- receiving ------------------------------------------------------------------------------------------------
 
+    def take_any(self, timeout=0):
+        """The next message whatever it is; None if none comes in time."""
+        if not self.rest and self.socket.poll(max(0, timeout) * 1000):
+            [packet] = self.socket.recv_multipart()
+            self.rest = Message.all_of(packet)
+            self.heard = time.monotonic()
+        return self.rest.pop(0) if self.rest else None
+
     def receive(self, timeout=ANSWER_SECONDS):
         """The next message, heartbeats and what answers none of ours left out; None if none comes in time."""
         end = time.monotonic() + timeout
@@ -174,9 +200,8 @@ class Peer:
             left = end - time.monotonic()
             if self.welcome and time.monotonic() - self.said > self.heartbeat_s:
                 self.heartbeat()
-            if self.socket.poll(max(0, min(left, self.heartbeat_s / 2)) * 1000):
-                message = Message(self.socket.recv_multipart())
-                self.heard = time.monotonic()
+            message = self.take_any(min(left, self.heartbeat_s / 2))
+            if message:
                 if message.name == "PING":
                     self.send("PONG", message.header)
                 elif message.name != "HEARTBEAT" and (message.name != "PONG" or message.get("rid")):

@@ -118,8 +118,7 @@ def test_killed_at_random_under_load_every_acknowledged_job_is_there(folder, rng
             while time.monotonic() < deadline:
                 requests = [submit_request(no_session=True) for _ in range(rng.randint(1, 50))]
                 pending[broker.send_batch([("submit", r) for r in requests])] = requests
-                while broker.socket.poll(0):
-                    message = wire.Message(broker.socket.recv_multipart())
+                while message := broker.take_any():
                     if message.name == "RESULTS":
                         for request, (code, answer) in zip(pending.pop(message["rid"]), message.body_value()):
                             assert code == "ok"

@@ -4,6 +4,7 @@ import pytest
 
 import autobots_wire as wire
 import service
+from autobots_wire import packed
 from storehouse import Store, submit_request
 
 
@@ -33,10 +34,10 @@ def test_before_hello_everything_is_denied(store):
 
 
 @pytest.mark.parametrize("frames,code", [
-    ([b"AB\x01"], "invalid"), ([b"AB\x01\x12", b"\xc1", b""], "invalid"), ([b"XY\x01\x12", b"\x80", b""], "invalid"),
-    ([b"AB\x01\x12", b"\x80", b"", b""], "invalid"), ([b"AB\x09\x12", b"\x80", b""], "version"),
-    ([b"AB\x01\xfe", b"\x80", b""], "invalid"), ([b"AB\x01\x0a", b"\x80", b""], "denied"),
-    ([b"AB\x01\x12", b"\x80", b""], "invalid"), ([b"AB\x01\x32", b"\x81\xa3rid\x01", b"\x90"], "denied"),
+    ([b"AB\x01"], "invalid"), ([packed("QUERY", b"\xc1")], "invalid"), ([b"XY" + packed("PING")[2:]], "invalid"),
+    ([packed("PING"), b""], "invalid"), ([packed("QUERY", version=9)], "version"),
+    ([packed(0xfe)], "invalid"), ([packed("SUBMIT")], "denied"),
+    ([packed("QUERY")], "invalid"), ([packed("BATCH", {"rid": 1}, b"\x90")], "denied"),
     ([b""], "invalid"), ([bytes(range(256))] * 3, "invalid")])
 def test_what_is_no_message_is_answered_and_disturbs_nobody(store, frames, code):
     bad, good = store.client(), store.client()
@@ -99,12 +100,8 @@ def test_an_older_brokers_batches_are_refused(store):
 def test_ping_and_heartbeats(store):
     client = store.client()
     client.send("PING", {"rid": 5})
-    client.socket.poll(5000)
-    assert wire.Message(client.socket.recv_multipart()).name == "PONG"
-    heard = set()
-    for _ in range(2):
-        assert client.socket.poll(5000)
-        heard.add(wire.Message(client.socket.recv_multipart()).name)
+    assert client.take_any(5).name == "PONG"
+    heard = {client.take_any(5).name for _ in range(2)}
     assert heard == {"HEARTBEAT"}
 
 
