@@ -109,13 +109,25 @@ uint64_t sim_hash(uint64_t seed, const char *text)
     return x ^ x >> 32;
 }
 
-/* Now and then somebody ends a chat, names a speaker, or talks nonsense. */
-static const char *chatter(const struct engine_effect *effect, char text[256])
+static char *told(const struct sim *sim, const struct engine_effect *effect)
 {
-    static const char *const ends[] = {"", " TERMINATE", " a1", " m2", " m1 or m2", "", " a2"};
-    uint64_t x = sim_hash(effect->purpose ? 3 : 4, effect->step);
+    struct ab_buf text = {0};
+    json_t *messages = engine_messages(sim->engine, effect, true);
+    ab_json_text(messages, &text);
+    json_decref(messages);
+    ab_buf_cstr(&text);
+    return ab_buf_detach(&text);
+}
+
+/* Now and then somebody ends a chat, names a speaker, or talks nonsense; always because of what was said before. */
+static const char *chatter(const struct sim *sim, const struct engine_effect *effect, char text[256])
+{
+    static const char *const ends[] = {"", " TERMINATE", " a1", " m2", " m1 or m2", " DONE", " a2"};
+    char *before = told(sim, effect);
+    uint64_t x = sim_hash(sim_hash(effect->call_index * 8 + (effect->purpose ? 3 : 4), effect->step), before);
     snprintf(text, 256, "%.60s says %llu at %.60s%s", effect->purpose ? "it" : effect->agent,
              (unsigned long long)(x % 1000), effect->step, ends[x / 1000 % 7]);
+    free(before);
     return text;
 }
 
@@ -123,7 +135,7 @@ static const char *model_line(const struct sim *sim, const struct engine_effect 
 {
     const struct sim_world *world = sim->world;
     if (world->chatter)
-        return chatter(effect, text);
+        return chatter(sim, effect, text);
     for (const struct sim_part *part = world->cast; part && part->agent; part++)
         if (!strcmp(part->agent, effect->agent))
             return line(part->says, effect->call_index, true);
@@ -176,7 +188,8 @@ static int human(struct sim *sim, const struct engine_effect *effect, struct ab_
 {
     static const char *const answers[] = {"", "yes", "exit", "1", "so be it"};
     uint64_t index = count_kind(sim, AB_KIND_INPUT);
-    const char *text = sim->world->chatter ? answers[sim_hash(5, effect->step) % 5] : NULL;
+    const char *text =
+        sim->world->chatter ? answers[sim_hash(sim_hash(5, effect->step), effect->prompt) % 5] : NULL;
     if (sim->world->waiting && !effect->asked) {
         struct ab_waiting asked = {.reason = ab_view_of("person"),
                                    .ask = ab_view_of(effect->step),
@@ -206,6 +219,52 @@ static int say(struct sim *sim, const struct engine_effect *effect, struct ab_er
     return code;
 }
 
+uint64_t sim_wanted(const struct sim *sim)
+{
+    static struct engine_effect wanted[ENGINE_EFFECTS_MAX];
+    struct ab_buf text = {0};
+    size_t n = engine_next(sim->engine, wanted, ENGINE_EFFECTS_MAX);
+    for (size_t i = 0; i < n; i++) {
+        const struct engine_effect *e = &wanted[i];
+        char *messages = e->want == ENGINE_MODEL ? told(sim, e) : ab_strdup("");
+        ab_buf_format(&text, "%d %s %s %s %s %llu %llu %llu %lld %d %s %d %s %d %s|", e->want, e->step,
+                      e->agent ? e->agent : "", e->to ? e->to : "", e->purpose ? e->purpose : "",
+                      (unsigned long long)e->call_index, (unsigned long long)e->calls_left,
+                      (unsigned long long)e->after, (long long)e->left_ms, e->history, e->prompt, e->asked,
+                      e->text ? e->text : "", e->stop, messages);
+        free(messages);
+    }
+    uint64_t hash = sim_hash(n, ab_buf_cstr(&text));
+    ab_buf_finish(&text);
+    return hash;
+}
+
+/* After how many events an effect's conversation had its last one: of those at the same time only its own. */
+static uint64_t last_of_branch(const struct sim *sim, const char *step)
+{
+    size_t bytes = strncmp(step, "chats/", 6) ? 0 : 6 + strcspn(step + 6, "/:");
+    for (size_t n = sim->n; n; n--) {
+        struct ab_view event = ab_buf_view(&sim->events[n - 1]), at = ab_any_str(ab_map_get(event, "step"));
+        if (!at.p)
+            at = ab_any_str(ab_map_get(event, "ask"));
+        if (ab_event_kind(event) == AB_KIND_BEGIN ||
+            (at.n > bytes && !memcmp(at.p, step, bytes) && (!bytes || strchr("/:", at.p[bytes]))))
+            return n;
+    }
+    return 0;
+}
+
+/* The attempt fails and another one goes on: no state may depend on that. */
+static void fail_for_now(struct sim *sim)
+{
+    struct ab_error err = {0};
+    struct ab_attempt_failed failed = {
+        .attempt = 1, .code = ab_view_of("model"), .text = ab_view_of("x"), .at_ms = now(sim)};
+    struct ab_started started = {.attempt = 2, .worker = ab_view_of("w"), .at_ms = now(sim)};
+    if (sim_add(sim, AB_KIND_ATTEMPT_FAILED, &failed, &err) || sim_add(sim, AB_KIND_STARTED, &started, &err))
+        fail_msg("event %zu: %s: %s", sim->n, err.path, err.text);
+}
+
 enum engine_stop sim_run(struct sim *sim)
 {
     static int (*const performers[])(struct sim *, const struct engine_effect *, struct ab_error *) = {
@@ -219,11 +278,20 @@ enum engine_stop sim_run(struct sim *sim)
         for (size_t i = 0; i < n; i++) {
             assert_int_equal(wanted[i].want, again[i].want);
             assert_string_equal(wanted[i].step, again[i].step);
+            bool of_branch = (wanted[i].want == ENGINE_MODEL && strcmp(wanted[i].step, "summary:1")) ||
+                             wanted[i].want == ENGINE_HUMAN;
+            assert_int_equal(wanted[i].after,
+                             of_branch ? last_of_branch(sim, wanted[i].step) : wanted[i].after);
         }
+        if (sim->world->record)
+            sim->wanted[sim->n] = sim_wanted(sim);
         size_t pick = sim->world->shuffle ? sim_hash(sim->world->shuffle + sim->n, "order") % n : 0;
         if (wanted[pick].want == ENGINE_FINISH)
             return wanted[pick].stop;
-        if (performers[wanted[pick].want](sim, &wanted[pick], &err))
+        if (sim->world->chatter && wanted[pick].want == ENGINE_MODEL &&
+            sim_hash(sim->world->shuffle + sim->n, "fails") % 16 == 0)
+            fail_for_now(sim);
+        else if (performers[wanted[pick].want](sim, &wanted[pick], &err))
             fail_msg("event %zu: %s: %s", sim->n, err.path, err.text);
     }
 }
@@ -248,4 +316,56 @@ char *sim_talk(const struct sim *sim)
     json_decref(result);
     ab_buf_cstr(&talk);
     return ab_buf_detach(&talk);
+}
+
+static void drop_times(json_t *result)
+{
+    static const char *const times[] = {"start_time", "end_time", "duration_s"};
+    size_t i;
+    json_t *message;
+    for (i = 0; i < 3; i++)
+        json_object_del(result, times[i]);
+    json_array_foreach (json_object_get(result, "messages"), i, message)
+        json_object_del(message, "at");
+}
+
+char *sim_outcome(const struct sim *sim, enum engine_stop stop)
+{
+    struct ab_buf text = {0};
+    json_t *result = engine_result(sim->engine, engine_stop_name(stop), 0), *steps = json_object();
+    char *summary = engine_summary(sim->engine);
+    drop_times(result);
+    for (size_t i = 0; i < sim->n; i++) {
+        struct ab_view raw = ab_buf_view(&sim->events[i]), step = ab_any_str(ab_map_get(raw, "step"));
+        if (step.p) {
+            char *name = ab_view_dup(step);
+            assert_null(json_object_get(steps, name)); /* no step is done twice */
+            json_object_set_new(steps, name, json_true());
+            free(name);
+        }
+    }
+    json_object_set_new(result, "steps", steps);
+    json_object_set_new(result, "summary", json_string(summary));
+    ab_json_text(result, &text);
+    json_decref(result);
+    free(summary);
+    ab_buf_cstr(&text);
+    return ab_buf_detach(&text);
+}
+
+void sim_cut(const struct sim *whole, size_t cut, uint64_t shuffle, const char *expected)
+{
+    struct sim_world world = *whole->world;
+    struct sim resumed;
+    world.shuffle = shuffle;
+    world.record = false;
+    sim_start(&resumed, whole->workflow, "hi", world.limits, &world);
+    sim_fold(&resumed, whole, cut);
+    if (whole->wanted[cut] && sim_wanted(&resumed) != whole->wanted[cut])
+        fail_msg("after %zu of %zu events the folded journal wants something else", cut, whole->n);
+    enum engine_stop stop = sim_run(&resumed);
+    char *found = sim_outcome(&resumed, stop);
+    assert_string_equal(found, expected);
+    free(found);
+    sim_finish(&resumed);
 }

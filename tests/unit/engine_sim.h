@@ -15,8 +15,10 @@ struct sim_part {
 /* What the outside world says, in order; NULL ends a list. The last line of a model is repeated. */
 struct sim_world {
     const struct sim_part *cast; /* of any number of agents; NULL: of the two below */
-    bool chatter;                /* models and people say what follows from the step alone */
-    uint64_t shuffle;            /* 0: the first wanted effect is performed; else a random one */
+    bool chatter; /* models and people say what follows from what they are told; a model may fail for now */
+    bool record;  /* note what is wanted before each event */
+    const struct engine_limits *limits; /* of sim_cut */
+    uint64_t shuffle;                   /* 0: the first wanted effect is performed; else a random one */
     const char *const *sender, *const *receiver; /* the models of the two agents */
     const char *const *people;                   /* answers to questions */
     bool waiting;                                /* journal `waiting` before each answer */
@@ -28,6 +30,7 @@ struct sim {
     struct engine *engine;
     struct ab_buf events[SIM_EVENTS_MAX]; /* the journal, raw */
     size_t n;
+    uint64_t wanted[SIM_EVENTS_MAX + 1]; /* sim_wanted() after so many events, if that is recorded */
 };
 
 /* A workflow from flow_config JSON; fails the test if it is not valid. */
@@ -44,6 +47,14 @@ void sim_fold(struct sim *sim, const struct sim *other, size_t n);
 /* Performs effects until FINISH is wanted; returns why. */
 enum engine_stop sim_run(struct sim *sim);
 void sim_finish(struct sim *sim);
+
+/* All that is wanted now, and what models are told with it, as one number: equal states want the same. */
+uint64_t sim_wanted(const struct sim *sim);
+/* What must not depend on any order: the result, answer included, and the steps that were journaled; the caller frees it. */
+char *sim_outcome(const struct sim *sim, enum engine_stop stop);
+/* A new engine that folds the first events of the journal must want what the one that wrote it wanted there, if that was
+ * recorded, and, when it goes on in another order, come to the outcome expected. */
+void sim_cut(const struct sim *whole, size_t cut, uint64_t shuffle, const char *expected);
 
 /* The chat as "user>hello|bot>hi|": one line per message of the result; the caller frees it. */
 char *sim_talk(const struct sim *sim);

@@ -1,5 +1,5 @@
-/* The engine's kinds of workflow: sequences, simultaneous chats, group chats, summaries by a model; and that random workflows,
- * cut anywhere and with their branches interleaved in any order, come to the same end. */
+/* The engine's kinds of workflow: sequences, simultaneous chats, group chats, summaries by a model; each of them cut anywhere
+ * and with its branches interleaved in any order comes to the same end. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -154,56 +154,6 @@ static void workflows(void **state)
 
 /* --- cuts and orders -------------------------------------------------------------------------------------------- */
 
-static void drop_times(json_t *result)
-{
-    static const char *const times[] = {"start_time", "end_time", "duration_s"};
-    size_t i;
-    json_t *message;
-    for (i = 0; i < 3; i++)
-        json_object_del(result, times[i]);
-    json_array_foreach (json_object_get(result, "messages"), i, message)
-        json_object_del(message, "at");
-}
-
-/* What must not depend on any order: the result, answer included, and the steps that were journaled. */
-static char *outcome(const struct sim *sim, enum engine_stop stop)
-{
-    struct ab_buf text = {0};
-    json_t *result = engine_result(sim->engine, engine_stop_name(stop), 0), *steps = json_object();
-    char *summary = engine_summary(sim->engine);
-    drop_times(result);
-    for (size_t i = 0; i < sim->n; i++) {
-        struct ab_view raw = ab_buf_view(&sim->events[i]), step = ab_any_str(ab_map_get(raw, "step"));
-        if (step.p) {
-            char *name = ab_view_dup(step);
-            assert_null(json_object_get(steps, name)); /* no step is done twice */
-            json_object_set_new(steps, name, json_true());
-            free(name);
-        }
-    }
-    json_object_set_new(result, "steps", steps);
-    json_object_set_new(result, "summary", json_string(summary));
-    ab_json_text(result, &text);
-    json_decref(result);
-    free(summary);
-    ab_buf_cstr(&text);
-    return ab_buf_detach(&text);
-}
-
-static void assert_cut(const struct sim *whole, size_t cut, uint64_t shuffle, const char *expected)
-{
-    struct sim_world world = *whole->world;
-    struct sim resumed;
-    world.shuffle = shuffle;
-    sim_start(&resumed, whole->workflow, "hi", NULL, &world);
-    sim_fold(&resumed, whole, cut);
-    enum engine_stop stop = sim_run(&resumed);
-    char *found = outcome(&resumed, stop);
-    assert_string_equal(found, expected);
-    free(found);
-    sim_finish(&resumed);
-}
-
 static void every_cut_and_every_order_comes_to_the_same_end(void **state)
 {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -212,105 +162,13 @@ static void every_cut_and_every_order_comes_to_the_same_end(void **state)
         struct sim whole;
         sim_start(&whole, workflow, "hi", NULL, &world);
         enum engine_stop stop = sim_run(&whole);
-        char *expected = outcome(&whole, stop);
+        char *expected = sim_outcome(&whole, stop);
         for (size_t cut = 0; cut <= whole.n; cut++)
-            assert_cut(&whole, cut, cut, expected);
+            sim_cut(&whole, cut, cut, expected);
         free(expected);
         sim_finish(&whole);
         ab_workflow_destroy(workflow);
     }
-}
-
-/* --- random workflows -------------------------------------------------------------------------------------------- */
-
-struct maker {
-    struct ab_buf json;
-    uint64_t seed;
-    unsigned drawn, agents;
-};
-
-static uint64_t draw(struct maker *maker, uint64_t n)
-{
-    return sim_hash(maker->seed + ++maker->drawn * 77, "draw") % n;
-}
-
-static void make_agent(struct maker *maker, int depth);
-
-static void make_group(struct maker *maker, int depth)
-{
-    static const char *const how[] = {"auto", "round_robin", "random", "manual"};
-    uint64_t members = 2 + draw(maker, 3);
-    ab_buf_format(&maker->json, "\"type\": \"groupchat\", \"config\": {" LLM ", " HOW("%s"),
-                  how[draw(maker, 4)]);
-    ab_buf_format(&maker->json, ", \"max_round\": %d, \"allow_repeat_speaker\": %s}, \"agents\": [",
-                  (int)(1 + draw(maker, 4)), draw(maker, 2) ? "true" : "false");
-    for (uint64_t i = 0; i < members; i++) {
-        ab_buf_text(&maker->json, i ? ", " : "");
-        make_agent(maker, depth - 1);
-    }
-    ab_buf_text(&maker->json, "]}");
-}
-
-static void make_agent(struct maker *maker, int depth)
-{
-    static const char *const human[] = {"NEVER", "NEVER", "TERMINATE", "ALWAYS"};
-    bool group = depth > 0 && !draw(maker, 3);
-    ab_buf_format(&maker->json, "{\"name\": \"%c%u\", ", "am"[maker->agents % 2], maker -> agents / 2);
-    maker->agents++;
-    if (group) {
-        make_group(maker, depth);
-        return;
-    }
-    ab_buf_format(&maker->json, "\"type\": \"assistant\", \"config\": {%s, \"human_input_mode\": \"%s\", ",
-                  draw(maker, 4) ? LLM : "\"llm_config\": false", human[draw(maker, 4)]);
-    ab_buf_format(&maker->json, "\"max_consecutive_auto_reply\": %d, \"default_auto_reply\": \"well\"}}",
-                  (int)(1 + draw(maker, 4)));
-}
-
-static struct ab_workflow *random_workflow(uint64_t seed)
-{
-    static const char *const types[] = {"sequential", "autonomous"}, *const summaries[] = {"last", "llm",
-                                                                                           "none"};
-    struct maker maker = {.seed = seed};
-    uint64_t receivers = 1 + draw(&maker, 5);
-    ab_buf_format(&maker.json, "{\"name\": \"w\", \"type\": \"%s\", \"summary_method\": \"%s\", ",
-                  types[draw(&maker, 2)], summaries[draw(&maker, 3)]);
-    ab_buf_format(&maker.json,
-                  "\"sender\": {\"name\": \"user\", \"config\": {%s, \"human_input_mode\": \"%s\", "
-                  "\"max_consecutive_auto_reply\": %d}}, \"receiver\": [",
-                  draw(&maker, 4) ? LLM : "\"llm_config\": false", draw(&maker, 4) ? "NEVER" : "TERMINATE",
-                  (int)draw(&maker, 3));
-    for (uint64_t i = 0; i < receivers; i++) {
-        ab_buf_text(&maker.json, i ? ", " : "");
-        make_agent(&maker, 2);
-    }
-    ab_buf_text(&maker.json, "]}");
-    struct ab_workflow *workflow = sim_workflow(ab_buf_cstr(&maker.json));
-    ab_buf_finish(&maker.json);
-    return workflow;
-}
-
-static void random_workflows_do_not_depend_on_cuts_and_orders(void **state)
-{
-    size_t events = 0, branching = 0;
-    for (uint64_t seed = 1; seed <= 300; seed++) {
-        struct sim_world world = {.chatter = true, .waiting = seed % 2, .shuffle = seed};
-        struct ab_workflow *workflow = random_workflow(seed);
-        struct sim whole;
-        sim_start(&whole, workflow, "hi", NULL, &world);
-        enum engine_stop stop = sim_run(&whole);
-        char *expected = outcome(&whole, stop);
-        for (size_t cut = 0; cut <= whole.n; cut += 1 + seed % 3)
-            assert_cut(&whole, cut, seed * 1000 + cut, expected);
-        assert_cut(&whole, 0, 0, expected);
-        events += whole.n;
-        branching += workflow->n_receivers > 1 && workflow->type == AB_WORKFLOW_AUTONOMOUS;
-        free(expected);
-        sim_finish(&whole);
-        ab_workflow_destroy(workflow);
-    }
-    print_message("  300 workflows, %zu with branches, %zu events\n", branching, events);
-    assert_true(events > 3000 && branching > 80);
 }
 
 /* --- what is wanted, told and counted ---------------------------------------------------------------------------- */
@@ -513,7 +371,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(workflows),
         cmocka_unit_test(every_cut_and_every_order_comes_to_the_same_end),
-        cmocka_unit_test(random_workflows_do_not_depend_on_cuts_and_orders),
         cmocka_unit_test(a_branch_waits_for_its_own_events_only),
         cmocka_unit_test(what_the_choosing_model_is_told_and_that_it_counts),
         cmocka_unit_test(random_speakers_follow_from_the_seed),
