@@ -338,7 +338,7 @@ class Server:
             await connection.pause(None)
         if behaviour.get("delay_ms"):
             await connection.pause(behaviour["delay_ms"])
-        refusal = self.refusal(behaviour, headers, key)
+        refusal = self.refusal(behaviour, headers, key, request)
         record["first"] = time.time()
         if refusal:
             record["status"] = refusal[0]
@@ -354,7 +354,7 @@ class Server:
         else:
             await self.send(writer, 200, json.dumps(plan.whole()).encode(), {"x-request-id": plan.id, **extra})
 
-    def refusal(self, behaviour, headers, key):
+    def refusal(self, behaviour, headers, key, request):
         """(status, body, headers, content type) if this call is to be refused."""
         def error(status, message, code, kind="invalid_request_error"):
             return status, json.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}}).encode()
@@ -365,7 +365,8 @@ class Server:
             return error(401, "Incorrect API key provided: " + headers.get("authorization", "none"), "invalid_api_key")
         if behaviour.get("insufficient_quota"):
             return error(429, "You exceeded your current quota.", "insufficient_quota", "insufficient_quota")
-        if behaviour.get("context_length"):
+        said = sum(len(json.dumps(m.get("content"))) for m in request.get("messages") or [])
+        if behaviour.get("context_length") or said > behaviour.get("context_chars", said):
             return error(400, "This model's maximum context length is 4096 tokens.", "context_length_exceeded")
         fail = behaviour.get("fail")
         if not fail or not self.still(key, "fail", fail.get("times")):

@@ -165,7 +165,7 @@ static int start(struct call *call, struct ab_error *err)
                                     .idempotency_key = key};
     int code = fill_endpoints(run, llm, endpoints, keys, err);
     if (!code) {
-        request.messages = engine_messages(run->engine, effect, !call->without_history);
+        request.messages = engine_messages(run->engine, effect, call->trimmed);
         code = model_call_start(run->worker->models, &request, &callbacks, call, &call->handle, err);
         json_decref(request.messages);
     }
@@ -256,7 +256,8 @@ static const char *asked_model(const struct ab_llm *llm, const struct model_repl
     return reply->endpoint < llm->n_entries ? llm->entries[reply->endpoint].model : NULL;
 }
 
-static void journal_reply(struct run *run, const struct engine_effect *effect, const struct model_reply *reply)
+static void journal_reply(struct run *run, const struct engine_effect *effect, uint64_t trimmed,
+                          const struct model_reply *reply)
 {
     const char *text = *reply->content || !reply->refusal ? reply->content : reply->refusal;
     const struct ab_llm *llm = effect->llm;
@@ -281,6 +282,7 @@ static void journal_reply(struct run *run, const struct engine_effect *effect, c
                                    .completion_tokens = count(reply->usage.completion),
                                    .cached_tokens = count(reply->usage.cached),
                                    .reasoning_tokens = count(reply->usage.reasoning),
+                                   .trimmed_tokens = trimmed,
                                    .estimated = !reply->usage.reported,
                                    .offline = reply->offline,
                                    .cached = reply->cached,
@@ -298,14 +300,13 @@ static void journal_reply(struct run *run, const struct engine_effect *effect, c
     ab_buf_finish(&tool_calls);
 }
 
-/* A model whose context is too small for the history gets the conversation without it, once. */
-static bool trim_history(struct call *call, const struct model_failure *failure, struct ab_error *err)
+/* A model whose context is too small for what it was sent gets less of it, once. */
+static bool trim(struct call *call, const struct model_failure *failure, struct ab_error *err)
 {
-    if (!failure || failure->kind != MODEL_FAILED_CONTEXT || !call->effect.history || call->without_history ||
-        call->run->gave_up.code)
+    if (!failure || failure->kind != MODEL_FAILED_CONTEXT || call->trimmed || call->run->gave_up.code)
         return false;
-    call->without_history = true;
-    return !start(call, err);
+    call->trimmed = engine_trim(call->run->engine, &call->effect);
+    return call->trimmed && !start(call, err);
 }
 
 static void on_done(void *user, struct model_reply *reply, const struct model_failure *failure)
@@ -319,8 +320,9 @@ static void on_done(void *user, struct model_reply *reply, const struct model_fa
     call->handle = NULL;
     forget_text(call);
     run_wake(run);
-    if (trim_history(call, failure, &err))
+    if (trim(call, failure, &err))
         return;
+    uint64_t trimmed = call->trimmed;
     forget_call(call);
     if (err.code) {
         give_up(run, &err);
@@ -328,7 +330,7 @@ static void on_done(void *user, struct model_reply *reply, const struct model_fa
         ab_fail(&err, AB_EUNAVAILABLE, "fail point worker.after_reply");
         give_up(run, &err);
     } else if (reply) {
-        journal_reply(run, &effect, reply);
+        journal_reply(run, &effect, trimmed, reply);
     } else if (failure->kind == MODEL_FAILED_TOTAL) { /* as if the cap was met between two calls */
         journal_end(run, "succeeded", engine_stop_name(ENGINE_STOP_SECONDS), NULL);
     } else {

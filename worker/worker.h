@@ -89,11 +89,12 @@ struct call {
     struct run *run;
     struct model_call *handle;
     struct engine_effect effect; /* its prompt and text are not to be used */
-    struct ab_buf text;   /* streamed so far, from `sent` on if watched, else its first AB_DELTA_MAX bytes */
-    uint64_t sent;        /* bytes of this attempt's text that went out as DELTA */
-    uint64_t lost;        /* bytes that nobody watched and that were over the cap */
-    uint64_t attempt;     /* told in DELTA: changes when the text begins anew */
-    bool without_history; /* the model's context was too small for it */
+    struct ab_buf text; /* streamed so far, from `sent` on if watched, else its first AB_DELTA_MAX bytes */
+    uint64_t sent;      /* bytes of this attempt's text that went out as DELTA */
+    uint64_t lost;      /* bytes that nobody watched and that were over the cap */
+    uint64_t attempt;   /* told in DELTA: changes when the text begins anew */
+    uint64_t
+        trimmed; /* the model's context was too small for more than so many estimated tokens; 0: it was not */
     TAILQ_ENTRY(call) in_run;
 };
 

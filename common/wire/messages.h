@@ -273,6 +273,10 @@ enum ab_command {
     F(o, UINT, completion_tokens, OPT, 0, "")                                                                  \
     F(o, UINT, cached_tokens, OPT, 0, "a subset of the prompt's")                                              \
     F(o, UINT, reasoning_tokens, OPT, 0, "a subset of the completion's")                                       \
+    F(o, UINT, trimmed_tokens, OPT, 0,                                                                         \
+      "the model's context was too small: it was sent no earlier message of the session, and not more than "   \
+      "this, "                                                                                                 \
+      "estimated; nor are the agent's later calls")                                                            \
     F(o, BOOL, estimated, OPT, 0, "the endpoint reported no usage; these are estimates")                       \
     F(o, BOOL, offline, OPT, 0, "made by the script provider, not by a model")                                 \
     F(o, BOOL, cached, OPT, 0, "of an earlier identical request (cache_seed): nothing was sent, cost 0")       \

@@ -109,6 +109,7 @@ static void build_agent(struct ab_agent *agent, const json_t *tree, struct ab_bu
     build_termination(agent, json_object_get(config, "is_termination_msg"));
     if (group)
         agent->groupchat.termination = ab_condition_build(json_object_get(config, "termination"));
+    fill(&ab_context_table, json_object_get(config, "context"), &agent->context);
     agent->path = ab_strdup(ab_buf_cstr(path));
     agent->n_members = json_array_size(members);
     agent->members = ab_calloc(agent->n_members + 1, sizeof *agent->members);
@@ -129,14 +130,29 @@ static void finish_agent(struct ab_agent *agent)
     free(agent->path);
 }
 
+/* The workflow's for those that have none of their own. */
+static void inherit_context(struct ab_agent *agent, const json_t *tree, const struct ab_context *context)
+{
+    const json_t *members = json_object_get(tree, "agents");
+    if (!json_object_get(json_object_get(tree, "config"), "context"))
+        agent->context = *context;
+    for (size_t i = 0; i < agent->n_members; i++)
+        inherit_context(&agent->members[i], json_array_get(members, i), context);
+}
+
 /* --- the whole -------------------------------------------------------------------------------------------- */
 
-static void build_listed(struct ab_agent *agent, const json_t *entries, size_t i, size_t *n_secrets)
+static void build_listed(struct ab_workflow *w, struct ab_agent *agent, size_t i)
 {
+    const json_t *agents = json_object_get(w->tree, "agents");
+    const json_t *tree = json_object_get(json_array_get(agents, i), "agent");
+    struct ab_context context = {0};
     struct ab_buf path = {0};
     ab_buf_format(&path, "$.agents[%zu].agent", i);
-    build_agent(agent, json_object_get(json_array_get(entries, i), "agent"), &path, n_secrets);
+    build_agent(agent, tree, &path, &w->n_secrets);
     ab_buf_finish(&path);
+    fill(&ab_context_table, json_object_get(w->tree, "context"), &context);
+    inherit_context(agent, tree, &context);
 }
 
 struct ab_workflow *ab_workflow_build(json_t *tree, char *text, size_t text_bytes)
@@ -149,11 +165,11 @@ struct ab_workflow *ab_workflow_build(json_t *tree, char *text, size_t text_byte
     ab_workflow_hash(ab_view(text, text_bytes), w->hash);
     fill(&ab_flow_table, tree, w);
     w->termination = ab_condition_build(json_object_get(tree, "termination"));
-    build_listed(&w->sender, entries, 0, &w->n_secrets);
+    build_listed(w, &w->sender, 0);
     w->n_receivers = json_array_size(entries) - 1;
     w->receivers = ab_calloc(w->n_receivers, sizeof *w->receivers);
     for (size_t i = 0; i < w->n_receivers; i++)
-        build_listed(&w->receivers[i], entries, i + 1, &w->n_secrets);
+        build_listed(w, &w->receivers[i], i + 1);
     return w;
 }
 

@@ -11,8 +11,8 @@
 
 static const char *const settings[] = {"temperature", "cache_seed", "timeout", "max_tokens", "extra_body"};
 static const char *const config_keys[] = {
-    "system_message",     "description",           "human_input_mode",          "default_auto_reply",
-    "is_termination_msg", "code_execution_config", "max_consecutive_auto_reply"};
+    "system_message",     "description",           "human_input_mode",           "default_auto_reply",
+    "is_termination_msg", "code_execution_config", "max_consecutive_auto_reply", "context"};
 enum {
     N_SETTINGS = sizeof settings / sizeof *settings,
     N_CONFIG_KEYS = sizeof config_keys / sizeof *config_keys
@@ -326,7 +326,8 @@ static json_t *link_agents(struct ab_reading *r, const json_t *head, json_t *age
 
 json_t *ab_read_concise(struct ab_reading *r, json_t *source)
 {
-    static const char *const kept[] = {"name", "type", "description", "task", "summary_method", "termination"};
+    static const char *const kept[] = {"name",           "type",        "description", "task",
+                                       "summary_method", "termination", "context"};
     json_t *head = ab_read_table(r, &ab_concise_table, source), *out = json_object();
     if ((ab_given(source, "model") && !json_object_get(head, "model")) ||
         (ab_given(source, "script") && !json_object_get(head, "script")))

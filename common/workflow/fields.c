@@ -55,6 +55,8 @@ static const struct ab_field flow_fields[] = {
     {"task", FILLED(TEXT_MAX), AT(ab_workflow, task), .doc = "the message to send if the user gives none"},
     {"termination", CUSTOM(ab_read_condition, "a condition or a list"),
      .doc = "further ways for each conversation to end; any of a list"},
+    {"context", CUSTOM(ab_read_context, "unbounded or an object"),
+     .doc = "how much of the conversation the models of agents that have none of their own are sent"},
     {"sender", ELSEWHERE("an agent"), .doc = "who opens with the user's message"},
     {"receiver", ELSEWHERE("an agent or a list"), .doc = "who answers"},
     {"agents", ELSEWHERE("list of entries"), .doc = "instead of sender and receiver: agents with links"},
@@ -110,6 +112,8 @@ static const struct ab_field config_fields[] = {
      .doc = "the agent's model"},
     {"code_execution_config", CUSTOM(ab_read_code_config, "false, none, local, docker or an object"),
      .otherwise = "false", .doc = "whether and where code blocks in messages to the agent are run"},
+    {"context", CUSTOM(ab_read_context, "unbounded or an object"),
+     .doc = "how much of the conversation its model is sent; all of it unless given"},
 };
 const struct ab_table ab_flow_config_table = {"an agent's config", config_fields, COUNT(config_fields), NULL,
                                               false};
@@ -132,6 +136,16 @@ static const struct ab_field group_fields[] = {
 };
 const struct ab_table ab_flow_group_table = {"a groupchat's config", group_fields, COUNT(group_fields),
                                              &ab_flow_config_table, false};
+
+static const struct ab_field context_fields[] = {
+    {"head", NUMBER(1, ROUNDS_MAX), AT(ab_context, head),
+     .doc = "so many of the conversation's first messages, whatever else is left out; beside last or tokens"},
+    {"last", NUMBER(1, ROUNDS_MAX), AT(ab_context, last),
+     .doc = "so many of the newest messages, those of the session before this run included"},
+    {"tokens", NUMBER(1, TOKENS_MAX), AT(ab_context, tokens),
+     .doc = "all that is sent, estimated: a token is 3 bytes, an image or file 1000 tokens"},
+};
+const struct ab_table ab_context_table = {"context", context_fields, COUNT(context_fields), NULL, true};
 
 static const struct ab_field condition_fields[] = {
     {"text", FILLED(TEXT_MAX), .doc = "a message has this text in it"},
@@ -270,6 +284,8 @@ static const struct ab_field concise_fields[] = {
      .doc = "the word that ends the chat; TERMINATE unless given"},
     {"termination", CUSTOM(ab_read_condition, "a condition or a list"),
      .doc = "further ways for each conversation to end; any of a list"},
+    {"context", CUSTOM(ab_read_context, "unbounded or an object"),
+     .doc = "how much of the conversation the models of agents that have none of their own are sent"},
     {"max_turns", NUMBER(1, ROUNDS_MAX), .doc = "how many messages two agents, or a groupchat, write at most"},
     {"summary", ENUM(summaries), .as = "summary_method", .otherwise = "\"last\"",
      .doc = "the result: the last message, a summary by the model, or none"},
@@ -298,6 +314,8 @@ static const struct ab_field concise_agent_fields[] = {
     {"code", CUSTOM(ab_read_code_config, "false, none, local, docker or an object"),
      .as = "code_execution_config", .doc = "whether and where code in messages to the agent is run"},
     {"tools", .kind = AB_FIELD_LIST, .doc = "tools the agent may call"},
+    {"context", CUSTOM(ab_read_context, "unbounded or an object"),
+     .doc = "how much of the conversation its model is sent; all of it unless given"},
     MODEL_SETTINGS(NULL),
 };
 const struct ab_table ab_concise_agent_table = {"an agent", concise_agent_fields, COUNT(concise_agent_fields),
@@ -347,8 +365,9 @@ static void print_table(FILE *out, const struct ab_table *table)
 void ab_workflow_print_fields(FILE *out)
 {
     static const struct ab_table *const concise[] = {
-        &ab_concise_table, &ab_concise_agent_table, &ab_condition_table,   &ab_entry_table, &ab_script_table,
-        &ab_reply_table,   &ab_reply_usage_table,   &ab_reply_error_table, &ab_code_table};
+        &ab_concise_table,     &ab_concise_agent_table, &ab_condition_table, &ab_context_table,
+        &ab_entry_table,       &ab_script_table,        &ab_reply_table,     &ab_reply_usage_table,
+        &ab_reply_error_table, &ab_code_table};
     static const struct ab_table *const seed[] = {
         &ab_flow_table,        &ab_flow_entry_table, &ab_flow_agent_table, &ab_flow_link_table,
         &ab_flow_config_table, &ab_flow_group_table, &ab_llm_table};

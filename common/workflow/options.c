@@ -1,4 +1,4 @@
-/* Reads the settings of agents and groupchats that have more than one shape: termination, code execution,
+/* Reads the settings of agents and groupchats that have more than one shape: termination, context, code execution,
  * speakers. */
 #include "common/workflow/reading.h"
 
@@ -11,6 +11,23 @@ json_t *ab_read_termination(struct ab_reading *r, json_t *value)
                          ? ab_format("is empty: every message would end the chat")
                          : ab_format("must be true, false or text, not %s", ab_kind_name(value)),
                      ab_format("the word at the end of the last message, such as TERMINATE; false for none"));
+    return NULL;
+}
+
+json_t *ab_read_context(struct ab_reading *r, json_t *value)
+{
+    size_t faults = r->faults.n;
+    if (json_is_string(value) && !strcmp(json_string_value(value), "unbounded"))
+        return json_incref(value);
+    json_t *out = json_is_object(value) ? ab_read_table(r, &ab_context_table, value) : NULL;
+    if (!out)
+        ab_reading_fault(r, ab_format("must be unbounded or an object, not %s", ab_kind_name(value)),
+                         ab_format("such as {last: 20}, {head: 1, last: 10} or {tokens: 8000}"));
+    else if (r->faults.n == faults && !ab_given(value, "last") && !ab_given(value, "tokens"))
+        ab_reading_fault(r, ab_format("bounds nothing"), ab_format("add last or tokens, or write unbounded"));
+    if (r->faults.n == faults)
+        return out;
+    json_decref(out); /* an agent of the concise form is read once more: its faults are told once */
     return NULL;
 }
 

@@ -7,7 +7,7 @@
  * the same text.
  *
  *   { "name", "type": default|autonomous|sequential|groupchat, "summary_method": last|llm|none,
- *     "description"?, "task"?, "termination"?: CONDITION,
+ *     "description"?, "task"?, "termination"?: CONDITION, "context"?: CONTEXT of the agents that have none,
  *     "agents": [ { "agent": AGENT, "link": {"agent_type": "sender"} },          exactly one sender, first
  *                 { "agent": AGENT, "link": {"agent_type": "receiver"} } … ] }   one or more receivers
  *   AGENT  = { "name", "type": assistant|userproxy|groupchat, "task_instruction"?, "config": CONFIG,
@@ -15,13 +15,14 @@
  *   CONFIG = { "system_message"?, "description"?, "human_input_mode": NEVER|TERMINATE|ALWAYS,
  *              "max_consecutive_auto_reply", "default_auto_reply", "is_termination_msg"?: bool or text,
  *              "llm_config": false or LLM,
- *              "code_execution_config": false or {"use_docker", "timeout", "work_dir"?},
+ *              "code_execution_config": false or {"use_docker", "timeout", "work_dir"?}, "context"?: CONTEXT,
  *              and in a groupchat: "admin_name", "messages", "max_round", "speaker_selection_method",
  *              "allow_repeat_speaker": bool or names, "allowed_transitions"?: {name: [names]},
  *              "termination"?: CONDITION }
  *   CONDITION = a list of CONDITIONs, any of which ends the conversation, or one of
  *            { "text", "from"?: [names] } { "rounds" } { "auto_replies" } { "tokens" } { "seconds" } { "tool_call" }
  *            { "agent" } { "and": [CONDITION…] } { "or": [CONDITION…] }
+ *   CONTEXT = unbounded or { "head"?, "last"?, "tokens"? }
  *   LLM    = { "config_list": [ENTRY…] at least one, tried in order, "temperature", "cache_seed"?,
  *              "timeout"?, "max_tokens"?, "extra_body"? }
  *   ENTRY  = { "model", "api_type": openai|azure|script, "base_url"?, "api_version"?,
@@ -105,6 +106,13 @@ struct ab_code_config {
     int64_t timeout_s;
 };
 
+/* How much of the conversation, and of the session before it, an agent's model is sent. 0: no bound. */
+struct ab_context {
+    int64_t head;   /* so many of the conversation's first messages are always sent */
+    int64_t last;   /* and, of the others, so many of the newest */
+    int64_t tokens; /* all of them, estimated, the system message included, have at most so many */
+};
+
 /* A termination condition. Each one but `and` and `or` is a fact about a conversation so far, and stays true once it is. */
 enum ab_condition_kind {
     AB_CONDITION_TEXT,
@@ -152,6 +160,7 @@ struct ab_agent {
         *termination_word; /* the text, right-stripped, ends with it; "TERMINATE" unless told otherwise */
     struct ab_llm llm;
     struct ab_code_config code;
+    struct ab_context context; /* its own, else the workflow's; of a groupchat: for the choice of speakers */
     struct ab_groupchat groupchat; /* meaningful if type is groupchat */
     struct ab_agent *members;      /* of a groupchat */
     size_t n_members;

@@ -135,7 +135,7 @@ static void measure(const char *kind, const struct ab_workflow *workflow, size_t
     engine_next(engine, effects, 8);
     begin = cpu_seconds();
     for (size_t i = 0; i < PROMPTS; i++)
-        json_decref(engine_messages(engine, &effects[0], true));
+        json_decref(engine_messages(engine, &effects[0], 0));
     printf("engine %s events=%zu live_ns=%.0f fold_ns=%.0f prompt_ns=%.0f\n", kind, events,
            ns_each(live, runs * events), ns_each(fold, runs * events), ns_each(cpu_seconds() - begin, PROMPTS));
     engine_destroy(engine);

@@ -51,3 +51,72 @@ def test_a_condition_on_nobody_is_refused_with_its_place(client, model):
     with pytest.raises(Exception) as refusal:
         client.submit(two(model, ["x"], termination=[{"agent": "bott"}]), "hello")
     assert "termination[0].agent" in str(refusal.value) and "bot" in str(refusal.value)
+
+
+# --- what the model's server is sent -----------------------------------------------------------------------------
+
+
+def sent(call):
+    return [m["content"] for m in call["body"]["messages"]]
+
+
+def test_the_newest_messages_and_the_task_are_sent(client, model):
+    flow = two(model, [f"text {i}" for i in range(7)], termination={"rounds": 7}, context={"head": 1, "last": 2})
+    end = run(client, flow, "the task")[-1]
+    assert len(end["result"]["messages"]) == 8  # the transcript is whole
+    for i, call in enumerate(model.calls()):
+        told = [m["content"] for m in end["result"]["messages"]][:i + 1]
+        assert sent(call) == (told if len(told) <= 3 else [told[0], *told[-2:]])
+
+
+def test_earlier_messages_of_the_session_go_first(client, model, user):
+    model.behave(text="answer")
+    for i in range(3):
+        job = client.submit(flows.http_chat(model, context={"last": 3}), f"question {i}", session="s", watch="all").id
+        client.events_to_end(job)
+    assert [sent(call) for call in model.calls()] == [
+        ["question 0"], ["question 0", "answer", "question 1"], ["question 1", "answer", "question 2"]]
+
+
+def test_a_context_that_is_too_small_is_asked_with_half_and_remembered(client, model):
+    flow = two(model, [], termination={"rounds": 6})
+    model.behave(text="x" * 300, context_chars=1000)
+    events = run(client, flow, "the task")
+    replies = [e for e in events if e["kind"] == "model_reply"]
+    trimmed = [e.get("trimmed_tokens", 0) for e in replies]
+    assert trimmed[:4] == [0, 0, 0, 0] and all(trimmed[4:]) and events[-1]["state"] == "succeeded"
+    status = [call["status"] for call in model.calls()]
+    assert status == [200] * 4 + [400, 200, 400, 200]  # once for each of the two agents
+    assert len(events[-1]["result"]["messages"]) == 7
+
+
+def test_what_was_too_much_is_not_asked_again_by_another_worker(make_service, model):
+    service = make_service(workers=1)
+    flow = two(model, [], termination={"rounds": 8})
+    model.behave(text="x" * 300, context_chars=1000, delay_ms=50)
+    with service.client() as client:
+        job = client.submit(flow, "the task", watch="all").id
+        seen = []
+        while len([e for e in seen if e.get("trimmed_tokens")]) < 2:
+            seen.append(client.next_event(job, 20).body_value())
+        service.kill("worker1")
+        service.start("worker1")
+        events = seen + client.events_to_end(job, after=len(seen), timeout=60)
+    assert [call["status"] for call in model.calls()].count(400) == 2
+    assert len(events[-1]["result"]["messages"]) == 9
+
+
+def test_one_message_that_is_too_long_fails_with_what_the_server_said(client, model):
+    model.behave(context_chars=100)
+    end = run(client, flows.http_chat(model), "x" * 500)[-1]
+    assert end["state"] == "failed" and end["code"] == "model" and "4096" in end["text"]
+    assert len(model.calls()) == 1
+
+
+def test_a_summary_of_a_long_talk_is_cut_too(client, model):
+    flow = two(model, [], termination={"rounds": 5}, summary_method="llm", context={"last": 1})
+    model.behave(text="y" * 600, context_chars=2000)
+    end = run(client, flow, "the task")[-1]
+    assert end["state"] == "succeeded" and end["content"] == "y" * 600
+    whole, asked = [sent(call) for call in model.calls()[-2:]]
+    assert len(whole[1]) > 3000 and len(asked[1]) < 1700 and "user: the task" in asked[1]

@@ -405,7 +405,7 @@ static char *sent_to(struct sim *sim, bool history)
     json_t *message;
     assert_int_equal(engine_next(sim->engine, &effect, 1), 1);
     assert_int_equal(effect.want, ENGINE_MODEL);
-    json_t *messages = engine_messages(sim->engine, &effect, history);
+    json_t *messages = engine_messages(sim->engine, &effect, history ? 0 : 1);
     json_array_foreach (messages, i, message)
         ab_buf_format(&text, "%c:%s|", *json_string_value(json_object_get(message, "role")),
                       json_string_value(json_object_get(message, "content")));

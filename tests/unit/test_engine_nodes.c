@@ -240,7 +240,7 @@ static void a_branch_waits_for_its_own_events_only(void **state)
 static char *told(const struct sim *sim, const struct engine_effect *effect)
 {
     struct ab_buf text = {0};
-    json_t *messages = engine_messages(sim->engine, effect, true), *message;
+    json_t *messages = engine_messages(sim->engine, effect, 0), *message;
     size_t i;
     json_array_foreach (messages, i, message)
         ab_buf_format(&text, "%c:%s|", *json_string_value(json_object_get(message, "role")),

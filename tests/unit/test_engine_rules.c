@@ -1,4 +1,5 @@
-/* The engine's rules that have a table of their own: termination conditions, alone and combined. */
+/* The engine's rules that have a table of their own: termination conditions, alone and combined; what of a conversation a model
+ * is sent. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -6,6 +7,7 @@
 
 #include "common/wire/tree.h"
 #include "tests/unit/engine_sim.h"
+#include "worker/engine/node.h"
 
 #define LIST(...)       ((const char *const[]){__VA_ARGS__, NULL})
 #define CAST(...)       ((const struct sim_part[]){__VA_ARGS__, {0}})
@@ -167,11 +169,162 @@ static void each_result_tells_its_condition(void **state)
     ab_workflow_destroy(workflow);
 }
 
+/* --- what a model is sent -------------------------------------------------------------------------------------- */
+
+/* A letter is a message of 30 bytes, 10 tokens: s system, h of the session before, u and a of the conversation, c a call of a
+ * tool, t its result, i an image (1000 tokens), q what stays at the end. */
+static const struct {
+    const char *name, *messages;
+    struct ab_context context;
+    uint64_t trimmed;
+    const char *sent; /* - for what was left out */
+} cuts[] = {
+    {"no bound", "shhuaua", {0}, 0, "shhuaua"},
+    {"the newest, the session's first out", "shhuaua", {.last = 5}, 0, "s-huaua"},
+    {"the newest of the conversation", "shhuaua", {.last = 2}, 0, "s----ua"},
+    {"the newest stays whatever the bound is", "su", {.tokens = 1}, 0, "su"},
+    {"head and newest", "shhuauaua", {.head = 2, .last = 3}, 0, "s--ua-aua"},
+    {"head does not count as newest", "suaua", {.head = 1, .last = 9}, 0, "suaua"},
+    {"the session is left out before the conversation, not before the newest",
+     "shhua",
+     {.head = 1, .last = 2},
+     0,
+     "s-hua"},
+    {"tokens, the system message included", "shhuaua", {.tokens = 35}, 0, "s----ua"},
+    {"tokens and head", "suauaua", {.head = 1, .tokens = 40}, 0, "su---ua"},
+    {"tokens and newest: whichever is less", "suauaua", {.last = 5, .tokens = 40}, 0, "s---aua"},
+    {"a call is not parted from its results", "suctttu", {.last = 3}, 0, "s-----u"},
+    {"nor from one of them", "suctttu", {.last = 5}, 0, "s-ctttu"},
+    {"a call and its results, though over the bound", "suctt", {.last = 2}, 0, "s-ctt"},
+    {"a head that would part them ends before", "suctuuu", {.head = 2, .last = 1}, 0, "su----u"},
+    {"an image counts as it costs", "suiua", {.tokens = 500}, 0, "s--ua"},
+    {"what stays at the end", "suauaqq", {.last = 1}, 0, "s---aqq"},
+    {"a context that was too small: no session, not more tokens", "shhuaua", {0}, 45, "s---aua"},
+    {"even if there is room", "shhua", {0}, 900, "s--ua"},
+    {"and as the agent wants it", "shhuaua", {.last = 2}, 900, "s----ua"},
+};
+
+static json_t *message_of(char letter, size_t i)
+{
+    static const struct {
+        char letter;
+        const char *role;
+    } roles[] = {{'s', "system"},    {'h', "user"}, {'u', "user"}, {'a', "assistant"},
+                 {'c', "assistant"}, {'t', "tool"}, {'i', "user"}, {'q', "user"}};
+    char text[31];
+    size_t k = 0;
+    while (roles[k].letter != letter)
+        k++;
+    snprintf(text, sizeof text, "%-30zu", i);
+    json_t *message = json_pack("{ss}", "role", roles[k].role);
+    if (letter == 'i')
+        json_object_set_new(message, "content", json_pack("[{ss}]", "type", "image_url"));
+    else
+        json_object_set_new(message, "content", json_string(text));
+    if (letter == 'c')
+        json_object_set_new(message, "tool_calls", json_pack("[{ss}]", "id", "1"));
+    return message;
+}
+
+static size_t count_letters(const char *text, const char *letters)
+{
+    size_t n = 0;
+    for (; *text; text++)
+        n += strchr(letters, *text) != NULL;
+    return n;
+}
+
+static void what_a_model_is_sent(void **state)
+{
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        const char *letters = cuts[i].messages;
+        struct prompt prompt = {.messages = json_array(),
+                                .system = count_letters(letters, "s"),
+                                .history = count_letters(letters, "h"),
+                                .tail = count_letters(letters, "q"),
+                                .context = cuts[i].context};
+        json_t *all = json_array();
+        char sent[32] = {0};
+        for (size_t k = 0; letters[k]; k++) {
+            json_array_append_new(all, message_of(letters[k], k));
+            json_array_append(prompt.messages, json_array_get(all, k));
+        }
+        prompt_cut(&prompt, cuts[i].trimmed);
+        for (size_t k = 0, left = 0; letters[k]; k++) {
+            bool stays = json_array_get(prompt.messages, left) == json_array_get(all, k);
+            sent[k] = stays ? letters[k] : '-';
+            left += stays;
+        }
+        if (strcmp(sent, cuts[i].sent))
+            fail_msg("%s: %s", cuts[i].name, sent);
+        json_decref(prompt.messages);
+        json_decref(all);
+    }
+}
+
+static size_t messages_wanted(const struct sim *sim, uint64_t tokens_max, uint64_t *trim)
+{
+    struct engine_effect effect;
+    assert_int_equal(engine_next(sim->engine, &effect, 1), 1);
+    json_t *messages = engine_messages(sim->engine, &effect, tokens_max);
+    size_t n = json_array_size(messages);
+    json_decref(messages);
+    *trim = engine_trim(sim->engine, &effect);
+    return n;
+}
+
+/* What was found to be too much is not tried again; but only for the agent whose model it is, and in every fold. */
+static void a_context_that_was_too_small_is_remembered(void **state)
+{
+    static const struct sim_world nothing;
+    struct ab_workflow *workflow = sim_workflow(PAIR(""));
+    struct sim sim;
+    uint64_t trim, other;
+    char text[301];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = 0;
+    sim_start(&sim, workflow, "hi", NULL, &nothing);
+    struct ab_begin begin = {.engine = ENGINE_VERSION, .at_ms = 1};
+    assert_int_equal(sim_add(&sim, AB_KIND_BEGIN, &begin, NULL), 0);
+    assert_int_equal(messages_wanted(&sim, 0, &trim), 1);
+    assert_int_equal(trim, 0); /* one message: there is nothing to leave out */
+    for (unsigned i = 1; i <= 8; i++) {
+        char *step = ab_format("chat:%u", i);
+        struct ab_model_reply reply = {.step = ab_view_of(step),
+                                       .agent = ab_view_of(i % 2 ? "bot" : "user"),
+                                       .provider = ab_view_of("openai"),
+                                       .model = ab_view_of("m"),
+                                       .content = ab_view_of(text),
+                                       .finish_reason = ab_view_of("stop"),
+                                       .trimmed_tokens = i == 7 ? 250 : 0,
+                                       .at_ms = 2};
+        assert_int_equal(sim_add(&sim, AB_KIND_MODEL_REPLY, &reply, NULL), 0);
+        free(step);
+    }
+    assert_int_equal(messages_wanted(&sim, 0, &trim),
+                     2); /* the bot's: 250 tokens are two messages of 300 bytes */
+    assert_int_equal(trim, 100);
+    assert_int_equal(messages_wanted(&sim, trim, &other), 1);
+    struct ab_model_reply last = {.step = ab_view_of("chat:9"),
+                                  .agent = ab_view_of("bot"),
+                                  .provider = ab_view_of("openai"),
+                                  .model = ab_view_of("m"),
+                                  .content = ab_view_of("x"),
+                                  .finish_reason = ab_view_of("stop"),
+                                  .at_ms = 2};
+    assert_int_equal(sim_add(&sim, AB_KIND_MODEL_REPLY, &last, NULL), 0);
+    assert_int_equal(messages_wanted(&sim, 0, &trim), 10); /* the user's */
+    sim_finish(&sim);
+    ab_workflow_destroy(workflow);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conditions_end_a_conversation),
         cmocka_unit_test(each_result_tells_its_condition),
+        cmocka_unit_test(what_a_model_is_sent),
+        cmocka_unit_test(a_context_that_was_too_small_is_remembered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

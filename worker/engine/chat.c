@@ -58,27 +58,16 @@ static size_t chat_next(const struct node *node, struct engine_effect *effects, 
 
 /* An agent sees its own words as the assistant's and all others as the user's. Earlier messages of the session are the
  * user's and the answers to them: the receiver gave those answers, the sender asked. */
-static json_t *chat_messages(const struct node *node, const struct engine_effect *effect, bool history)
+static void chat_prompt(const struct node *node, const struct engine_effect *effect, struct prompt *prompt)
 {
     const struct chat *chat = (const struct chat *)node;
     const struct ab_agent *agent = chat->sides[chat->addressed].agent;
-    const struct transcript *transcript = &chat->transcript;
-    const char *own_role = chat->addressed == RECEIVER ? "assistant" : "user";
-    json_t *messages = json_array(), *earlier;
-    size_t i;
     (void)effect;
 
-    if (agent->system_message && *agent->system_message)
-        messages_add_new(messages, "system", json_string(agent->system_message));
-    json_array_foreach (history ? node->engine->history : NULL, i, earlier) {
-        const char *role = json_string_value(json_object_get(earlier, "role"));
-        messages_add(messages, role && !strcmp(role, own_role) ? "assistant" : "user",
-                     json_object_get(earlier, "content"));
-    }
-    for (i = 0; i < transcript->n; i++)
-        messages_add(messages, transcript->lines[i].from == agent ? "assistant" : "user",
-                     transcript->lines[i].content);
-    return messages;
+    prompt_open(prompt, node->engine, agent, chat->addressed == RECEIVER ? "assistant" : "user");
+    for (size_t i = 0; i < chat->transcript.n; i++)
+        messages_add(prompt->messages, chat->transcript.lines[i].from == agent ? "assistant" : "user",
+                     chat->transcript.lines[i].content);
 }
 
 static char *chat_answer(const struct node *node)
@@ -96,7 +85,7 @@ static void chat_destroy(struct node *node)
 static const struct node_ops chat_ops = {.name = "chat",
                                          .apply = chat_apply,
                                          .next = chat_next,
-                                         .messages = chat_messages,
+                                         .prompt = chat_prompt,
                                          .answer = chat_answer,
                                          .destroy = chat_destroy};
 

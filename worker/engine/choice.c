@@ -167,14 +167,17 @@ static void ask_for_choice(const struct group *group, json_t *messages, const ch
     messages_add_new(messages, "user", json_of_buf(&text));
 }
 
-json_t *group_choice_messages(const struct group *group)
+void group_choice_prompt(const struct group *group, struct prompt *prompt)
 {
-    json_t *messages = json_array(), *answer;
+    json_t *messages = prompt->messages, *answer;
     size_t i;
 
+    prompt->system = 1;
+    prompt->context = group->agent->context;
     messages_add_new(messages, "system", choice_system(group));
     for (i = 0; i < group->transcript.n; i++)
         messages_add_new(messages, "user", group_heard(group, &group->transcript.lines[i]));
+    size_t before = json_array_size(messages);
     ask_for_choice(group, messages, "");
     json_array_foreach (group->choices, i, answer) {
         bool several;
@@ -184,5 +187,5 @@ json_t *group_choice_messages(const struct group *group)
                        several ? "You named more than one member. "
                                : "You named no member who may speak now. ");
     }
-    return messages;
+    prompt->tail = json_array_size(messages) - before;
 }

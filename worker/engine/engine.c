@@ -173,6 +173,8 @@ static void add_usage(struct engine *engine, struct branch *branch, const char *
     usage->cached += reply->cached_tokens;
     usage->reasoning += reply->reasoning_tokens;
     usage->cached_calls += reply->cached;
+    if (reply->trimmed_tokens)
+        usage->trimmed = reply->trimmed_tokens;
     usage->estimated |= reply->estimated;
     if (reply->cost_pico_usd.is || reply->cached)
         usage_add_cost(usage, 1, reply->cost_pico_usd.value);
@@ -392,8 +394,39 @@ size_t engine_next(const struct engine *engine, struct engine_effect *effects, s
     return n;
 }
 
-json_t *engine_messages(const struct engine *engine, const struct engine_effect *effect, bool history)
+/* --- prompts -------------------------------------------------------------------------------------------------- */
+
+static void make_prompt(const struct engine *engine, const struct engine_effect *effect, uint64_t tokens_max,
+                        struct prompt *prompt)
 {
-    struct node *node = engine->root->stop ? NULL : node_of_step(engine->root, ab_view_of(effect->step));
-    return node ? node->ops->messages(node, effect, history) : summary_messages(engine);
+    const struct node *node = engine->root->stop ? NULL : node_of_step(engine->root, ab_view_of(effect->step));
+    const struct branch *branch = node ? node->branch : engine->branches[0];
+    uint64_t trimmed = tokens_max ? tokens_max : usage_trimmed(&branch->usage, effect->agent);
+
+    *prompt = (struct prompt){.messages = json_array()};
+    if (node)
+        node->ops->prompt(node, effect, prompt);
+    else
+        summary_prompt(engine, prompt);
+    prompt_cut(prompt, trimmed);
+    if (!node)
+        summary_join(prompt);
+}
+
+json_t *engine_messages(const struct engine *engine, const struct engine_effect *effect, uint64_t tokens_max)
+{
+    struct prompt prompt;
+    make_prompt(engine, effect, tokens_max, &prompt);
+    return prompt.messages;
+}
+
+uint64_t engine_trim(const struct engine *engine, const struct engine_effect *effect)
+{
+    json_t *all = engine_messages(engine, effect, 0);
+    uint64_t had = prompt_tokens(all), half = had > 1 ? had / 2 : 1;
+    json_t *less = engine_messages(engine, effect, half);
+    bool differs = !json_equal(all, less);
+    json_decref(all);
+    json_decref(less);
+    return differs ? half : 0;
 }

@@ -90,7 +90,6 @@ struct engine_effect {
     uint64_t
         after; /* MODEL, HUMAN: it follows from the first so many events that were applied, and from no later one */
     int64_t left_ms;  /* MODEL: until seconds_max is reached, from the last event on; 0: there is no such cap */
-    bool history;     /* MODEL: its messages hold earlier messages of the session */
     char prompt[512]; /* HUMAN */
     bool asked;       /* HUMAN: a `waiting` for it is in the journal */
     const char *text; /* SAY */
@@ -111,9 +110,13 @@ int engine_apply(struct engine *engine, struct ab_view event, struct ab_error *e
 /* Returns how many effects are wanted now, at most `max`; 0 once the `end` event was applied. Changes nothing. */
 size_t engine_next(const struct engine *engine, struct engine_effect *effects, size_t max);
 
-/* What to send for a MODEL effect, in OpenAI's shape; a new reference. Without history if the model's context was too
- * small for it. */
-json_t *engine_messages(const struct engine *engine, const struct engine_effect *effect, bool history);
+/* What to send for a MODEL effect, in OpenAI's shape; a new reference. As much of the conversation and of the session before
+ * it as the agent's `context` allows. If the model said that this is too much: tokens_max = engine_trim(), with which its
+ * model_reply is journaled (trimmed_tokens), so that later calls of the agent do not come to the same point; 0: it did not. */
+json_t *engine_messages(const struct engine *engine, const struct engine_effect *effect, uint64_t tokens_max);
+/* What another try may have, in estimated tokens: half of what there is, and nothing of the session before the run. 0: there
+ * is nothing that could be left out. */
+uint64_t engine_trim(const struct engine *engine, const struct engine_effect *effect);
 
 /* The answer of the run so far, by the workflow's summary_method; the caller frees it. */
 char *engine_summary(const struct engine *engine);

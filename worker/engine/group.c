@@ -46,7 +46,7 @@ static void open_inner(struct group *group)
     const struct ab_agent *agent = group->sides[group->speaker].agent;
     struct ab_buf text = {0};
 
-    transcript_text(&group->transcript, 0, &text);
+    transcript_text(&group->transcript, &text);
     json_t *task = json_of_buf(&text);
     char *path = ab_format("%s/%llu", node->path, (unsigned long long)node->counter);
     struct node *inner = node_converse(node->engine, node->branch, path, group->sender, agent, task, NULL);
@@ -157,33 +157,27 @@ json_t *group_heard(const struct group *group, const struct line *line)
 
 /* --- what a model is told --------------------------------------------------------------------------------------- */
 
-static json_t *speaker_messages(const struct group *group, bool history)
+static void speaker_prompt(const struct group *group, struct prompt *prompt)
 {
     const struct ab_agent *agent = group->sides[group->speaker].agent;
-    json_t *messages = json_array(), *earlier;
-    size_t i;
 
-    if (agent->system_message && *agent->system_message)
-        messages_add_new(messages, "system", json_string(agent->system_message));
-    json_array_foreach (history ? group->node.engine->history : NULL, i, earlier) {
-        const char *role = json_string_value(json_object_get(earlier, "role"));
-        messages_add(messages, role && !strcmp(role, "assistant") ? "assistant" : "user",
-                     json_object_get(earlier, "content"));
-    }
-    for (i = 0; i < group->transcript.n; i++) {
+    prompt_open(prompt, group->node.engine, agent, "assistant");
+    for (size_t i = 0; i < group->transcript.n; i++) {
         const struct line *line = &group->transcript.lines[i];
         if (line->from == agent)
-            messages_add(messages, "assistant", line->content);
+            messages_add(prompt->messages, "assistant", line->content);
         else
-            messages_add_new(messages, "user", group_heard(group, line));
+            messages_add_new(prompt->messages, "user", group_heard(group, line));
     }
-    return messages;
 }
 
-static json_t *group_messages(const struct node *node, const struct engine_effect *effect, bool history)
+static void group_prompt(const struct node *node, const struct engine_effect *effect, struct prompt *prompt)
 {
     const struct group *group = (const struct group *)node;
-    return effect->purpose ? group_choice_messages(group) : speaker_messages(group, history);
+    if (effect->purpose)
+        group_choice_prompt(group, prompt);
+    else
+        speaker_prompt(group, prompt);
 }
 
 static char *group_answer(const struct node *node)
@@ -206,7 +200,7 @@ static void group_destroy(struct node *node)
 static const struct node_ops group_ops = {.name = "groupchat",
                                           .apply = group_apply,
                                           .next = group_next,
-                                          .messages = group_messages,
+                                          .prompt = group_prompt,
                                           .child_stopped = group_child_stopped,
                                           .answer = group_answer,
                                           .destroy = group_destroy};

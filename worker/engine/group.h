@@ -50,7 +50,7 @@ int group_take_choice(struct group *group, const struct journal_event *event, st
 /* What the choice wants: a model call or a person's answer. */
 void group_want_choice(const struct group *group, struct engine_effect *effect);
 /* What the choosing model is told. */
-json_t *group_choice_messages(const struct group *group);
+void group_choice_prompt(const struct group *group, struct prompt *prompt);
 
 /* ---- group.c ---- */
 

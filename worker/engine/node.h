@@ -26,8 +26,10 @@ void transcript_add(struct transcript *transcript, const struct ab_agent *from, 
 void transcript_finish(struct transcript *transcript);
 /* The last message that says something, without the word that ends the chat; NULL if there is none. The caller frees. */
 char *transcript_answer(const struct transcript *transcript);
-/* All of it as "name: text" paragraphs, from line `first` on, appended. */
-void transcript_text(const struct transcript *transcript, size_t first, struct ab_buf *out);
+/* A message as "name: text", appended; nothing if it has no words. */
+void line_text(const struct line *line, struct ab_buf *out);
+/* All of it as such paragraphs, appended. */
+void transcript_text(const struct transcript *transcript, struct ab_buf *out);
 /* The words of a content: the text itself, or its text parts joined by newlines, appended. */
 void content_text(const json_t *content, struct ab_buf *out);
 /* The text, without white space at its end, ends with the word; an empty word never matches. */
@@ -42,7 +44,8 @@ struct usage {
     uint64_t cached_calls;  /* of the calls: answered from a worker's memory */
     uint64_t priced_calls;  /* of the calls: their cost is known, 0 for the cached ones */
     uint64_t cost_pico_usd; /* of these */
-    bool estimated;         /* some of it was not reported by the endpoint */
+    uint64_t trimmed; /* its model's context is too small for more than so many tokens; 0: not known to be */
+    bool estimated;   /* some of it was not reported by the endpoint */
 };
 struct usage_table {
     struct usage *rows;
@@ -52,9 +55,27 @@ struct usage *usage_of(struct usage_table *table, const char *agent); /* made if
 uint64_t usage_calls(const struct usage_table *table, const char *agent);
 /* Sums stay at the greatest number rather than wrap. */
 void usage_add_cost(struct usage *usage, uint64_t calls, uint64_t cost_pico_usd);
+uint64_t usage_trimmed(const struct usage_table *table, const char *agent);
 void usage_merge(struct usage_table *into, const struct usage_table *table);
 struct usage usage_total(const struct usage_table *table);
 json_t *usage_tree(const struct usage_table *table);
+
+/* What a model is to be sent: messages in OpenAI's shape and what may be left out of them (worker/engine/context.c). In this
+ * order: `system` messages that stay, `history` of the session before the run, the conversation, `tail` messages that stay. */
+struct prompt {
+    json_t *messages; /* owned */
+    size_t system, history, tail;
+    struct ab_context context;
+};
+/* Adds the agent's system message, if it has one, and the session's history as one sees it whose words are those of
+ * `own_role`. */
+void prompt_open(struct prompt *prompt, const struct engine *engine, const struct ab_agent *agent,
+                 const char *own_role);
+/* Leaves out what the context does not allow: oldest first, the history before the conversation; a tool call goes with its
+ * results, and the newest message stays whatever the bounds are. `trimmed`: the history goes, and not more than so many
+ * tokens stay; 0: as the context says. */
+void prompt_cut(struct prompt *prompt, uint64_t trimmed);
+uint64_t prompt_tokens(const json_t *messages); /* estimated */
 
 /* An event, decoded. */
 struct journal_event {
@@ -92,7 +113,8 @@ struct node_ops {
     int (*apply)(struct node *node, const struct journal_event *event, struct ab_error *err);
     /* Fills in what the node itself wants; not called once `stop` is set, nor while it waits for a child. */
     size_t (*next)(const struct node *node, struct engine_effect *effects, size_t max);
-    json_t *(*messages)(const struct node *node, const struct engine_effect *effect, bool history);
+    /* What to send for its MODEL effect, uncut. */
+    void (*prompt)(const struct node *node, const struct engine_effect *effect, struct prompt *prompt);
     void (*child_stopped)(struct node *node, struct node *child);
     char *(*answer)(const struct node *node); /* "" if there is none; the caller frees it */
     void (*destroy)(struct node *node);       /* frees it; its children are gone already */
@@ -153,7 +175,9 @@ json_t *sequence_task(const json_t *content, struct node *const *before, size_t 
 /* worker/engine/summary.c: the answer as a model makes it of the run. */
 bool summary_wanted(const struct engine *engine);
 void summary_effect(const struct engine *engine, struct engine_effect *effect);
-json_t *summary_messages(const struct engine *engine);
+void summary_prompt(const struct engine *engine, struct prompt *prompt);
+/* The messages of the prompt, once it was cut, become two: the instruction and the record. */
+void summary_join(struct prompt *prompt);
 
 /* ---- worker/engine/node.c: what all kinds share ---- */
 

@@ -76,7 +76,6 @@ void reply_effect(const struct node *node, const struct side *side, const struct
         effect->want = ENGINE_MODEL;
         effect->llm = &agent->llm;
         effect->call_index = usage_calls(&node->branch->usage, agent->name);
-        effect->history = json_array_size(node->engine->history) > 0;
     } else {
         effect->want = ENGINE_SAY;
         effect->text = agent->default_auto_reply;

@@ -71,14 +71,31 @@ void summary_effect(const struct engine *engine, struct engine_effect *effect)
                                      .call_index = calls_of(engine, name)};
 }
 
-json_t *summary_messages(const struct engine *engine)
+/* The request, which stands first, stays when the record is too long for the model. */
+void summary_prompt(const struct engine *engine, struct prompt *prompt)
 {
-    json_t *messages = json_array();
-    struct ab_buf text = {0};
+    prompt->system = 1;
+    prompt->context.head = 1;
+    messages_add_new(prompt->messages, "system", json_string(INSTRUCTION));
+    for (size_t i = 0; i < engine->n_branches; i++) {
+        const struct transcript *log = &engine->branches[i]->log;
+        for (size_t k = 0; k < log->n; k++) {
+            struct ab_buf text = {0};
+            line_text(&log->lines[k], &text);
+            if (text.n)
+                messages_add_new(prompt->messages, "user", json_of_buf(&text));
+            ab_buf_finish(&text);
+        }
+    }
+}
 
-    messages_add_new(messages, "system", json_string(INSTRUCTION));
-    for (size_t i = 0; i < engine->n_branches; i++)
-        transcript_text(&engine->branches[i]->log, 0, &text);
-    messages_add_new(messages, "user", json_of_buf(&text));
-    return messages;
+void summary_join(struct prompt *prompt)
+{
+    struct ab_buf text = {0};
+    while (json_array_size(prompt->messages) > 1) {
+        ab_buf_text(&text, text.n ? "\n\n" : "");
+        content_text(json_object_get(json_array_get(prompt->messages, 1), "content"), &text);
+        json_array_remove(prompt->messages, 1);
+    }
+    messages_add_new(prompt->messages, "user", json_of_buf(&text));
 }

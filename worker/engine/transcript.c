@@ -84,17 +84,24 @@ char *transcript_answer(const struct transcript *transcript)
     return answer;
 }
 
-void transcript_text(const struct transcript *transcript, size_t first, struct ab_buf *out)
+void line_text(const struct line *line, struct ab_buf *out)
 {
-    for (size_t i = first; i < transcript->n; i++) {
-        const struct line *line = &transcript->lines[i];
+    struct ab_buf text = {0};
+    content_text(line->content, &text);
+    if (text.n)
+        ab_buf_format(out, "%s: ", line->from->name);
+    ab_buf_add(out, text.p, text.n);
+    ab_buf_finish(&text);
+}
+
+void transcript_text(const struct transcript *transcript, struct ab_buf *out)
+{
+    for (size_t i = 0; i < transcript->n; i++) {
         struct ab_buf text = {0};
-        content_text(line->content, &text);
-        if (text.n) {
-            ab_buf_text(out, out->n ? "\n\n" : "");
-            ab_buf_format(out, "%s: ", line->from->name);
-            ab_buf_add(out, text.p, text.n);
-        }
+        line_text(&transcript->lines[i], &text);
+        if (text.n && out->n)
+            ab_buf_text(out, "\n\n");
+        ab_buf_add(out, text.p, text.n);
         ab_buf_finish(&text);
     }
 }
@@ -126,6 +133,14 @@ void usage_add_cost(struct usage *usage, uint64_t calls, uint64_t cost_pico_usd)
     if (__builtin_add_overflow(usage->cost_pico_usd, cost_pico_usd, &usage->cost_pico_usd) ||
         usage->cost_pico_usd > INT64_MAX)
         usage->cost_pico_usd = INT64_MAX;
+}
+
+uint64_t usage_trimmed(const struct usage_table *table, const char *agent)
+{
+    for (size_t i = 0; i < table->n; i++)
+        if (!strcmp(table->rows[i].agent, agent))
+            return table->rows[i].trimmed;
+    return 0;
 }
 
 void usage_merge(struct usage_table *into, const struct usage_table *table)
