@@ -112,7 +112,7 @@ uint64_t sim_hash(uint64_t seed, const char *text)
 static char *told(const struct sim *sim, const struct engine_effect *effect)
 {
     struct ab_buf text = {0};
-    json_t *messages = engine_messages(sim->engine, effect, true);
+    json_t *messages = engine_messages(sim->engine, effect, 0);
     ab_json_text(messages, &text);
     json_decref(messages);
     ab_buf_cstr(&text);
@@ -227,10 +227,10 @@ uint64_t sim_wanted(const struct sim *sim)
     for (size_t i = 0; i < n; i++) {
         const struct engine_effect *e = &wanted[i];
         char *messages = e->want == ENGINE_MODEL ? told(sim, e) : ab_strdup("");
-        ab_buf_format(&text, "%d %s %s %s %s %llu %llu %llu %lld %d %s %d %s %d %s|", e->want, e->step,
+        ab_buf_format(&text, "%d %s %s %s %s %llu %llu %llu %lld %s %d %s %d %s|", e->want, e->step,
                       e->agent ? e->agent : "", e->to ? e->to : "", e->purpose ? e->purpose : "",
                       (unsigned long long)e->call_index, (unsigned long long)e->calls_left,
-                      (unsigned long long)e->after, (long long)e->left_ms, e->history, e->prompt, e->asked,
+                      (unsigned long long)e->after, (long long)e->left_ms, e->prompt, e->asked,
                       e->text ? e->text : "", e->stop, messages);
         free(messages);
     }
