@@ -268,7 +268,7 @@ static json_t *users_of(struct cli *cli, struct seed_file *file, struct ab_error
     return cli->option[OPT_user] ? json_pack("[s]", cli->user) : seed_file_users(file, err);
 }
 
-int verb_import(struct cli *cli)
+static int import_database(struct cli *cli)
 {
     struct import im = {.cli = cli, .notes = json_array()};
     struct ab_error err = {0};
@@ -294,4 +294,14 @@ int verb_import(struct cli *cli)
     json_decref(im.notes);
     json_decref(im.there);
     return im.code;
+}
+
+int verb_import(struct cli *cli)
+{
+    if (run_file_is(cli->words[0]))
+        return run_file_import(cli);
+    if (cli->option[OPT_session])
+        return cli_failf(cli, CLI_USAGE,
+                         "--session goes with an exported run; a database has sessions of its own");
+    return import_database(cli);
 }

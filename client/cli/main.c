@@ -38,7 +38,7 @@ const struct verb cli_verbs[] = {
      "everything about one job\n\n"
      "With --timeline: who worked when, one row per agent, as wide as the terminal; instants are turns without a model.",
      BIT(user) | BIT(timeline), 1, 1, verb_show},
-    {"export", "JOB", "the whole run as one JSON object: job, workflow, events", BIT(user), 1, 1, verb_export},
+    {"export", "JOB", "the whole run as one JSON object: job, workflow, events; `import` takes it", BIT(user), 1, 1, verb_export},
     {"cancel", "JOB [REASON]", "end a job", BIT(user), 1, 2, verb_cancel},
     {"pause", "JOB [REASON]",
      "let a job rest until it is resumed\n\n"
@@ -77,12 +77,15 @@ const struct verb cli_verbs[] = {
      BIT(user) | BIT(name), 1, 1, verb_workflows_add},
     {"workflows show", "NAME[@VERSION]", "one as canonical JSON, which can be run or added again", BIT(user) | BIT(model), 1, 1, verb_workflows_show},
     {"workflows rm", "NAME", "forget a name with all its versions; jobs that ran with it keep it", BIT(user), 1, 1, verb_workflows_rm},
-    {"import", "FILE",
-     "take over a database of the seed: sessions, messages, gallery\n\n"
-     "FILE is the database.sqlite of the Python service; it is read, never changed. Ids, times and order are kept, what\n"
+    {"import", "FILE [-s SESSION]",
+     "take over a run that `export` wrote, or a database of the seed\n\n"
+     "A run becomes an ended job of this user with the id, state and events it had, so that show, watch and --timeline\n"
+     "work on it here; with --session its question and answer go there too. The same run again changes nothing.\n"
+     "What is damaged, changed by hand or not ended is refused.\n\n"
+     "A database.sqlite of the Python service is read, never changed. Ids, times and order are kept, what\n"
      "is there already is left as it is: a second import changes nothing. An api_key in it is not taken over. All users\n"
      "of the file, or with --user only that one. Ends with 1 if something had to be skipped; each such row is named.",
-     BIT(user), 1, 1, verb_import},
+     BIT(user) | BIT(session), 1, 1, verb_import},
     {"prices", "", "what models cost: list all rows", BIT(user), 0, 0, verb_prices},
     {"prices list", "", "what models cost: list all rows", BIT(user), 0, 0, verb_prices},
     {"prices set", "MODEL --input USD --output USD",

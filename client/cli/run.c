@@ -1,4 +1,4 @@
-/* A whole run: its journal, read page by page from storage; drawn as a timeline or exported as JSON. */
+/* A whole run: its journal, read page by page from storage, and drawn as a timeline. */
 #include <langinfo.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,12 +10,11 @@
 #include "common/clock.h"
 #include "common/tree.h"
 
-enum { PAGE_MAX = 1000, COLUMNS_DEFAULT = 80, EXPORT_VERSION = 1 };
+enum { PAGE_MAX = 1000, COLUMNS_DEFAULT = 80 };
 
 /* ---- events ---- */
 
-/* Moves a page's events over, each with its seq; `last` is that of the last one. */
-static void add_page(json_t *events, const json_t *page, int64_t last)
+void run_add_page(json_t *events, const json_t *page, int64_t last)
 {
     size_t i, n = json_array_size(page);
     json_t *event;
@@ -39,7 +38,7 @@ json_t *run_events(struct cli *cli, struct autobots *bots, const char *id, int *
             return NULL;
         }
         int64_t last = ab_tree_int(answer, "seq", after);
-        add_page(events, json_object_get(answer, "events"), last);
+        run_add_page(events, json_object_get(answer, "events"), last);
         more = ab_tree_bool(answer, "more", false) && last > after;
         after = last;
         json_decref(answer);
@@ -81,47 +80,4 @@ int run_timeline(struct cli *cli, struct autobots *bots, const json_t *job)
     json_decref(timeline);
     json_decref(events);
     return CLI_DONE;
-}
-
-/* ---- export ---- */
-
-/* {"hash", "name", "text": the workflow itself} */
-static json_t *export_workflow(struct cli *cli, struct autobots *bots, const json_t *job, int *code)
-{
-    const char *hash = ab_tree_str(job, "hash");
-    if (!hash)
-        return json_null();
-    json_t *answer = service_ask(cli, bots, "workflow", json_pack("{s:s}", "hash", hash), code), *tree = NULL;
-    struct ab_error err;
-    if (answer && ab_json_parse(ab_tree_view(answer, "workflow"), &tree, &err))
-        *code = cli_failf(cli, CLI_FAILED, "the stored workflow is no JSON: %s", err.text);
-    json_decref(answer);
-    return tree;
-}
-
-int verb_export(struct cli *cli)
-{
-    int code = CLI_DONE;
-    char when[AB_ISO8601_MAX];
-    struct autobots *bots = service_open(cli, SERVICE_STORAGE, &code);
-    json_t *answer =
-        bots ? service_ask(cli, bots, "get_job", json_pack("{s:s}", "job", cli->words[0]), &code) : NULL;
-    json_t *job = json_object_get(answer, "job"), *workflow = NULL, *events = NULL;
-    if (answer && !ab_tree_str(job, "id"))
-        code = cli_failf(cli, CLI_FAILED, "the service's answer has no job");
-    else if (answer)
-        workflow = export_workflow(cli, bots, job, &code);
-    if (workflow && !code)
-        events = run_events(cli, bots, ab_tree_str(job, "id"), &code);
-    if (events) {
-        json_object_del(job, "end"); /* it is the last event */
-        term_json(stdout, json_pack("{s:s, s:i, s:s, s:s, s:O, s:O, s:O}", "format", "autobots.run", "version",
-                                    EXPORT_VERSION, "exported_at", ab_iso8601(ab_wall_ms(), when), "program",
-                                    autobots_version(), "job", job, "workflow", workflow, "events", events));
-    }
-    json_decref(events);
-    json_decref(workflow);
-    json_decref(answer);
-    autobots_close(bots);
-    return code;
 }

@@ -117,9 +117,11 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, ID, job, REQ, 0, "")                                                                                  \
     F(o, STR, user, OPT, AB_USER_MAX, "absent: the asker is the broker or a worker")                           \
     F(o, UINT, after, OPT, 0, "seq")                                                                           \
-    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")                                                                    \
+    F(o, BOOL, raw, OPT, 0, "also the very bytes of these events")
 #define AB_OP_JOURNAL_ANSWER_FIELDS(F, o)                                                                      \
     F(o, ANY, events, REQ, 0, "array of events, seq after+1 …")                                                \
+    F(o, BIN, raw, OPT, 0, "the same events one after the other, without the array around them")               \
     F(o, UINT, seq, OPT, 0, "of the last one here")                                                            \
     F(o, STR, end, OPT, 16, "end state, if the last one here ends the job")                                    \
     F(o, BOOL, more, OPT, 0, "")
@@ -137,7 +139,8 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
 /* ---- clients': jobs ---- */
 #define AB_OP_GET_JOB_FIELDS(F, o)                                                                             \
     F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
-    F(o, STR, job, REQ, 64, "id, unique prefix of at least 4 characters, or last")
+    F(o, STR, job, REQ, 64, "id, unique prefix of at least 4 characters, or last")                             \
+    F(o, BOOL, raw, OPT, 0, "also `input`")
 #define AB_OP_GET_JOB_ANSWER_FIELDS(F, o) F(o, ANY, job, REQ, 0, "job record")
 
 #define AB_OP_LIST_JOBS_FIELDS(F, o)                                                                           \
@@ -165,7 +168,9 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, STR, workflow, OPT, AB_NAME_MAX, "name")                                                              \
     F(o, BIN, hash, OPT, AB_HASH_BYTES, "of the workflow; `workflow` answers its text")                        \
     F(o, ANY, content, OPT, 0, "the user's message")                                                           \
-    F(o, ANY, end, OPT, 0, "the end event, once there is one")
+    F(o, ANY, end, OPT, 0, "the end event, once there is one")                                                 \
+    F(o, UINT, imported_ms, OPT, 0, "wall clock: it ran in another service and was brought here then")         \
+    F(o, BIN, input, OPT, 0, "get_job with raw: the very bytes of SUBMIT's body")
 
 /* ---- clients': the seed's eight ---- */
 #define AB_OP_LOAD_MESSAGES_FIELDS(F, o)                                                                       \
@@ -266,6 +271,23 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
 #define AB_OP_DELETED_ANSWER_FIELDS(F, o)                                                                      \
     F(o, UINT, deleted, OPT, 0, "rows")                                                                        \
     F(o, ANY, jobs, OPT, 0, "array of id: live jobs that must be cancelled")
+/* ---- clients': runs of another service ---- */
+#define AB_OP_IMPORT_RUN_FIELDS(F, o)                                                                          \
+    F(o, STR, user, REQ, AB_USER_MAX, "whose job it is from now on")                                           \
+    F(o, ID, job, REQ, 0, "its id, which it keeps; the same run again changes nothing")                        \
+    F(o, STR, session, OPT, AB_NAME_MAX, "put its question and answer there; absent: it has no session here")  \
+    F(o, UINT, created_ms, REQ, 0, "as in its job record")                                                     \
+    F(o, UINT, ended_ms, REQ, 0, "as in its job record")                                                       \
+    F(o, BIN, hash, REQ, AB_HASH_BYTES, "of its workflow")                                                     \
+    F(o, STR, workflow, REQ, AB_WORKFLOW_MAX, "its text")                                                      \
+    F(o, BIN, input, REQ, 0, "its input's bytes")                                                              \
+    F(o, BIN, events, REQ, 0, "its journal from seq 1 to its end: the bytes of the events one after the other")
+#define AB_OP_IMPORT_RUN_ANSWER_FIELDS(F, o)                                                                   \
+    F(o, UINT, n, REQ, 0, "")                                                                                  \
+    F(o, UINT, seq, REQ, 0, "of its end")                                                                      \
+    F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                   \
+    F(o, BOOL, created, OPT, 0, "false: it was there before")
+
 /* ---- clients': workflows by name ---- */
 #define AB_OP_SAVE_WORKFLOW_FIELDS(F, o)                                                                       \
     F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
@@ -426,6 +448,8 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     X(get_workflow, 47, READ, AB_BY_CLIENT, op_get_workflow, op_get_workflow_answer,                           \
       "one of them, with its text")                                                                            \
     X(delete_workflow, 48, WRITE, AB_BY_CLIENT, op_delete_workflow, op_deleted_answer, "forgets a name")       \
+    X(import_run, 49, WRITE, AB_BY_CLIENT, op_import_run, op_import_run_answer,                                \
+      "a job that ran and ended in another service, with its whole journal")                                   \
     X(storage_status, 50, READ, AB_BY_CLIENT | AB_BY_BROKER, op_empty, op_storage_status_answer,               \
       "health and counters of storage")                                                                        \
     X(set_prices, 70, WRITE, AB_BY_CLIENT, op_set_prices, op_changed_answer, "price rows, all or none")        \
@@ -485,6 +509,8 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     S(op_rename_gallery, AB_OP_RENAME_GALLERY_FIELDS)                                                          \
     S(op_delete_gallery, AB_OP_DELETE_GALLERY_FIELDS)                                                          \
     S(op_deleted_answer, AB_OP_DELETED_ANSWER_FIELDS)                                                          \
+    S(op_import_run, AB_OP_IMPORT_RUN_FIELDS)                                                                  \
+    S(op_import_run_answer, AB_OP_IMPORT_RUN_ANSWER_FIELDS)                                                    \
     S(op_save_workflow, AB_OP_SAVE_WORKFLOW_FIELDS)                                                            \
     S(op_save_workflow_answer, AB_OP_SAVE_WORKFLOW_ANSWER_FIELDS)                                              \
     S(op_list_workflows, AB_OP_LIST_WORKFLOWS_FIELDS)                                                          \

@@ -52,6 +52,7 @@ static const struct {
      "IS NULL",
      "message id %s names a message that is not there"},
     {"SELECT n FROM inbox GROUP BY n HAVING min(k)<>1 OR max(k)<>count(*)", "the inbox of job %s has a gap"},
+    {"SELECT n FROM imports WHERE n NOT IN (SELECT n FROM ends)", "imported job %s has no end"},
     {"SELECT v.name FROM saved_workflows v LEFT JOIN workflows w ON w.key=v.workflow WHERE w.key IS NULL",
      "saved workflow %s has no text"},
     {"SELECT n FROM job_secrets WHERE n NOT IN (SELECT n FROM open_jobs)",

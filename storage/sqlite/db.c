@@ -166,12 +166,11 @@ void db_disconnect(struct db *db)
 }
 
 /* ---- lists ---- */
-enum { ARRAY_HEADER = 5 };
 
 void list_init(struct list *list)
 {
     *list = (struct list){0};
-    ab_buf_add(&list->buf, "\xdd\0\0\0", ARRAY_HEADER); /* array 32; the NUL of the literal is its fifth byte */
+    ab_buf_add(&list->buf, "\xdd\0\0\0", LIST_HEAD); /* array 32; the NUL of the literal is its fifth byte */
 }
 
 struct ab_view list_done(struct list *list)

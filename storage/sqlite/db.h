@@ -160,8 +160,9 @@ static inline struct ab_id col_id(sqlite3_stmt *s, int at)
 }
 
 /* ---- lists in answers ---- */
+enum { LIST_HEAD = 5 }; /* bytes of the array's header */
 struct list {
-    struct ab_buf buf; /* begins with room for the array's header */
+    struct ab_buf buf; /* begins with room for that */
     uint32_t n;
 };
 void list_init(struct list *list);
@@ -225,7 +226,7 @@ op_fn op_epoch, op_submit, op_append, op_inbox, op_open_jobs, op_load, op_journa
     op_create_session, op_delete_user_sessions, op_publish_session, op_get_gallery, op_rename_session,
     op_clear_session, op_rename_gallery, op_delete_gallery, op_import_gallery, op_storage_status,
     op_save_workflow, op_list_workflows, op_get_workflow, op_delete_workflow, op_set_prices, op_list_prices,
-    op_delete_price;
+    op_delete_price, op_import_run;
 
 /* ---- what was deleted last (gone.c) ---- */
 enum gone_kind {

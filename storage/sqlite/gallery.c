@@ -112,7 +112,7 @@ static int all_messages(struct db *db, int64_t session, struct list *list, struc
         int code = messages_list(db, session, after, AB_PAGE_MAX, &page, &next, err);
         struct ab_view bytes = list_done(&page);
         if (!code)
-            ab_buf_add(&list->buf, bytes.p + 5, bytes.n - 5); /* without its header */
+            ab_buf_add(&list->buf, bytes.p + LIST_HEAD, bytes.n - LIST_HEAD);
         list->n += page.n;
         list_finish(&page);
         if (code)

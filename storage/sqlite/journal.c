@@ -191,6 +191,8 @@ int op_journal(struct db *db, const void *request, struct ab_buf *answer, struct
     if (!code) {
         struct ab_op_journal_answer a = {
             .events = list_done(&page.list), .seq = page.seq, .end = page.end, .more = page.more};
+        if (r->raw)
+            a.raw = ab_view(a.events.p + LIST_HEAD, a.events.n - LIST_HEAD);
         ab_encode(answer, &ab_op_journal_answer_schema, &a);
     }
     list_finish(&page.list);

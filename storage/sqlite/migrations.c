@@ -73,6 +73,10 @@ const struct migration migrations[] = {
         " input INTEGER NOT NULL, cached_input INTEGER, output INTEGER NOT NULL, reasoning INTEGER,"
         " source TEXT, note TEXT, PRIMARY KEY(model,provider,from_ms)) WITHOUT ROWID;",
     },
+    {
+        /* jobs that ran in another service: the retention counts from here */
+        "CREATE TABLE imports(n INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL);",
+    },
 };
 const unsigned migrations_n = sizeof migrations / sizeof migrations[0];
 

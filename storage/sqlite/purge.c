@@ -152,7 +152,8 @@ static int remove_job(struct slice *slice, const struct old_job *job, struct ab_
     if (code || !whole)
         return code ? code : run_n(slice, SQL_JOB_FORGET, n, 0, err);
     slice->purge->jobs++;
-    if ((code = remove_hidden(slice, job, err)) || (code = run_n(slice, SQL_END_REMOVE, n, 0, err)))
+    if ((code = remove_hidden(slice, job, err)) || (code = run_n(slice, SQL_END_REMOVE, n, 0, err)) ||
+        (code = run_n(slice, SQL_IMPORT_REMOVE, n, 0, err)))
         return code;
     return run_n(slice, SQL_JOB_REMOVE, n, 0, err);
 }

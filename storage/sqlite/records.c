@@ -22,7 +22,8 @@ enum {
     COL_END_EVENT,
     COL_OPEN,
     COL_WAKE,
-    COL_HASH
+    COL_HASH,
+    COL_IMPORTED
 };
 
 struct progress {
@@ -62,8 +63,8 @@ static const char *state_of(const struct db *db, sqlite3_stmt *s, const struct p
     return col_int(s, COL_NOT_BEFORE) > db->now_ms ? "scheduled" : "ready";
 }
 
-/* Appends the record of job n; 0 if there is none (its content was deleted), 1 if there is. */
-static int record_add(struct db *db, uint64_t n, struct ab_buf *out, struct ab_error *err)
+/* Appends the record of job n, with raw also its input; 0 if there is none (its content was deleted), 1 if there is. */
+static int record_add(struct db *db, uint64_t n, bool raw, struct ab_buf *out, struct ab_error *err)
 {
     sqlite3_stmt *s = db_sql(db, SQL_JOB_RECORD);
     bind_int(s, 1, (int64_t)n);
@@ -86,6 +87,8 @@ static int record_add(struct db *db, uint64_t n, struct ab_buf *out, struct ab_e
         .created_ms = (uint64_t)col_int(s, COL_CREATED),
         .ended_ms = (uint64_t)col_int(s, COL_ENDED),
         .content = ab_map_get(col_blob(s, COL_INPUT), "content"),
+        .imported_ms = (uint64_t)col_int(s, COL_IMPORTED),
+        .input = raw ? col_blob(s, COL_INPUT) : (struct ab_view){0},
     };
     if (!col_null(s, COL_END_EVENT)) {
         sqlite3_stmt *end = db_sql(db, SQL_EVENT_BODY);
@@ -186,7 +189,7 @@ int op_get_job(struct db *db, const void *request, struct ab_buf *answer, struct
     if (code)
         return code;
     struct ab_buf record = {0};
-    code = record_add(db, n, &record, err);
+    code = record_add(db, n, r->raw, &record, err);
     if (code > 0) {
         struct ab_op_get_job_answer a = {.job = ab_buf_view(&record)};
         ab_encode(answer, &ab_op_get_job_answer_schema, &a);
@@ -279,7 +282,7 @@ static int list_into(struct db *db, const struct ab_op_list_jobs *r, int64_t use
         }
         last = (uint64_t)col_int(s, 0);
         if ((got = wanted(db, &l, s, err)) > 0) {
-            got = record_add(db, last, &list->buf, err);
+            got = record_add(db, last, false, &list->buf, err);
             list->n += got > 0;
         }
         if (got < 0)

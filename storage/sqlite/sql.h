@@ -8,11 +8,11 @@
 
 #define SQL_JOB_COLUMNS                                                                                        \
     "j.n,j.id,u.name,s.id,w.name,j.created_ms,j.not_before_ms,j.input,e.state,e.at_ms,e.event,o.state,o.wake_" \
-    "at_ms,w.hash "
+    "at_ms,w.hash,i.at_ms "
 #define SQL_JOB_JOINS                                                                                          \
     "JOIN users u ON u.key=j.user LEFT JOIN sessions s ON s.key=j.session JOIN workflows w ON "                \
     "w.key=j.workflow "                                                                                        \
-    "LEFT JOIN ends e ON e.n=j.n LEFT JOIN open_jobs o ON o.n=j.n "
+    "LEFT JOIN ends e ON e.n=j.n LEFT JOIN open_jobs o ON o.n=j.n LEFT JOIN imports i ON i.n=j.n "
 #define SQL_SESSION_COLUMNS                                                                                    \
     "s.key,s.id,s.created_ms,s.name,s.description,s.flow_config,w.text "                                       \
     "FROM sessions s LEFT JOIN workflows w ON w.key=s.workflow "
@@ -118,13 +118,16 @@
     X(MESSAGE_ID_GET, "SELECT session,pos FROM message_ids WHERE user=?1 AND id=?2")                           \
     X(MESSAGE_ID_REMOVE, "DELETE FROM message_ids WHERE user=?1 AND id=?2")                                    \
     /* retention */                                                                                            \
-    X(ENDED_AFTER, "SELECT j.n,j.id,j.session,e.event,e.at_ms,j.created_ms FROM ends e JOIN jobs j ON "        \
-                   "j.n=e.n WHERE e.n>?1 ORDER BY e.n LIMIT 1")                                                \
+    X(ENDED_AFTER, "SELECT j.n,j.id,j.session,e.event,coalesce(i.at_ms,e.at_ms),"                              \
+                   "coalesce(i.at_ms,j.created_ms) FROM ends e JOIN jobs j ON j.n=e.n "                        \
+                   "LEFT JOIN imports i ON i.n=e.n WHERE e.n>?1 ORDER BY e.n LIMIT 1")                         \
     X(EVENTS_PURGE,                                                                                            \
       "DELETE FROM events WHERE e IN (SELECT e FROM events WHERE n=?1 AND e IS NOT ?2 ORDER BY seq LIMIT 64)") \
     X(EVENT_REMOVE, "DELETE FROM events WHERE e=?1")                                                           \
     X(END_REMOVE, "DELETE FROM ends WHERE n=?1")                                                               \
     X(JOB_FORGET, "UPDATE jobs SET input=NULL WHERE n=?1 AND input IS NOT NULL")                               \
+    X(IMPORT_ADD, "INSERT INTO imports(n,at_ms) VALUES(?1,?2)")                                                \
+    X(IMPORT_REMOVE, "DELETE FROM imports WHERE n=?1")                                                         \
     X(JOB_REMOVE, "DELETE FROM jobs WHERE n=?1")                                                               \
     X(JOBS_WORKFLOWS, "SELECT n,workflow FROM jobs WHERE n>?1 ORDER BY n")                                     \
     X(SESSIONS_WORKFLOWS, "SELECT key,coalesce(workflow,0) FROM sessions WHERE key>?1 ORDER BY key")           \

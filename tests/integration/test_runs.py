@@ -1,6 +1,7 @@
 """A run as a whole: its timeline, its export, and what the listings say about it while it is open."""
 
 import fcntl
+import hashlib
 import json
 import os
 import pty
@@ -8,9 +9,11 @@ import struct
 import subprocess
 import termios
 
+import autobots_wire as wire
 import cli
 import flows
 import pytest
+from service import Service
 
 
 @pytest.fixture
@@ -27,10 +30,10 @@ def bots(shared, user):
 def chat(bots, tmp_path):
     """Runs a chat to its end; returns the job's id."""
 
-    def run(workflow, text="hello"):
+    def run(workflow, text="hello", codes=(0, 4)):
         path = tmp_path / "flow.json"
         path.write_text(json.dumps(workflow))
-        assert bots("submit", "-w", path, text).code in (0, 4)
+        assert bots("submit", "-w", path, text).code in codes
         return bots("show", "last", "--json").json()["id"]
 
     return run
@@ -110,7 +113,7 @@ def test_export_is_the_whole_run(bots, chat):
     flow = flows.script_chat(["one", "two"], replies=1)
     job = chat(flow, "what is it?")
     run = bots("export", job[:20], "--json").json()
-    assert run["format"] == "autobots.run" and run["version"] == 1 and run["exported_at"].endswith("Z")
+    assert run["format"] == "autobots.run" and run["version"] == 2 and run["exported_at"].endswith("Z")
     assert run["job"]["id"] == job and run["job"]["state"] == "succeeded" and run["job"]["content"] == "what is it?"
     assert run["workflow"]["name"] == flow["name"] and len(run["job"]["hash"]) == 64
     assert [e["seq"] for e in run["events"]] == list(range(1, len(run["events"]) + 1))
@@ -118,6 +121,12 @@ def test_export_is_the_whole_run(bots, chat):
     watched = bots("watch", job, "--json").lines()
     assert [{k: v for k, v in event.items() if k != "job"} for event in watched] == run["events"]
     assert bots("export", job).json()["events"] == run["events"]
+    unpacker = wire.msgpack.Unpacker(strict_map_key=False)
+    unpacker.feed(bytes.fromhex(run["exact"]["journal"]))
+    assert [{"seq": seq, **event} for seq, event in enumerate(unpacker, 1)] == run["events"]
+    assert wire.unpack(bytes.fromhex(run["exact"]["input"]))["content"] == "what is it?"
+    assert json.loads(run["exact"]["workflow"]) == run["workflow"]
+    assert wire.workflow_hash(run["exact"]["workflow"]).hex() == run["job"]["hash"]
 
 
 def test_export_of_a_long_run_has_all_its_pages(bots, chat):
@@ -133,3 +142,143 @@ def test_export_of_an_open_job_and_of_none(bots, chat, model):
     assert bots("export", job).json()["events"][-1]["kind"] == "waiting"
     assert bots("export", job, env={"AUTOBOTS_USER": "somebody-else"}).code == 1
     assert bots("export", "ffffffff", "--json").json()["error"]["code"] == "not_found"
+
+
+# -- import -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def elsewhere(short_folder):
+    """Another service, with nothing in it and no worker."""
+    with Service(short_folder(), workers=0) as service:
+        yield service
+
+
+@pytest.fixture
+def there(elsewhere, user):
+    def run(*args, **more):
+        return cli.run(*args, home=elsewhere.dir, env={"AUTOBOTS_USER": user}, **more)
+
+    yield run
+    elsewhere.assert_alive()
+
+
+@pytest.fixture
+def exported(bots, tmp_path):
+    def export(job, change=None, name="run.json"):
+        run = bots("export", job).json()
+        if change:
+            change(run)
+        (tmp_path / name).write_text(json.dumps(run))
+        return tmp_path / name
+
+    return export
+
+
+def checksum(run):
+    """As the format says it."""
+    rest = {key: value for key, value in run.items() if key != "checksum"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=32).hexdigest()
+
+
+def test_a_run_is_the_same_in_another_service(bots, chat, exported, there):
+    job = chat(flows.script_chat(["größer", "two \u0001"], replies=1), "what is it?")
+    path = exported(job)
+    done = there("import", path)
+    assert done.code == 0 and done.out == f"{job}: imported, succeeded, {len(bots('watch', job, '--json').lines())} events\n"
+    here, now = bots("export", job).json(), there("export", job).json()
+    assert now["exact"] == here["exact"] and now["events"] == here["events"] and now["workflow"] == here["workflow"]
+    mine, theirs = here["job"], now["job"]
+    assert theirs.pop("imported_ms") and "session" not in theirs
+    assert {**theirs, "n": 0} == {**{k: v for k, v in mine.items() if k != "session"}, "n": 0}
+    for verb in (["show"], ["show", "--timeline"], ["watch"]):
+        a, b = bots(*verb, job, "--json"), there(*verb, job, "--json")
+        assert b.code == 0, b
+        if verb != ["show"]:
+            assert a.out == b.out
+    assert there("jobs", "--json").lines()[0]["id"] == job
+    again = there("import", path, "--json")
+    assert again.code == 0 and again.json()["created"] is False and len(there("jobs", "--json").lines()) == 1
+    assert bots("import", path).out.startswith(f"{job}: there already"), "in its own service too"
+
+
+def test_an_imported_run_goes_into_a_session_if_one_is_named(chat, exported, there):
+    job = chat(flows.script_chat(["an answer"]), "a question")
+    assert there("import", exported(job), "-s", "archive").code == 0
+    assert [(m["role"], m["content"]) for m in there("messages", "archive", "--json").lines()] == [
+        ("user", "a question"), ("assistant", "an answer")]
+    assert there("sessions", "delete", "archive").code == 0
+    assert there("show", job).code == 1
+
+
+def test_a_failed_run_is_imported_as_failed(chat, exported, there):
+    flow = flows.script_chat(["one"], replies=2)
+    flow["agents"][1]["agent"]["config"]["llm_config"]["config_list"][0]["script"]["repeat"] = "error"
+    job = chat(flow, codes=[1])
+    assert there("import", exported(job), "--json").json()["state"] == "failed"
+    assert there("watch", job).code == 1
+
+
+@pytest.mark.parametrize("change,word", [
+    (lambda run: run["events"][1].update(at_ms=1), "checksum"),
+    (lambda run: run["exact"].update(journal=run["exact"]["journal"][:-2]), "checksum"),
+    (lambda run: run.update(version=3), "version 3"),
+    (lambda run: run.update(version=1), "version 1"),
+    (lambda run: run.update(format="other"), "no exported run"),
+    (lambda run: run.pop("checksum"), "checksum"),
+], ids=["an event changed", "bytes cut", "newer", "older", "other format", "no checksum"])
+def test_a_file_that_is_not_what_was_exported_is_refused(chat, exported, there, change, word):
+    job = chat(flows.script_chat(["fine"]))
+    refused = there("import", exported(job, change))
+    assert refused.code == 1 and word in refused.err, refused
+    assert there("show", job).code == 1
+
+
+def damage(key, value):
+    """With a checksum that fits: what storage itself must find."""
+    def change(run):
+        run["exact"][key] = value(run["exact"][key])
+        run["checksum"] = checksum(run)
+    return change
+
+
+@pytest.mark.parametrize("change,path", [
+    (damage("journal", lambda hex: hex[:-2]), "events"),
+    (damage("journal", lambda hex: hex + hex), "events"),
+    (damage("journal", lambda hex: hex.replace(b"end".hex(), b"ond".hex())), "events"),
+    (damage("journal", lambda hex: hex.replace(b"succeeded".hex(), b"succumbed".hex())), "events"),
+    (damage("journal", lambda hex: ""), "events"),
+    (damage("input", lambda hex: "c0"), "input"),
+    (damage("workflow", lambda text: text + " "), "hash"),
+], ids=["cut", "twice", "other kind", "other state", "empty", "no input", "other workflow"])
+def test_storage_takes_no_run_that_does_not_fit_together(chat, exported, there, change, path):
+    job = chat(flows.script_chat(["fine"]))
+    refused = there("import", exported(job, change), "--json")
+    assert refused.code == 1 and refused.json()["error"]["code"] == "invalid", refused
+    assert refused.json()["error"]["path"] in (path, ""), refused
+    assert there("show", job).code == 1
+
+
+def test_a_run_that_has_not_ended_is_not_imported(chat, exported, there, model):
+    model.behave(texts=["Which one?"])
+    job = chat(flows.http_chat(model, replies=3, user={"human_input_mode": "ALWAYS"}))
+    refused = there("import", exported(job))
+    assert refused.code == 1 and "had not ended" in refused.err and "waiting" in refused.err
+
+
+def test_an_id_that_another_run_has_is_a_conflict(chat, exported, there, elsewhere):
+    job = chat(flows.script_chat(["fine"]))
+    path = exported(job)
+    assert there("import", path).code == 0
+    other = cli.run("import", path, "--json", home=elsewhere.dir, env={"AUTOBOTS_USER": "somebody-else"})
+    assert other.code == 1 and other.json()["error"]["code"] == "conflict"
+
+
+def test_what_is_neither_a_run_nor_a_database_is_told(there, tmp_path):
+    (tmp_path / "odd").write_text("{ not json")
+    odd = there("import", tmp_path / "odd")
+    assert odd.code == 1 and "odd:1" in odd.err and "damaged" in odd.err
+    (tmp_path / "odd").write_text("neither")
+    assert there("import", tmp_path / "odd").code in (1, 2)
+    assert there("import", tmp_path / "nothing").code == 2

@@ -152,6 +152,31 @@ def test_saved_workflows_stay(store):
     assert store.client().ask("get_workflow", name="w")["record"] == saved
 
 
+def test_of_an_imported_run_the_retention_counts_from_its_import(store):
+    job, n, _ = store.chat(no_session=True)
+    ann = store.client()
+    record = ann.ask("get_job", job=wire.id_text(job), raw=True)["job"]
+    run = {"job": aged(job, 100 * DAY_MS), "created_ms": record["created_ms"] - 100 * DAY_MS, "hash": record["hash"],
+           "ended_ms": record["ended_ms"] - 100 * DAY_MS, "input": record["input"],
+           "workflow": ann.ask("workflow", hash=record["hash"])["workflow"],
+           "events": ann.ask("journal", job=job, raw=True)["raw"]}
+    imported = ann.ask("import_run", **run)["n"]
+    _, last, _ = store.chat(no_session=True)  # the last job's row always stays
+    make_older(store, [n], DAYS + 1)
+    wait_gone(store, "jobs", n)
+    record = store.client().ask("get_job", job=wire.id_text(run["job"]))["job"]
+    assert record["created_ms"] == run["created_ms"] and record["imported_ms"] > run["ended_ms"]
+    assert store.client().ask("import_run", **run) == {"n": imported, "seq": 3}
+    store.process.terminate()
+    store.drop_peers()
+    with sqlite3.connect(store.dir / "database.sqlite") as db:
+        db.execute("UPDATE imports SET at_ms=at_ms-?", ((DAYS + 1) * DAY_MS,))
+    db.close()
+    store.start()
+    wait_gone(store, "jobs", imported)
+    assert store.rows("SELECT * FROM imports") == [] and count(store, "jobs", last) == 1
+
+
 def test_workflows_that_nothing_names_go(store):
     def stored():
         return {text for [text] in store.rows("SELECT text FROM workflows")}
