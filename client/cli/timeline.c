@@ -42,7 +42,15 @@ static json_t *add_span(json_t *row, const json_t *event, int64_t from_ms, int64
     return span;
 }
 
-/* Turns, replies and whatever newer kinds name an agent. */
+/* Of what began a later event says that it is done, and how long it took. */
+static bool is_start(const char *kind)
+{
+    static const char end[] = "_started";
+    size_t n = strlen(kind), m = sizeof end - 1;
+    return n > m && !strcmp(kind + n - m, end);
+}
+
+/* Turns, replies and whatever newer kinds name an agent. Choosing a speaker and summing up is work, but no turn. */
 static void add_work(json_t *agents, const json_t *event, int64_t at_ms)
 {
     json_t *row = agent_row(agents, ab_tree_str(event, "agent"));
@@ -51,7 +59,7 @@ static void add_work(json_t *agents, const json_t *event, int64_t at_ms)
         took_ms = 0;
     add_span(row, event, at_ms - took_ms, at_ms);
     add_to(row, "busy_ms", took_ms);
-    add_to(row, "turns", 1);
+    add_to(row, "turns", !ab_tree_str(event, "purpose"));
 }
 
 /* When the question of events[at] was answered; 0: not yet. A job's end answers all. */
@@ -142,7 +150,7 @@ json_t *timeline_of(const json_t *events, int64_t now_ms)
             extend_attempt(attempts, kind, at_ms);
         if (!strcmp(kind, "waiting"))
             add_wait(agents, events, i, now_ms);
-        else if (ab_tree_str(event, "agent"))
+        else if (ab_tree_str(event, "agent") && !is_start(kind))
             add_work(agents, event, at_ms);
     }
     stretch(agents, &from_ms, &to_ms);

@@ -10,6 +10,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "client/cli/choices.h"
 #include "client/cli/cli.h"
 #include "client/cli/stream.h"
 #include "client/cli/usage.h"
@@ -41,7 +42,8 @@ struct view {
     unsigned round;       /* calls of view_follow */
     struct asked *asked;
     struct stream stream;
-    struct usage usage; /* of the events that were seen */
+    struct usage usage;     /* of the events that were seen */
+    struct choices choices; /* of groupchats whose next speaker a model is choosing */
 };
 
 struct view *view_create(struct cli *cli, FILE *out, bool json)
@@ -65,6 +67,7 @@ void view_destroy(struct view *view)
         free(asked);
     }
     stream_close(&view->stream);
+    choices_finish(&view->choices);
     free(view);
 }
 
@@ -141,6 +144,8 @@ static void print_call(struct view *view, const json_t *event)
             ab_tree_bool(event, "estimated", false) ? " (estimated)" : "");
     if (latency)
         fprintf(view->out, " · %.1f s", (double)latency / 1000);
+    if (ab_tree_int(event, "tries", 1) > 1)
+        fprintf(view->out, " · %lld tries", (long long)ab_tree_int(event, "tries", 1));
     fprintf(view->out, "%s%s", ab_tree_bool(event, "offline", false) ? " · offline" : "",
             ab_tree_bool(event, "cached", false) ? " · from the cache, cost 0" : "");
     int64_t cost = ab_tree_int(event, "cost_pico_usd", 0);
@@ -153,10 +158,20 @@ static void print_call(struct view *view, const json_t *event)
     free(name);
 }
 
+static void note(struct view *view, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Who speaks in a groupchat, where the words of the one who chose do not say it. */
+static void show_choice(struct view *view, const char *step, const char *agent)
+{
+    if (choices_made(&view->choices, step ? step : "", agent ? agent : "") == CHOICE_IN_TURN)
+        note(view, "nobody was named alone: %s is next in the list", agent ? agent : "?");
+}
+
 static void show_turn(struct view *view, const json_t *event)
 {
     const char *step = ab_tree_str(event, "step"), *agent = ab_tree_str(event, "agent");
     size_t shown;
+    show_choice(view, step, agent);
     if (!stream_whole(&view->stream, step, &shown)) {
         close_line(view);
         print_speaker(view, agent ? agent : "?", ab_tree_str(event, "to"));
@@ -168,7 +183,6 @@ static void show_turn(struct view *view, const json_t *event)
     fputs("\n", view->out);
 }
 
-static void note(struct view *view, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void note(struct view *view, const char *format, ...)
 {
     char *plain;
@@ -188,12 +202,18 @@ static void note(struct view *view, const char *format, ...)
 static void show_model_reply(struct view *view, const json_t *event)
 {
     const char *purpose = ab_tree_str(event, "purpose"), *agent = ab_tree_str(event, "agent");
-    const char *content = ab_tree_str(event, "content");
+    const char *content = ab_tree_str(event, "content"), *step = ab_tree_str(event, "step");
     if (!purpose) {
         show_turn(view, event);
         return;
     }
-    note(view, "%s (%s): %s", agent ? agent : "?", purpose, content ? content : "");
+    bool speaker = !strcmp(purpose, "speaker");
+    bool again = speaker && choices_asked(&view->choices, step ? step : "", content ? content : "");
+    note(view, "%s %s%s: %s", agent ? agent : "?",
+         speaker                       ? "chooses who speaks"
+         : !strcmp(purpose, "summary") ? "sums up"
+                                       : purpose,
+         again ? ", asked again as nobody was named alone" : "", content ? content : "");
 }
 
 static void show_started(struct view *view, const json_t *event)
@@ -208,15 +228,27 @@ static void show_started(struct view *view, const json_t *event)
 static void show_attempt_failed(struct view *view, const json_t *event)
 {
     const char *text = ab_tree_str(event, "text");
-    note(view, "attempt %lld failed: %s", (long long)ab_tree_int(event, "attempt", 1), text ? text : "?");
+    int64_t at_ms = ab_tree_int(event, "at_ms", 0), retry_ms = ab_tree_int(event, "retry_at_ms", 0) - at_ms;
+    char *again = retry_ms > 0 ? ab_format("; the next one in %.1f s", (double)retry_ms / 1000) : ab_strdup("");
+    note(view, "attempt %lld failed: %s%s", (long long)ab_tree_int(event, "attempt", 1), text ? text : "?",
+         again);
+    free(again);
 }
 
 static void show_waiting(struct view *view, const json_t *event)
 {
     const char *agent = ab_tree_str(event, "agent"), *prompt = ab_tree_str(event, "prompt");
+    const char *reason = ab_tree_str(event, "reason");
+    char until[48] = "", when[32];
     view->parked = true;
+    if (ab_tree_int(event, "until_ms", 0)) {
+        term_time(ab_tree_int(event, "until_ms", 0), when);
+        snprintf(until, sizeof until, " (until %s)", when);
+    }
     if (prompt)
-        note(view, "%s asks: %s", agent ? agent : "a question", prompt);
+        note(view, "%s asks: %s%s", agent ? agent : "a question", prompt, until);
+    else
+        note(view, "waits: %s%s", reason ? reason : "?", until);
 }
 
 static void show_paused(struct view *view, const json_t *event)
@@ -449,6 +481,7 @@ static void begin_round(struct view *view, struct autobots *bots, const char *jo
 {
     if (strcmp(view->job, job)) {
         stream_close(&view->stream);
+        choices_finish(&view->choices);
         view->usage = (struct usage){0};
         view->parked = false;
     }

@@ -335,6 +335,13 @@ enum ab_command {
     X(END, end, end, "worker, broker", "the job's one end; its last event")                                    \
     X(PAUSED, paused, paused, "worker", "this attempt is over, as was wished; another follows after resume")
 
+/* or one of these messages, which are not kept: command, who makes it, meaning. */
+#define AB_EPHEMERAL(X)                                                                                        \
+    X(DELTA, "worker",                                                                                         \
+      "a piece of a turn that is being written, for those who ask for `deltas`; the whole turn follows as "    \
+      "`model_reply`, whatever was missed")                                                                    \
+    X(ERROR, "broker", "in place of the next event: the watch is over, `code` says why")
+
 enum ab_event_kind {
     AB_KIND_UNKNOWN,
 #define X(NAME, name, schema, who, doc) AB_KIND_##NAME,

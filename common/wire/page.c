@@ -46,13 +46,31 @@ static void print_commands(FILE *out)
 #undef S
 }
 
+static void print_seen(FILE *out, const char *what, bool durable, const struct ab_schema *schema,
+                       const char *who, const char *doc)
+{
+    fprintf(out, "| `%s` | %s | %s | [%s](#%s):", what, durable ? "yes" : "no", who, schema->name,
+            schema->name);
+    for (int i = 0; i < schema->n; i++)
+        fprintf(out, "%s `%s`%s", i ? "," : "", schema->fields[i].key, schema->fields[i].required ? "" : "?");
+    fprintf(out, " | %s |\n", doc);
+}
+
 static void print_events(FILE *out)
 {
-    fprintf(out, "## Journal events\n\nAn event is `{kind, …fields}`. Every kind is durable.\n\n"
-                 "| kind | fields | written by | meaning |\n|---|---|---|---|\n");
+    fprintf(out,
+            "## What a watcher sees\n\n"
+            "Events of the job's journal come in EVENT, each `{kind, …fields}`: they are durable, numbered by "
+            "`seq` "
+            "without gap, and the same\nwhenever they are read. Messages that are not kept come as themselves. "
+            "`?`: the field may be absent.\n\n"
+            "| what | durable | written by | fields | meaning |\n|---|---|---|---|---|\n");
     for (int i = 1; i < AB_KINDS; i++)
-        fprintf(out, "| `%s` | [%s](#%s) | %s | %s |\n", ab_event_rows[i].kind, ab_event_rows[i].schema->name,
-                ab_event_rows[i].schema->name, ab_event_rows[i].who, ab_event_rows[i].doc);
+        print_seen(out, ab_event_rows[i].kind, true, ab_event_rows[i].schema, ab_event_rows[i].who,
+                   ab_event_rows[i].doc);
+#define X(command, who, doc) print_seen(out, #command, false, ab_command_row(AB_##command)->schema, who, doc);
+    AB_EPHEMERAL(X)
+#undef X
     fprintf(out, "\n");
 }
 

@@ -109,6 +109,66 @@ def test_watch_says_what_was_used_so_far(bots, chat):
     assert "so far 2 calls, " in text and "so far 3 calls, " in text and "so far 1 " not in text
 
 
+def speakers(*texts):
+    """A group chat whose moderator's model says these when it is asked who speaks."""
+    def llm(*texts):
+        return {"config_list": [flows.script(list(texts), repeat="loop")]}
+
+    members = [{"name": name, "type": "assistant", "config": {"llm_config": llm(f"I am the {name}.")}}
+               for name in ("writer", "critic")]
+    group = {"name": "panel", "type": "groupchat", "agents": members,
+             "config": {"admin_name": "moderator", "max_round": 2, "speaker_selection_method": "auto",
+                        "llm_config": llm(*texts)}}
+    return {"name": "choice", "type": "groupchat", "sender": {"name": "user", "type": "userproxy", "config": {}},
+            "receiver": group}
+
+
+def test_watch_tells_who_chose_whom_and_why(bots, chat):
+    job = chat(speakers("critic, I think", "hm", "one of them", "whoever likes to"))
+    text = bots("watch", job).out
+    assert "moderator chooses who speaks: critic, I think" in text
+    assert "moderator chooses who speaks: hm" in text
+    assert "moderator chooses who speaks, asked again as nobody was named alone: one of them" in text
+    assert "nobody was named alone: writer is next in the list" in text, text
+    made = bots("show", job, "--timeline", "--json").json()
+    assert {row["agent"]: row["turns"] for row in made["agents"]} == {"moderator": 0, "critic": 1, "writer": 1}
+    assert [len(row["spans"]) for row in made["agents"] if row["agent"] == "moderator"] == [4]
+
+
+def test_watch_tells_how_often_a_call_was_tried(bots, chat, model):
+    model.behave(fail={"status": 503, "times": 2})
+    job = chat(flows.http_chat(model))
+    assert " · 3 tries" in bots("watch", job).out
+
+
+@pytest.mark.parametrize("kind", ["autonomous", "in a sequence"])
+def test_the_timeline_shows_who_worked_at_the_same_time(bots, chat, kind):
+    def one(name, delay_ms):
+        return {"name": name, "type": "assistant", "config": {
+            "llm_config": {"config_list": [flows.script([f"{name} is done"], delay_ms=delay_ms)]}}}
+
+    if kind == "autonomous":
+        flow = {"name": "all", "type": "autonomous", "sender": {"name": "user", "type": "userproxy", "config": {
+            "max_consecutive_auto_reply": 0}}, "receiver": [one(n, 400) for n in ("ann", "bob", "cid")]}
+    else:
+        flow = {"name": "chain", "type": "sequential", "agents": [
+            {"agent": {"name": "user", "type": "userproxy", "config": {"max_consecutive_auto_reply": 0}},
+             "link": {"agent_type": "sender"}},
+            *({"agent": one(n, 200), "link": {"agent_type": "receiver"}} for n in ("ann", "bob", "cid"))]}
+    job = chat(flow)
+    made = bots("show", job, "--timeline", "--json").json()
+    spans = {row["agent"]: [s for s in row["spans"] if s["kind"] == "model_reply"] for row in made["agents"]}
+    firsts = [spans[name][0] for name in ("ann", "bob", "cid")]
+    latest_start, earliest_end = max(s["from_ms"] for s in firsts), min(s["to_ms"] for s in firsts)
+    assert (latest_start < earliest_end) == (kind == "autonomous"), firsts
+    assert all(len(spans[name]) == 1 for name in ("ann", "bob", "cid"))
+    assert len({s["step"] for s in firsts}) == 3
+    drawn = bots("show", job, "--timeline", env={"COLUMNS": "80"}).out.splitlines()
+    columns = {line.split()[0]: {i for i, c in enumerate(line) if c == "#"} for line in drawn if "#" in line[:60]}
+    together = columns["ann"] & columns["bob"] & columns["cid"]
+    assert bool(together) == (kind == "autonomous"), drawn
+
+
 def test_export_is_the_whole_run(bots, chat):
     flow = flows.script_chat(["one", "two"], replies=1)
     job = chat(flow, "what is it?")

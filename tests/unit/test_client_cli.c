@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/cli/choices.h"
 #include "client/cli/cli.h"
 #include "client/cli/stream.h"
 
@@ -258,6 +259,27 @@ static void test_only_one_agent_is_streamed_at_a_time(void **state)
     assert_true(stream_close(&stream));
 }
 
+static void test_who_was_chosen_is_told_from_the_groups_own_events(void **state)
+{
+    (void)state;
+    struct choices choices = {0};
+    assert_false(choices_asked(&choices, "a/chat:1", "the Critic, please"));
+    assert_false(choices_asked(&choices, "b/chat:1", "hm"));
+    assert_int_equal(choices_made(&choices, "a:2", "critic"), CHOICE_NONE); /* another group's */
+    assert_true(choices_asked(&choices, "b/chat:2", "nobody"));
+    assert_int_equal(choices_made(&choices, "a/chat:2", "critic"), CHOICE_NAMED);
+    assert_int_equal(choices_made(&choices, "a/chat:3", "critic"), CHOICE_NONE); /* by rule */
+    assert_int_equal(choices_made(&choices, "b/chat:3", "critic"), CHOICE_IN_TURN);
+    for (int i = 0; i < CHOICES_MAX + 5; i++) {
+        char step[16];
+        snprintf(step, sizeof step, "%d:1", i);
+        assert_false(choices_asked(&choices, step, "x"));
+    }
+    assert_int_equal(choices_made(&choices, "0:2", "x"), CHOICE_NAMED);
+    assert_int_equal(choices_made(&choices, "68:2", "x"), CHOICE_NONE); /* beyond the bound nothing is said */
+    choices_finish(&choices);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +293,7 @@ int main(void)
         cmocka_unit_test(test_durations_and_dates),
         cmocka_unit_test(test_pieces_and_the_whole_turn_make_the_text_once),
         cmocka_unit_test(test_only_one_agent_is_streamed_at_a_time),
+        cmocka_unit_test(test_who_was_chosen_is_told_from_the_groups_own_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
