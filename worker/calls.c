@@ -152,6 +152,7 @@ static int start(struct call *call, struct ab_error *err)
     struct model_request request = {.endpoints = endpoints,
                                     .endpoint_count = llm->n_entries,
                                     .agent = effect->agent,
+                                    .response_format = effect->response_format,
                                     .extra_body = llm->extra_body,
                                     .cache = llm->cache_seed >= 0,
                                     .cache_seed = llm->cache_seed,

@@ -305,6 +305,8 @@ static enum pace do_humans(struct run *run, const struct engine_effect *effects,
 /* What is under way is paid for: it is waited for, also when a cap ends the run. */
 static enum pace do_finish(struct run *run, const struct engine_effect *effect)
 {
+    if (effect->failure)
+        return fail_run(run, effect->failure);
     if (!TAILQ_EMPTY(&run->calls))
         return WAIT;
     journal_end(run, "succeeded", engine_stop_name(effect->stop), NULL);

@@ -9,7 +9,8 @@
 
 #include <stdlib.h>
 
-static const char *const settings[] = {"temperature", "cache_seed", "timeout", "max_tokens", "extra_body"};
+static const char *const settings[] = {"temperature", "cache_seed", "timeout",
+                                       "max_tokens",  "extra_body", "response_format"};
 static const char *const config_keys[] = {
     "system_message",     "description",           "human_input_mode",           "default_auto_reply",
     "is_termination_msg", "code_execution_config", "max_consecutive_auto_reply", "context"};
@@ -287,6 +288,7 @@ static json_t *group(struct ab_reading *r, const json_t *head, json_t *agents, j
     if (json_is_false(llm) && !strcmp(ab_tree_str(config, "speaker_selection_method"), "auto"))
         ab_reading_no_model(r, "model", ab_format("no model chooses the next speaker"),
                             ab_format("add model: NAME to the workflow, or speaker: round_robin"));
+    json_object_del(llm, "response_format"); /* of the members: the group's model only names them */
     json_object_set_new(config, "llm_config", llm);
     json_t *chat_agent = json_pack("{s:s, s:s, s:o, s:O}", "name", name, "type", "groupchat", "config", config,
                                    "agents", agents);

@@ -175,9 +175,11 @@ const struct ab_table ab_condition_table = {"a condition", condition_fields, COU
          .doc = "identical requests with the same seed may be answered from a cache"},                         \
         {"timeout", REAL(0.001, TIMEOUT_S_MAX), AT(ab_llm, timeout_s), .doc = "seconds for one call"},         \
         {"max_tokens", NUMBER(1, TOKENS_MAX), AT(ab_llm, max_tokens), .doc = "of one answer"},                 \
+        {"extra_body", CUSTOM(ab_read_extra_body, "an object"), AT(ab_llm, extra_body),                        \
+         .doc = "further members of the request's body"},                                                      \
     {                                                                                                          \
-        "extra_body", CUSTOM(ab_read_extra_body, "an object"), AT(ab_llm, extra_body),                         \
-            .doc = "further members of the request's body"                                                     \
+        "response_format", CUSTOM(ab_read_format, "json_object or an object"), AT(ab_llm, response_format),    \
+            .doc = "the agent answers with JSON, checked: any object, or what fits a schema"                   \
     }
 
 static const struct ab_field llm_fields[] = {
@@ -186,6 +188,26 @@ static const struct ab_field llm_fields[] = {
     MODEL_SETTINGS("0.0"),
 };
 const struct ab_table ab_llm_table = {"llm_config", llm_fields, COUNT(llm_fields), NULL, false};
+
+static const struct ab_choice formats[] = {{"json_object", 0}, {"json_schema", 0}, {0}};
+static const struct ab_field format_fields[] = {
+    {"type", ENUM(formats), .required = true, .doc = "any object, or what fits json_schema"},
+    {"json_schema", ELSEWHERE("{name, schema, strict, description}"),
+     .doc = "of type json_schema; its members may stand here instead, without type"},
+};
+const struct ab_table ab_format_table = {"response_format", format_fields, COUNT(format_fields), NULL, true};
+
+static const struct ab_field schema_format_fields[] = {
+    {"name", CUSTOM(ab_read_format_name, "A-Z a-z 0-9 _ -"), .otherwise = "\"answer\"",
+     .doc = "what the answer is called, told to the model"},
+    {"schema", CUSTOM(ab_read_schema, "a JSON Schema"),
+     .doc = "what the answer must be; common/json_schema.h lists the keywords"},
+    {"strict", .kind = AB_FIELD_BOOL,
+     .doc = "the endpoint itself lets the model write nothing else; not all schemas can be"},
+    {"description", TEXT(TEXT_MAX), .doc = "told to the model"},
+};
+const struct ab_table ab_schema_format_table = {"json_schema", schema_format_fields,
+                                                COUNT(schema_format_fields), NULL, true};
 
 static const struct ab_field model_fields[] = {
     {"model", FILLED(SHORT_MAX), AT(ab_llm_entry, model), .doc = "name of the model"},
@@ -365,9 +387,9 @@ static void print_table(FILE *out, const struct ab_table *table)
 void ab_workflow_print_fields(FILE *out)
 {
     static const struct ab_table *const concise[] = {
-        &ab_concise_table,     &ab_concise_agent_table, &ab_condition_table, &ab_context_table,
-        &ab_entry_table,       &ab_script_table,        &ab_reply_table,     &ab_reply_usage_table,
-        &ab_reply_error_table, &ab_code_table};
+        &ab_concise_table, &ab_concise_agent_table, &ab_condition_table,   &ab_context_table,
+        &ab_format_table,  &ab_schema_format_table, &ab_entry_table,       &ab_script_table,
+        &ab_reply_table,   &ab_reply_usage_table,   &ab_reply_error_table, &ab_code_table};
     static const struct ab_table *const seed[] = {
         &ab_flow_table,        &ab_flow_entry_table, &ab_flow_agent_table, &ab_flow_link_table,
         &ab_flow_config_table, &ab_flow_group_table, &ab_llm_table};

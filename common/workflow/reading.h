@@ -109,7 +109,10 @@ json_t *ab_read_condition(struct ab_reading *r, json_t *value);   /* CONDITION *
 json_t *ab_read_conditions(struct ab_reading *r, json_t *value);  /* of and, or */
 /* From its canonical tree; NULL for NULL. */
 struct ab_condition *ab_condition_build(json_t *tree);
-void ab_condition_destroy(struct ab_condition *condition);    /* NULL is allowed */
+void ab_condition_destroy(struct ab_condition *condition);   /* NULL is allowed */
+json_t *ab_read_format(struct ab_reading *r, json_t *value); /* FORMAT, or its short forms */
+json_t *ab_read_schema(struct ab_reading *r, json_t *value);
+json_t *ab_read_format_name(struct ab_reading *r, json_t *value);
 json_t *ab_read_context(struct ab_reading *r, json_t *value); /* CONTEXT */
 json_t *ab_read_work_dir(struct ab_reading *r, json_t *value);
 json_t *ab_read_repeat_speaker(struct ab_reading *r, json_t *value);
@@ -139,6 +142,7 @@ extern const struct ab_table ab_flow_config_table, ab_flow_group_table;
 extern const struct ab_table ab_llm_table, ab_entry_table, ab_code_table;
 extern const struct ab_table ab_script_table, ab_reply_table, ab_reply_usage_table, ab_reply_error_table;
 extern const struct ab_table ab_concise_table, ab_concise_agent_table, ab_condition_table, ab_context_table;
+extern const struct ab_table ab_format_table, ab_schema_format_table;
 
 extern const struct ab_choice ab_workflow_types[], ab_agent_types[], ab_providers[];
 

@@ -144,6 +144,11 @@ static bool group_replies(const struct ab_agent *agent)
     return is_group(agent) && agent->default_auto_reply && *agent->default_auto_reply;
 }
 
+static bool group_formats(const struct ab_agent *agent)
+{
+    return is_group(agent) && agent->llm.response_format;
+}
+
 static bool is_message(const json_t *message)
 {
     const json_t *content = json_object_get(message, "content");
@@ -168,6 +173,8 @@ static const struct {
 } agent_limits[] = {
     {group_asks, ".config.human_input_mode", "a groupchat itself asks nobody", "set it on its members"},
     {group_replies, ".config.default_auto_reply", "a groupchat has no reply of its own",
+     "set it on its members"},
+    {group_formats, ".config.llm_config.response_format", "a groupchat's model only names speakers",
      "set it on its members"},
     {group_opens_oddly, ".config.messages", "a groupchat starts with messages of text or {name, content}",
      "write each as text, or give it content"},

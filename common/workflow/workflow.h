@@ -24,7 +24,9 @@
  *            { "agent" } { "and": [CONDITION…] } { "or": [CONDITION…] }
  *   CONTEXT = unbounded or { "head"?, "last"?, "tokens"? }
  *   LLM    = { "config_list": [ENTRY…] at least one, tried in order, "temperature", "cache_seed"?,
- *              "timeout"?, "max_tokens"?, "extra_body"? }
+ *              "timeout"?, "max_tokens"?, "extra_body"?, "response_format"?: FORMAT }
+ *   FORMAT = { "type": "json_object" } or
+ *            { "type": "json_schema", "json_schema": { "name", "schema", "strict"?, "description"? } }
  *   ENTRY  = { "model", "api_type": openai|azure|script, "base_url"?, "api_version"?,
  *              "api_key"?: {"$secret": i}, "script"?: SCRIPT, only and always with api_type script }
  *   SCRIPT = { "echo": true, "delay_ms", "chunk_bytes" } or
@@ -94,10 +96,11 @@ struct ab_llm {
     struct ab_llm_entry *entries; /* tried in this order */
     size_t n_entries;             /* 0: this agent has no model */
     double temperature;
-    int64_t cache_seed; /* -1: no cache */
-    double timeout_s;   /* 0: the worker's default */
-    int64_t max_tokens; /* 0: the worker's default */
-    json_t *extra_body; /* object merged into the request body; NULL: nothing */
+    int64_t cache_seed;      /* -1: no cache */
+    double timeout_s;        /* 0: the worker's default */
+    int64_t max_tokens;      /* 0: the worker's default */
+    json_t *extra_body;      /* object merged into the request body; NULL: nothing */
+    json_t *response_format; /* FORMAT above, of the agent's turns; NULL: any text */
 };
 
 struct ab_code_config {

@@ -120,3 +120,61 @@ def test_a_summary_of_a_long_talk_is_cut_too(client, model):
     assert end["state"] == "succeeded" and end["content"] == "y" * 600
     whole, asked = [sent(call) for call in model.calls()[-2:]]
     assert len(whole[1]) > 3000 and len(asked[1]) < 1700 and "user: the task" in asked[1]
+
+
+# --- answers of a given shape --------------------------------------------------------------------------------------
+
+SCHEMA = {"type": "object", "properties": {"age": {"type": "integer", "minimum": 0}}, "required": ["age"],
+          "additionalProperties": False}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "person", "schema": SCHEMA, "strict": True}}
+
+
+def shaped(model, texts, form=None, **more):
+    model.behave(texts=texts)
+    llm = {"config_list": [flows.endpoint(model.name, model.url, **more)], "response_format": form or FORMAT}
+    return flows.chat([], assistant={"llm_config": llm})
+
+
+def test_an_answer_that_does_not_fit_is_put_right_once(client, model):
+    events = run(client, shaped(model, ['{"age": "7", "name": "x"}', '{"age": 7}']))
+    end = events[-1]
+    assert end["state"] == "succeeded" and end["content"] == '{"age": 7}' and end["result"]["parsed"] == {"age": 7}
+    assert [m["content"] for m in end["result"]["messages"]] == ["hello", '{"age": 7}']
+    assert end["result"]["messages"][1]["parsed"] == {"age": 7}
+    first, second = model.calls()
+    assert first["body"]["response_format"] == second["body"]["response_format"] == FORMAT
+    assert [m["role"] for m in second["body"]["messages"]] == ["user", "assistant", "user"]
+    assert "$.age must be integer, not string" in sent(second)[-1] and "$.name" in sent(second)[-1]
+    assert [e["step"] for e in events if e["kind"] == "model_reply"] == ["chat:1", "chat:2"]
+
+
+def test_a_second_one_fails_the_run_with_the_place(client, model):
+    end = run(client, shaped(model, ["seven", '{"age": -7}']))[-1]
+    assert end["state"] == "failed" and end["code"] == "model" and end["stop_reason"] == "error"
+    assert "assistant" in end["text"] and "$.age is -7, at least 0 is wanted" in end["text"]
+    assert end["path"].endswith(".config.llm_config.response_format")
+    assert len(model.calls()) == 2 and end["result"]["usage"]["total"]["calls"] == 2
+
+
+def test_any_object_and_azure(client, model):
+    end = run(client, shaped(model, ['```json\n{"a": 1}\n```'], form="json_object", api_type="azure",
+                             api_version="2024-10-21", api_key=None))[-1]
+    assert end["result"]["parsed"] == {"a": 1}
+    [call] = model.calls()
+    assert call["body"]["response_format"] == {"type": "json_object"}
+    assert "JSON" in call["body"]["messages"][0]["content"] and call["body"]["messages"][0]["role"] == "system"
+
+
+def test_a_worker_killed_between_the_two_asks_for_the_second_only(make_service, model):
+    service = make_service(workers=1)
+    flow = shaped(model, ["no", '{"age": 7}'])
+    model.behave(texts=["no", '{"age": 7}'], delay_ms=300)
+    with service.client() as client:
+        job = client.submit(flow, "hello", watch="all").id
+        seen = [client.next_event(job, 20).body_value() for _ in range(3)]
+        assert seen[-1]["kind"] == "model_reply" and seen[-1]["content"] == "no"
+        service.kill("worker1")
+        service.start("worker1")
+        end = client.events_to_end(job, after=len(seen), timeout=60)[-1]
+    assert end["result"]["parsed"] == {"age": 7}
+    assert all(sent(call)[-1].startswith("This is not what was asked for") for call in model.calls()[1:])

@@ -1,5 +1,5 @@
 /* The engine's rules that have a table of their own: termination conditions, alone and combined; what of a conversation a model
- * is sent. */
+ * is sent; answers of a given shape. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -318,6 +318,114 @@ static void a_context_that_was_too_small_is_remembered(void **state)
     ab_workflow_destroy(workflow);
 }
 
+/* --- answers of a given shape ----------------------------------------------------------------------------------- */
+
+#define SHAPE(format) LLM_OF(", \"response_format\": " format)
+#define LLM_OF(more)  "\"llm_config\": {\"config_list\": [{\"model\": \"m\"}]" more "}"
+#define ONE(config)                                                                                            \
+    "{\"name\": \"w\", \"sender\": {\"name\": \"user\", \"type\": \"userproxy\", \"config\": "                 \
+    "{\"llm_config\": "                                                                                        \
+    "false, \"max_consecutive_auto_reply\": 0}}, \"receiver\": {\"name\": \"bot\", \"config\": {" config "}}}"
+#define AGE                                                                                                    \
+    "{\"schema\": {\"type\": \"object\", \"properties\": {\"age\": {\"type\": \"integer\"}}, \"required\": "   \
+    "[\"age\"]}}"
+
+static const struct {
+    const char *name, *flow;
+    const char *const *says;
+    const char *talk, *stop, *parsed, *error; /* parsed: of the result, "" if absent */
+    size_t replies;
+} shapes[] = {
+    {"an answer that fits", ONE(SHAPE(AGE)), LIST("{\"age\": 7}"), "user>hi|bot>{\"age\": 7}|",
+     "max_consecutive_auto_reply", "{\"age\":7}", NULL, 1},
+    {"in a fenced block, with the word that ends the chat", ONE(SHAPE(AGE)),
+     LIST("```json\n{\"age\": 7}\n```\nTERMINATE"), "user>hi|bot>```json\n{\"age\": 7}\n```\nTERMINATE|",
+     "termination_message", "{\"age\":7}", NULL, 1},
+    {"one that does not fit is asked for again", ONE(SHAPE(AGE)), LIST("{\"age\": \"7\"}", "{\"age\": 8}"),
+     "user>hi|bot>{\"age\": 8}|", "max_consecutive_auto_reply", "{\"age\":8}", NULL, 2},
+    {"a second one that does not fit fails the run", ONE(SHAPE(AGE)), LIST("seven", "{}"), "user>hi|", "error",
+     "", "the answer of bot does not fit its response_format, nor did the one before: $.age is missing", 2},
+    {"any object", ONE(SHAPE("\"json_object\"")), LIST("[1]", "{\"a\": 1}"), "user>hi|bot>{\"a\": 1}|",
+     "max_consecutive_auto_reply", "{\"a\":1}", NULL, 2},
+    {"as OpenAI writes it",
+     ONE(SHAPE(
+         "{\"type\": \"json_schema\", \"json_schema\": {\"name\": \"n\", \"schema\": {\"type\": \"array\"}}}")),
+     LIST("[1]"), "user>hi|bot>[1]|", "max_consecutive_auto_reply", "[1]", NULL, 1},
+    {"the members of a group chat, not the choice of the speaker",
+     FLOW("groupchat",
+          "{\"name\": \"g\", \"type\": \"groupchat\", \"config\": {" LLM ", \"max_round\": 1}, \"agents\": [" A(
+              "a", "") ", {\"name\": \"bot\", \"config\": {" SHAPE(AGE) "}}]}",
+          ""),
+     LIST("{\"age\": 1}"), "user>hi|bot>{\"age\": 1}|", "max_round", "{\"age\":1}", NULL, 2},
+    {"each time for itself: two faulty answers, each put right",
+     "{\"name\": \"w\", \"sender\": {\"name\": \"user\", \"config\": {\"llm_config\": false, "
+     "\"max_consecutive_auto_reply\": 1, \"default_auto_reply\": \"more\"}}, \"receiver\": {\"name\": \"bot\", "
+     "\"config\": {" SHAPE(AGE) "}}}",
+     LIST("x", "{\"age\": 1}", "y", "{\"age\": 2}"), "user>hi|bot>{\"age\": 1}|user>more|bot>{\"age\": 2}|",
+     "max_consecutive_auto_reply", "{\"age\":2}", NULL, 4},
+};
+
+static void answers_of_a_given_shape(void **state)
+{
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        struct sim_world world = {.cast = CAST({"bot", shapes[i].says}, {"Admin", LIST("bot")})};
+        struct ab_workflow *workflow = sim_workflow(shapes[i].flow);
+        struct sim sim;
+        struct engine_effect effect;
+        struct ab_buf parsed = {0};
+        print_message("  %s\n", shapes[i].name);
+        sim_start(&sim, workflow, "hi", NULL, &world);
+        assert_string_equal(engine_stop_name(sim_run(&sim)), shapes[i].stop);
+        assert_int_equal(engine_next(sim.engine, &effect, 1), 1);
+        assert_string_equal(effect.failure ? effect.failure->text : "", shapes[i].error ? shapes[i].error : "");
+        char *talk = sim_talk(&sim);
+        assert_string_equal(talk, shapes[i].talk);
+        json_t *result = engine_result(sim.engine, "x", 0), *usage = json_object_get(result, "usage");
+        if (json_object_get(result, "parsed"))
+            ab_json_text(json_object_get(result, "parsed"), &parsed);
+        assert_string_equal(ab_buf_cstr(&parsed), shapes[i].parsed);
+        assert_int_equal(ab_tree_int(json_object_get(usage, "total"), "calls", 0), shapes[i].replies);
+        ab_buf_finish(&parsed);
+        json_decref(result);
+        free(talk);
+        sim_finish(&sim);
+        ab_workflow_destroy(workflow);
+    }
+}
+
+/* What the model is told of its first answer, and that only an agent's turn has a format. */
+static void a_faulty_answer_is_given_back_with_what_is_wrong(void **state)
+{
+    struct sim_world world = {.cast = CAST({"bot", LIST("{\"age\": \"7\"}")})};
+    struct ab_workflow *workflow = sim_workflow(ONE(SHAPE(AGE)));
+    struct ab_begin begin = {.engine = ENGINE_VERSION, .at_ms = 1};
+    struct ab_model_reply reply = {.step = ab_view_of("chat:1"),
+                                   .agent = ab_view_of("bot"),
+                                   .provider = ab_view_of("openai"),
+                                   .model = ab_view_of("m"),
+                                   .content = ab_view_of("{\"age\": \"7\"}"),
+                                   .finish_reason = ab_view_of("stop"),
+                                   .at_ms = 2};
+    struct engine_effect effect;
+    struct sim sim;
+    sim_start(&sim, workflow, "hi", NULL, &world);
+    assert_int_equal(sim_add(&sim, AB_KIND_BEGIN, &begin, NULL), 0);
+    assert_int_equal(engine_next(sim.engine, &effect, 1), 1);
+    assert_string_equal(ab_tree_str(effect.response_format, "type"), "json_schema");
+    assert_int_equal(sim_add(&sim, AB_KIND_MODEL_REPLY, &reply, NULL), 0);
+    assert_int_equal(engine_next(sim.engine, &effect, 1), 1);
+    assert_string_equal(effect.step, "chat:2");
+    assert_int_equal(effect.call_index, 1);
+    json_t *messages = engine_messages(sim.engine, &effect, 1); /* however little may be sent */
+    assert_int_equal(json_array_size(messages), 3);
+    assert_string_equal(ab_tree_str(json_array_get(messages, 1), "content"), "{\"age\": \"7\"}");
+    assert_non_null(strstr(ab_tree_str(json_array_get(messages, 2), "content"),
+                           "\n\n$.age must be integer, not string\n\nAnswer again"));
+    json_decref(messages);
+    sim_finish(&sim);
+    ab_workflow_destroy(workflow);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -325,6 +433,8 @@ int main(void)
         cmocka_unit_test(each_result_tells_its_condition),
         cmocka_unit_test(what_a_model_is_sent),
         cmocka_unit_test(a_context_that_was_too_small_is_remembered),
+        cmocka_unit_test(answers_of_a_given_shape),
+        cmocka_unit_test(a_faulty_answer_is_given_back_with_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,10 +70,9 @@ static void chat_prompt(const struct node *node, const struct engine_effect *eff
                      chat->transcript.lines[i].content);
 }
 
-static char *chat_answer(const struct node *node)
+static const struct line *chat_last(const struct node *node)
 {
-    char *answer = transcript_answer(&((const struct chat *)node)->transcript);
-    return answer ? answer : ab_strdup("");
+    return transcript_answer(&((const struct chat *)node)->transcript);
 }
 
 static void chat_destroy(struct node *node)
@@ -86,7 +85,7 @@ static const struct node_ops chat_ops = {.name = "chat",
                                          .apply = chat_apply,
                                          .next = chat_next,
                                          .prompt = chat_prompt,
-                                         .answer = chat_answer,
+                                         .last = chat_last,
                                          .destroy = chat_destroy};
 
 struct node *chat_create(struct engine *engine, struct branch *branch, const char *path,

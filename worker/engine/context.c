@@ -20,6 +20,7 @@ void prompt_open(struct prompt *prompt, const struct engine *engine, const struc
         messages_add_new(prompt->messages, "system", json_string(agent->system_message));
         prompt->system = 1;
     }
+    format_open(prompt, agent);
     json_array_foreach (engine->history, i, earlier) {
         const char *role = json_string_value(json_object_get(earlier, "role"));
         messages_add(prompt->messages, role && !strcmp(role, own_role) ? "assistant" : "user",

@@ -374,6 +374,11 @@ size_t engine_next(const struct engine *engine, struct engine_effect *effects, s
         return 0;
     if (!engine->begun)
         return one(effects, ENGINE_BEGIN, ENGINE_RUNNING);
+    if (engine->failure.code) {
+        one(effects, ENGINE_FINISH, ENGINE_STOP_ERROR);
+        effects[0].failure = &engine->failure;
+        return 1;
+    }
     struct usage total = total_of(engine);
     enum engine_stop stop = over_limit(engine, &total);
     if (engine->root->stop && (stop || !summary_wanted(engine)))
@@ -408,6 +413,8 @@ static void make_prompt(const struct engine *engine, const struct engine_effect 
         node->ops->prompt(node, effect, prompt);
     else
         summary_prompt(engine, prompt);
+    if (node)
+        format_ask_again(node, prompt);
     prompt_cut(prompt, trimmed);
     if (!node)
         summary_join(prompt);

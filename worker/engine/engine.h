@@ -54,6 +54,7 @@ enum {
     X(TIME, "seconds", "termination condition: so much time had passed in the conversation")                   \
     X(TOOL_CALL, "tool_call", "termination condition: a model called that tool")                               \
     X(AGENT, "agent", "termination condition: that agent had spoken")                                          \
+    X(ERROR, "error", "the run failed: code, text and path of the end say why")                                \
     X(COMPLETED, "completed", "all steps, or all conversations, came to their ends")                           \
     X(CALLS, "job_calls_max", "the cap on model calls per job was reached")                                    \
     X(TOKENS, "job_tokens_max", "the cap on tokens per job was reached")                                       \
@@ -93,7 +94,10 @@ struct engine_effect {
     char prompt[512]; /* HUMAN */
     bool asked;       /* HUMAN: a `waiting` for it is in the journal */
     const char *text; /* SAY */
-    enum engine_stop stop; /* FINISH */
+    json_t *response_format; /* MODEL: in OpenAI's shape; of the workflow; NULL: any text */
+    enum engine_stop stop;   /* FINISH */
+    const struct ab_error
+        *failure; /* FINISH: why the run failed; of the engine, as long as it lives; NULL: it did not */
 };
 
 struct engine;

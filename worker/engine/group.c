@@ -30,7 +30,7 @@ static void say(struct group *group, json_t *content, bool filler)
 /* A member that is a group chat spoke to its end, perhaps at once. */
 static void inner_stopped(struct group *group, struct node *inner)
 {
-    char *answer = inner->ops->answer(inner);
+    char *answer = node_answer(inner);
     json_t *content = json_string(answer);
     node_forget_children(&group->node);
     group->sides[group->speaker].auto_replies++;
@@ -180,10 +180,9 @@ static void group_prompt(const struct node *node, const struct engine_effect *ef
         speaker_prompt(group, prompt);
 }
 
-static char *group_answer(const struct node *node)
+static const struct line *group_last(const struct node *node)
 {
-    char *answer = transcript_answer(&((const struct group *)node)->transcript);
-    return answer ? answer : ab_strdup("");
+    return transcript_answer(&((const struct group *)node)->transcript);
 }
 
 /* --- making ------------------------------------------------------------------------------------------------------ */
@@ -202,7 +201,7 @@ static const struct node_ops group_ops = {.name = "groupchat",
                                           .next = group_next,
                                           .prompt = group_prompt,
                                           .child_stopped = group_child_stopped,
-                                          .answer = group_answer,
+                                          .last = group_last,
                                           .destroy = group_destroy};
 
 static const struct ab_agent *author(const struct group *group, const json_t *message)

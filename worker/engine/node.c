@@ -59,6 +59,7 @@ void node_destroy(struct node *node)
     if (!node)
         return;
     node_forget_children(node);
+    json_decref(node->faulty);
     node->ops->destroy(node);
 }
 
@@ -115,9 +116,14 @@ int node_take(struct node *node, const struct journal_event *event, struct ab_er
     if (!child)
         return node->ops->apply(node, event, err);
     int code = node_take(child, event, err);
-    if (!code && child->stop)
+    if (!code && child->stop && !node->engine->failure.code)
         node->ops->child_stopped(node, child);
     return code;
+}
+
+char *node_answer(const struct node *node)
+{
+    return node->ops->answer ? node->ops->answer(node) : line_answer(node->ops->last(node));
 }
 
 size_t node_next(const struct node *node, struct engine_effect *effects, size_t max)

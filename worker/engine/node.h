@@ -24,8 +24,10 @@ struct transcript {
 void transcript_add(struct transcript *transcript, const struct ab_agent *from, const struct ab_agent *to,
                     json_t *content, int64_t at_ms, bool filler);
 void transcript_finish(struct transcript *transcript);
-/* The last message that says something, without the word that ends the chat; NULL if there is none. The caller frees. */
-char *transcript_answer(const struct transcript *transcript);
+/* The last message that says something; NULL if there is none. */
+const struct line *transcript_answer(const struct transcript *transcript);
+/* Its text, without the word that ends the chat; "" for NULL. The caller frees. */
+char *line_answer(const struct line *line);
 /* A message as "name: text", appended; nothing if it has no words. */
 void line_text(const struct line *line, struct ab_buf *out);
 /* All of it as such paragraphs, appended. */
@@ -116,7 +118,8 @@ struct node_ops {
     /* What to send for its MODEL effect, uncut. */
     void (*prompt)(const struct node *node, const struct engine_effect *effect, struct prompt *prompt);
     void (*child_stopped)(struct node *node, struct node *child);
-    char *(*answer)(const struct node *node); /* "" if there is none; the caller frees it */
+    const struct line *(*last)(const struct node *node); /* what answers; NULL: nothing does, or several do */
+    char *(*answer)(const struct node *node); /* of several; NULL: that of `last`; the caller frees it */
     void (*destroy)(struct node *node);       /* frees it; its children are gone already */
 };
 struct node {
@@ -127,6 +130,8 @@ struct node {
     uint64_t counter; /* of the step that is wanted now, from 1 */
     enum engine_stop stop;
     struct ending ending;
+    json_t
+        *faulty; /* owned: {said, wrong} of a reply that did not fit its response_format; NULL: there is none */
     const struct ab_agent *receiver; /* who answers in it; NULL in a node of several */
     struct node **children;          /* owned; those that stopped included */
     size_t n_children;
@@ -151,6 +156,7 @@ struct engine {
     struct node *root;
     char *summary; /* what a model made of the run; NULL: nothing yet */
     bool begun, ended, offline;
+    struct ab_error failure;     /* why the run failed; code 0: it did not */
     uint64_t events;             /* applied so far */
     int64_t event_ms;            /* wall clock of the event that is being applied */
     int64_t begin_ms, last_ms;   /* wall clock of begin and of the last event */
@@ -196,6 +202,7 @@ struct branch *engine_branch(struct engine *engine);
 struct node *node_of_step(struct node *node, struct ab_view step);
 /* Lets the node take the event; if it or a child stops with it, the nodes above are told. */
 int node_take(struct node *node, const struct journal_event *event, struct ab_error *err);
+char *node_answer(const struct node *node); /* "" if there is none; the caller frees it */
 size_t node_next(const struct node *node, struct engine_effect *effects, size_t max);
 /* "path:counter" of the step the node wants now. */
 void node_step(const struct node *node, char step[ENGINE_STEP_MAX]);
@@ -207,6 +214,18 @@ void messages_add(json_t *messages, const char *role, json_t *content);
 /* The same; takes the content. */
 void messages_add_new(json_t *messages, const char *role, json_t *content);
 json_t *json_of_buf(struct ab_buf *text); /* and empties it */
+
+/* ---- worker/engine/format.c: answers of a given shape ---- */
+
+/* The text as JSON that fits the format; NULL if it does not, with what is wrong appended to `wrong` (NULL: not told). */
+json_t *format_value(const json_t *format, struct ab_view text, struct ab_buf *wrong);
+/* The same of a message of an agent whose answers have a format; NULL if they have none or it does not fit. */
+json_t *format_line_value(const struct line *line);
+/* True if the reply may be said: it fits, or the agent has no format. Else it is asked for again, or the run has failed. */
+bool format_take(struct node *node, const struct ab_agent *agent, const struct ab_model_reply *reply);
+/* What the model is told about its format, at the beginning; and about an answer that did not fit, at the end. */
+void format_open(struct prompt *prompt, const struct ab_agent *agent);
+void format_ask_again(const struct node *node, struct prompt *prompt);
 
 /* ---- worker/engine/ending.c: termination conditions ---- */
 

@@ -12,7 +12,7 @@ char *engine_summary(const struct engine *engine)
 {
     if (engine->workflow->summary == AB_SUMMARY_NONE || !engine->root)
         return ab_strdup("");
-    return engine->summary ? ab_strdup(engine->summary) : engine->root->ops->answer(engine->root);
+    return engine->summary ? ab_strdup(engine->summary) : node_answer(engine->root);
 }
 
 static json_t *time_tree(int64_t at_ms)
@@ -21,13 +21,22 @@ static json_t *time_tree(int64_t at_ms)
     return json_string(ab_iso8601(at_ms, text));
 }
 
+/* What an answer of a given shape says. */
+static void add_parsed(json_t *tree, const struct line *line)
+{
+    json_t *value = format_line_value(line);
+    if (value)
+        json_object_set_new(tree, "parsed", value);
+}
+
 static void add_messages(json_t *messages, const struct transcript *transcript)
 {
     for (size_t i = 0; i < transcript->n; i++) {
         const struct line *line = &transcript->lines[i];
-        json_array_append_new(messages,
-                              json_pack("{ss ss sO so}", "agent", line->from->name, "to", line->to->name,
-                                        "content", line->content, "at", time_tree(line->at_ms)));
+        json_t *message = json_pack("{ss ss sO so}", "agent", line->from->name, "to", line->to->name, "content",
+                                    line->content, "at", time_tree(line->at_ms));
+        add_parsed(message, line);
+        json_array_append_new(messages, message);
     }
 }
 
@@ -63,10 +72,11 @@ static json_t *results_tree(const struct node *root)
     json_t *results = json_array();
     for (size_t i = 0; i < root->n_children; i++) {
         const struct node *child = root->children[i];
-        char *answer = child->ops->answer(child);
+        char *answer = node_answer(child);
         json_t *result = json_pack("{ss ss ss}", "agent", child->receiver->name, "content", answer,
                                    "stop_reason", engine_stop_name(child->stop));
         add_condition(result, child);
+        add_parsed(result, child->ops->last(child));
         json_array_append_new(results, result);
         free(answer);
     }
@@ -85,6 +95,8 @@ json_t *engine_result(const struct engine *engine, const char *stop_reason, int6
     if (engine->root && engine->root->ops->next == NULL)
         json_object_set_new(result, "results", results_tree(engine->root));
     add_condition(result, engine->root);
+    if (engine->root && engine->workflow->summary == AB_SUMMARY_LAST)
+        add_parsed(result, engine->root->ops->last(engine->root));
     if (engine->offline)
         json_object_set_new(result, "offline", json_true());
     return result;

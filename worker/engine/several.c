@@ -29,7 +29,7 @@ static void add_results(struct ab_buf *text, struct node *const *before, size_t 
     if (n_before)
         add_part(text, "", "Results so far:");
     for (size_t i = 0; i < n_before; i++) {
-        char *answer = before[i]->ops->answer(before[i]);
+        char *answer = node_answer(before[i]);
         char *title = ab_format("%s: ", before[i]->receiver->name);
         add_part(text, title, answer);
         free(title);
@@ -85,16 +85,15 @@ static void sequence_child_stopped(struct node *node, struct node *child)
 }
 
 /* Of the last step; of an earlier one if the last had nothing to say. */
-static char *sequence_answer(const struct node *node)
+static const struct line *sequence_last(const struct node *node)
 {
-    char *answer = transcript_answer(&node->branch->log);
-    return answer ? answer : ab_strdup("");
+    return transcript_answer(&node->branch->log);
 }
 
 static const struct node_ops sequence_ops = {.name = "sequence",
                                              .apply = nothing_wanted,
                                              .child_stopped = sequence_child_stopped,
-                                             .answer = sequence_answer,
+                                             .last = sequence_last,
                                              .destroy = several_destroy};
 
 struct node *sequence_create(struct engine *engine, struct branch *branch, const char *path)
@@ -122,11 +121,17 @@ static void parallel_child_stopped(struct node *node, struct node *child)
 }
 
 /* The answers in the order in which the receivers are listed, whoever was first. */
+static const struct line *parallel_last(const struct node *node)
+{
+    (void)node;
+    return NULL;
+}
+
 static char *parallel_answer(const struct node *node)
 {
     struct ab_buf text = {0};
     for (size_t i = 0; i < node->n_children; i++) {
-        char *answer = node->children[i]->ops->answer(node->children[i]);
+        char *answer = node_answer(node->children[i]);
         if (*answer)
             add_part(&text, "", answer);
         free(answer);
@@ -138,6 +143,7 @@ static char *parallel_answer(const struct node *node)
 static const struct node_ops parallel_ops = {.name = "parallel",
                                              .apply = nothing_wanted,
                                              .child_stopped = parallel_child_stopped,
+                                             .last = parallel_last,
                                              .answer = parallel_answer,
                                              .destroy = several_destroy};
 

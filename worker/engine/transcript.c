@@ -68,19 +68,32 @@ struct ab_view text_without(struct ab_view text, const char *word)
     return text;
 }
 
-char *transcript_answer(const struct transcript *transcript)
+/* Without the word of the one it was said to, and without the usual one. */
+static struct ab_view line_words(const struct line *line, struct ab_buf *text)
 {
-    char *answer = NULL;
-    for (size_t i = transcript->n; !answer && i-- > 0;) {
+    content_text(line->content, text);
+    struct ab_view words = text_without(ab_buf_view(text), line->to->termination_word);
+    return text_without(words, "TERMINATE");
+}
+
+const struct line *transcript_answer(const struct transcript *transcript)
+{
+    for (size_t i = transcript->n; i-- > 0;) {
         const struct line *line = &transcript->lines[i];
         struct ab_buf text = {0};
-        content_text(line->content, &text);
-        struct ab_view words = text_without(ab_buf_view(&text), line->to->termination_word);
-        words = text_without(words, "TERMINATE");
-        if (words.n && !line->filler)
-            answer = ab_view_dup(words);
+        bool says = !line->filler && line_words(line, &text).n;
         ab_buf_finish(&text);
+        if (says)
+            return line;
     }
+    return NULL;
+}
+
+char *line_answer(const struct line *line)
+{
+    struct ab_buf text = {0};
+    char *answer = line ? ab_view_dup(line_words(line, &text)) : ab_strdup("");
+    ab_buf_finish(&text);
     return answer;
 }
 

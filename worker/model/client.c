@@ -55,6 +55,7 @@ static void call_free(struct model_call *call)
     json_decref(call->messages);
     json_decref(call->tools);
     json_decref(call->tool_choice);
+    json_decref(call->response_format);
     json_decref(call->extra_body);
     free(call);
 }
@@ -406,6 +407,7 @@ static void copy_request(struct model_call *call, const struct model_request *re
     call->messages = json_incref(request->messages);
     call->tools = json_incref(request->tools);
     call->tool_choice = json_incref(request->tool_choice);
+    call->response_format = json_incref(request->response_format);
     call->extra_body = json_incref(request->extra_body);
     call->call_index = request->call_index;
     call->temperature = request->temperature;

@@ -70,6 +70,8 @@ static json_t *build(const struct model_call *call)
         json_object_set(body, "tools", call->tools);
     if (json_array_size(call->tools) && call->tool_choice)
         json_object_set(body, "tool_choice", call->tool_choice);
+    if (call->response_format)
+        json_object_set(body, "response_format", call->response_format);
     if (!isnan(call->temperature))
         json_object_set_new(body, "temperature", json_real(call->temperature));
     if (call->max_tokens > 0)
