@@ -39,20 +39,21 @@ STORAGE := $(call sources,storage)
 WORKER  := $(call sources,worker)
 CLIENT  := $(call sources,client/lib)
 CLI     := $(call sources,client/cli)
+GATEWAY := $(call sources,client/gateway)
 UNIT    := $(sort $(wildcard tests/unit/test_*.c))
 TESTLIB := $(filter-out $(UNIT),$(sort $(wildcard tests/unit/*.c)))
 BENCH   := $(sort $(wildcard tests/bench/bench_*.c))
 PRINTER := $(wildcard tests/print_docs.c)
 BENCHLIB := $(filter-out $(BENCH),$(sort $(wildcard tests/bench/*.c)))
 FUZZ    := $(sort $(wildcard tests/fuzz/fuzz_*.c))
-MAINS   := $(wildcard broker/main.c storage/main.c worker/main.c client/cli/main.c)
-PRODUCT := $(COMMON) $(BROKER) $(STORAGE) $(WORKER) $(CLIENT) $(CLI)
+MAINS   := $(wildcard broker/main.c storage/main.c worker/main.c client/cli/main.c client/gateway/main.c)
+PRODUCT := $(COMMON) $(BROKER) $(STORAGE) $(WORKER) $(CLIENT) $(CLI) $(GATEWAY)
 EVERY   := $(PRODUCT) $(UNIT) $(TESTLIB) $(BENCH) $(BENCHLIB) $(FUZZ) $(PRINTER)
 SCRIPTS := $(wildcard .ci/run deploy/*.sh tests/*.sh)
 
 # ---- flags -------------------------------------------------------------------------------------------------
 MSGPACK  := $(shell $(PKG_CONFIG) --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack)
-PACKAGES := libzmq libczmq sqlite3 $(MSGPACK) libcurl jansson yaml-0.1 libsodium
+PACKAGES := libzmq libczmq sqlite3 $(MSGPACK) libcurl jansson yaml-0.1 libsodium libmicrohttpd
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS   := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null)
 CMOCKA_LIBS  := $(shell $(PKG_CONFIG) --libs cmocka 2>/dev/null || echo -lcmocka)
@@ -88,12 +89,14 @@ BUILD_ID := $(shell git describe --always --dirty 2>/dev/null)
 # ---- what is built -----------------------------------------------------------------------------------------
 LIBCOMMON := $(O)/lib/libcommon.a
 LIBCLIENT := $(O)/lib/libautobots.a
-LIBS_UNIT := $(O)/lib/libbroker.a $(O)/lib/libstorage.a $(O)/lib/libworker.a $(O)/lib/libcli.a $(LIBCLIENT) $(LIBCOMMON)
+LIBS_UNIT := $(O)/lib/libbroker.a $(O)/lib/libstorage.a $(O)/lib/libworker.a $(O)/lib/libcli.a $(O)/lib/libgateway.a $(LIBCLIENT) \
+             $(LIBCOMMON)
 LIBTEST   := $(if $(TESTLIB),$(O)/lib/libtest.a)
 
 PROGRAMS := $(if $(wildcard broker/main.c),$(O)/bin/autobots-broker) \
             $(if $(wildcard storage/main.c),$(O)/bin/autobots-storage) \
             $(if $(wildcard worker/main.c),$(O)/bin/autobots-worker) \
+            $(if $(wildcard client/gateway/main.c),$(O)/bin/autobots-gateway) \
             $(if $(wildcard client/cli/main.c),$(O)/bin/autobots)
 UNIT_BINS  := $(patsubst tests/unit/%.c,$(O)/tests/unit/%,$(UNIT))
 BENCH_BINS := $(patsubst tests/bench/%.c,$(O)/bench/%,$(BENCH))
@@ -118,7 +121,8 @@ objects: $(call objects,$(filter-out $(if $(HIREDIS_LIBS),,tests/bench/bench_red
 $(O)/bin/autobots-broker:  $(O)/obj/broker/main.o $(O)/lib/libbroker.a $(LIBCOMMON)
 $(O)/bin/autobots-storage: $(O)/obj/storage/main.o $(O)/lib/libstorage.a $(LIBCOMMON)
 $(O)/bin/autobots-worker:  $(O)/obj/worker/main.o $(O)/lib/libworker.a $(LIBCOMMON)
-$(O)/bin/autobots:         $(O)/obj/client/cli/main.o $(O)/lib/libcli.a $(LIBCLIENT)
+$(O)/bin/autobots-gateway: $(O)/obj/client/gateway/main.o $(O)/lib/libgateway.a $(LIBCLIENT)
+$(O)/bin/autobots:         $(O)/obj/client/cli/main.o $(O)/lib/libcli.a $(O)/lib/libgateway.a $(LIBCLIENT)
 $(O)/bin/%:
 	$(call say,LINK,$@)
 	$(Q)mkdir -p $(@D)
@@ -131,6 +135,7 @@ $(O)/lib/libbroker.a:    $(call objects,$(filter-out $(MAINS),$(BROKER)))
 $(O)/lib/libstorage.a:   $(call objects,$(filter-out $(MAINS),$(STORAGE)))
 $(O)/lib/libworker.a:    $(call objects,$(filter-out $(MAINS),$(WORKER)))
 $(O)/lib/libcli.a:       $(call objects,$(filter-out $(MAINS),$(CLI)))
+$(O)/lib/libgateway.a:   $(call objects,$(filter-out $(MAINS),$(GATEWAY)))
 $(O)/lib/libtest.a:      $(call objects,$(TESTLIB))
 $(O)/lib/%.a: $(O)/.sources
 	$(call say,AR,$@)

@@ -131,9 +131,12 @@ typedef void autobots_done(void *context, const struct autobots_answer *answer);
 struct autobots_job {
     const char *id; /* a UUIDv7 of the caller's, for idempotency across its own restarts; NULL: made here */
     const char
+        *user; /* whose job it is; NULL: the client's user. A program that serves many has one client for all */
+    const char
         *workflow; /* JSON text, the seed's flow_config or the concise form; keys in it are sealed, see below */
     const char *text;        /* the user's message as text, or */
     const char *content;     /* JSON: a string or an array of parts */
+    const char *msg_id;      /* of the message; NULL: made */
     const char *metadata;    /* JSON kept with the message; NULL: none */
     const char *session;     /* the session to go on with; NULL: a new one is made */
     bool no_session;         /* belongs to no session and leaves no messages */
@@ -166,6 +169,17 @@ int autobots_start_pause(struct autobots *client, const char *job, const char *r
 int autobots_start_resume(struct autobots *client, const char *job, const char *reason, autobots_done *done,
                           void *context, struct autobots_error *err);
 
+/* Any row for a job's inbox: both of the above, and for another user. */
+struct autobots_inbox {
+    const char *job;
+    const char *kind; /* input, cancel, or another one of the protocol page */
+    const char *user; /* NULL: the client's */
+    const char *id;   /* a UUIDv7; the same again is the same row. NULL: made here */
+    const char *ask, *text;
+};
+int autobots_start_inbox(struct autobots *client, const struct autobots_inbox *row, autobots_done *done,
+                         void *context, struct autobots_error *err);
+
 /* ---- watching ----------------------------------------------------------------------------------------------- */
 
 struct autobots_event {
@@ -191,9 +205,10 @@ struct autobots_delta {
 };
 
 struct autobots_watch {
-    uint64_t after; /* events with a greater seq */
-    bool end_only;  /* only the last event */
-    bool deltas;    /* also on_delta */
+    const char *user; /* who asks; NULL: the client's */
+    uint64_t after;   /* events with a greater seq */
+    bool end_only;    /* only the last event */
+    bool deltas;      /* also on_delta */
     void (*on_event)(void *context, const struct autobots_event *event);
     void (*on_delta)(void *context, const struct autobots_delta *delta); /* NULL is allowed */
     /* The watch is over without an end: no such job, or not this user's. NULL is allowed. */
@@ -210,7 +225,7 @@ void autobots_stop_watch(struct autobots *client, const char *job); /* of no wat
  * Every operation of the protocol page that clients may use: get_job, list_jobs, load_messages, save_message,
  * delete_message, get_sessions, create_session, delete_user_sessions, publish_session, get_gallery, …, status,
  * job_status. `request` is a JSON object of the operation's fields (NULL: none); a required `user` that is missing
- * is filled in. The answer is a JSON object. The library knows whether broker or storage answers. */
+ * is filled in with the client's. The answer is a JSON object. The library knows whether broker or storage answers. */
 int autobots_start_query(struct autobots *client, const char *operation, const char *request,
                          autobots_done *done, void *context, struct autobots_error *err);
 

@@ -94,6 +94,10 @@ enum ab_program {
     X(DEFAULT_USER_DIR, default_user_dir, PATH, "", 0, 0, NULL, CLI | GATEWAY, "folder of a user's files")             \
     X(DEFAULT_QUERY, default_query, STRING, "", 0, 0, NULL, CLI | GATEWAY, "message if none is given")                 \
     X(DEFAULT_CONNECTION_ID, default_connection_id, STRING, "", 0, 0, NULL, CLI | GATEWAY, "connection if none is named") \
+    X(HTTP, http, STRING, "127.0.0.1:8081", 0, 0, NULL, CLI | GATEWAY,                                                 \
+      "address of the HTTP gateway: ADDR:PORT (port 0: any free one), or off")                                         \
+    X(HTTP_CONNECTIONS_MAX, http_connections_max, INT, "10000", 8, 1000000, NULL, GATEWAY,                             \
+      "connections of HTTP clients at once")                                                                           \
     X(ALLOW_ORIGINS, allow_origins, LIST,                                                                              \
       "http://localhost:8000,http://127.0.0.1:8000,http://localhost:8001,http://localhost:8081", 0, 0, NULL, GATEWAY,  \
       "origins whose pages may call the HTTP gateway")

@@ -19,6 +19,7 @@ build | module | libcurl | libcurl4-openssl-dev
 build | module | jansson | libjansson-dev
 build | module | yaml-0.1 | libyaml-dev
 build | module | libsodium | libsodium-dev
+build | module | libmicrohttpd | libmicrohttpd-dev
 test | module | cmocka | libcmocka-dev
 test | file | /usr/bin/python3 | python3
 test | python | pytest | python3-pytest

@@ -37,30 +37,38 @@ static struct child *add(struct children *children, const char *program, enum ab
     return child;
 }
 
-void children_init(struct children *children, const struct ab_config *config, bool to_files)
+void children_init(struct children *children, const struct ab_config *config, bool to_files, int http_fd)
 {
     int64_t workers = ab_config_int(config, AB_CONF_WORKERS);
     *children = (struct children){.config = config,
                                   .dir = ab_config_text(config, AB_CONF_DIR),
                                   .folder = own_folder(),
-                                  .to_files = to_files};
+                                  .to_files = to_files,
+                                  .http_fd = http_fd};
     snprintf(add(children, "autobots-storage", AB_PROGRAM_STORAGE)->name, sizeof children->all->name,
              "storage");
     snprintf(add(children, "autobots-broker", AB_PROGRAM_BROKER)->name, sizeof children->all->name, "broker");
     for (int i = 1; i <= (int)workers && children->n < CHILDREN_MAX; i++)
         snprintf(add(children, "autobots-worker", AB_PROGRAM_WORKER)->name, sizeof children->all->name,
                  "worker-%d", i);
+    if (http_fd >= 0)
+        snprintf(add(children, "autobots-gateway", AB_PROGRAM_GATEWAY)->name, sizeof children->all->name,
+                 "gateway");
 }
 
 void children_finish(struct children *children)
 {
     free(children->folder);
+    if (children->http_fd >= 0)
+        close(children->http_fd);
 }
 
 /* ---- starting ---- */
 
-/* In the child. Never returns. */
-static void become(const char *path, char *const *argv, int log_fd, pid_t parent)
+enum { PASSED_FD = 3 }; /* where a socket that is handed on is found */
+
+/* In the child. Never returns. pass_fd: -1, or what it inherits as PASSED_FD. */
+static void become(const char *path, char *const *argv, int log_fd, int pass_fd, pid_t parent)
 {
     sigset_t none;
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* a supervisor that is killed leaves nothing behind */
@@ -74,7 +82,11 @@ static void become(const char *path, char *const *argv, int log_fd, pid_t parent
         dup2(2, 1); /* the supervisor's own output has only the line `ready` */
     int null = open("/dev/null", O_RDONLY);
     dup2(null, 0);
-    close_range(3, ~0u, 0);
+    if (pass_fd == PASSED_FD)
+        fcntl(pass_fd, F_SETFD, 0);
+    else if (pass_fd >= 0)
+        dup2(pass_fd, PASSED_FD);
+    close_range(PASSED_FD + (pass_fd >= 0), ~0u, 0);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
@@ -97,15 +109,16 @@ static int open_log(const struct children *children, const struct child *child, 
     return rc;
 }
 
-/* program, then the flags that give it the same configuration; malloc'ed. */
-static char **arguments(char **flags, char *program)
+/* program, the flags that give it the same configuration, and one more unless it is NULL; malloc'ed. */
+static char **arguments(char **flags, char *program, char *more)
 {
     size_t n = 0;
     while (flags[n])
         n++;
-    char **argv = ab_calloc(n + 2, sizeof *argv);
+    char **argv = ab_calloc(n + 3, sizeof *argv);
     argv[0] = program;
     memcpy(argv + 1, flags, n * sizeof *argv);
+    argv[n + 1] = more;
     return argv;
 }
 
@@ -113,7 +126,10 @@ static int child_start(struct children *children, struct child *child, int64_t n
 {
     char *path = ab_format("%s/%s", children->folder, child->program);
     char *program = ab_strdup(child->program);
-    char **flags = ab_config_flags(children->config, child->kind), **argv = arguments(flags, program);
+    static char inherited[] = "--http=fd:3";
+    bool gateway = child->kind == AB_PROGRAM_GATEWAY;
+    char **flags = ab_config_flags(children->config, child->kind),
+         **argv = arguments(flags, program, gateway ? inherited : NULL);
     int log_fd = -1, rc = 0;
     if (access(path, X_OK))
         rc = ab_fail_at(err, AB_EUSAGE, path,
@@ -126,7 +142,7 @@ static int child_start(struct children *children, struct child *child, int64_t n
         pid_t parent = getpid();
         child->pid = fork();
         if (child->pid == 0)
-            become(path, argv, log_fd, parent);
+            become(path, argv, log_fd, gateway ? children->http_fd : -1, parent);
         if (child->pid < 0) {
             child->pid = 0;
             rc = ab_fail(err, AB_ESYSTEM, "cannot start %s: %s", child->name, strerror(errno));

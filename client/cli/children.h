@@ -9,7 +9,7 @@
 #include "common/config.h"
 
 enum {
-    CHILDREN_MAX = 2 + 256,
+    CHILDREN_MAX = 3 + 256,
     RESTART_MS_MIN = 100, /* pause before the first restart; doubled each time */
     RESTART_MS_MAX = 5000,
     HEALTHY_MS = 10000,       /* having run for so long, the pause starts anew */
@@ -18,7 +18,7 @@ enum {
 };
 
 struct child {
-    char name[24]; /* storage, broker, worker-1 */
+    char name[24]; /* storage, broker, worker-1, gateway */
     const char *program;
     enum ab_program kind;
     pid_t pid; /* 0: not running */
@@ -31,11 +31,13 @@ struct children {
     const char *dir;
     char *folder;  /* of the programs */
     bool to_files; /* their output goes to DIR/log/NAME.log */
+    int http_fd;   /* the gateway's listening socket, which outlives it; -1: there is no gateway. Owned */
     struct child all[CHILDREN_MAX];
     int n;
 };
 
-void children_init(struct children *children, const struct ab_config *config, bool to_files);
+/* http_fd is taken over. */
+void children_init(struct children *children, const struct ab_config *config, bool to_files, int http_fd);
 void children_finish(struct children *children);
 /* Takes what has ended; returns the next one, NULL if there is none. child->pid is 0 then. */
 struct child *children_reap(struct children *children, int64_t now_ms);

@@ -75,7 +75,7 @@ static void become_service(const struct demo *demo, int out, pid_t parent)
     dup2(fd, 2);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    execl("/proc/self/exe", "autobots", "up", "--dir", demo->folder, "--workers", "1",
+    execl("/proc/self/exe", "autobots", "up", "--dir", demo->folder, "--workers", "1", "--http", "off",
           demo->model ? "--offline=false" : "--offline", (char *)NULL);
     _exit(111);
 }
@@ -85,7 +85,8 @@ static void clean_environment(bool offline)
 {
     static const char *const ours[] = {
         "AUTOBOTS_DIR",    "AUTOBOTS_ENDPOINT", "AUTOBOTS_WORKER_ENDPOINT", "AUTOBOTS_STORAGE_ENDPOINT",
-        "AUTOBOTS_CONFIG", "AUTOBOTS_WORKERS",  "AUTOBOTS_OFFLINE",         "AUTOBOTS_USER"};
+        "AUTOBOTS_CONFIG", "AUTOBOTS_WORKERS",  "AUTOBOTS_OFFLINE",         "AUTOBOTS_USER",
+        "AUTOBOTS_HTTP"};
     static const char *const models[] = {"OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE",
                                          "OPENAI_ORGANIZATION", "OPENAI_PROJECT"};
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)

@@ -8,8 +8,8 @@
 
 /* clang-format off */
 const struct verb cli_verbs[] = {
-    {"up", "[-d] [--dir D] [--workers N] [--config F] [--offline]",
-     "start the service: storage, broker and workers\n\n"
+    {"up", "[-d] [--dir D] [--workers N] [--http A:P|off] [--config F] [--offline]",
+     "start the service: storage, broker, workers, HTTP gateway\n\n"
      "Prints a line that starts with `ready` once jobs are taken. In the foreground the logs go to standard error and\n"
      "Ctrl-C stops everything; with -d they go to DIR/log/*.log and `autobots down` stops it.",
      BIT(daemon), 0, 0, verb_up},

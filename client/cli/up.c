@@ -15,6 +15,7 @@
 
 #include "client/cli/children.h"
 #include "client/cli/cli.h"
+#include "client/gateway/listen.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/tree.h"
@@ -111,9 +112,11 @@ static void drop_lock(struct supervisor *s)
 
 static void say_ready(struct supervisor *s, size_t workers)
 {
-    char line[512];
-    int n = snprintf(line, sizeof line, "ready dir=%s workers=%zu pid=%d%s\n", s->children.dir, workers,
-                     (int)getpid(), ab_config_bool(s->cli->config, AB_CONF_OFFLINE) ? " offline" : "");
+    char line[512], url[LISTEN_URL_MAX] = "off";
+    if (s->children.http_fd >= 0)
+        listen_url(s->children.http_fd, url);
+    int n = snprintf(line, sizeof line, "ready dir=%s workers=%zu http=%s pid=%d%s\n", s->children.dir, workers,
+                     url, (int)getpid(), ab_config_bool(s->cli->config, AB_CONF_OFFLINE) ? " offline" : "");
     int fd = s->ready_fd >= 0 ? s->ready_fd : 1;
     if (n < (int)sizeof line && write(fd, line, (size_t)n) != n)
         ab_log(AB_WARN, "up.ready", "error", strerror(errno), NULL);
@@ -256,10 +259,12 @@ static void look_after(struct supervisor *s)
     }
 }
 
-/* Workers first, so that they can still give their jobs back; storage last. */
+/* The gateway first, so that it takes no more; workers before the broker, so that they can still give their jobs back;
+ * storage last. */
 static void stop_all(struct supervisor *s)
 {
-    static const enum ab_program order[] = {AB_PROGRAM_WORKER, AB_PROGRAM_BROKER, AB_PROGRAM_STORAGE};
+    static const enum ab_program order[] = {AB_PROGRAM_GATEWAY, AB_PROGRAM_WORKER, AB_PROGRAM_BROKER,
+                                            AB_PROGRAM_STORAGE};
     autobots_close(s->bots);
     s->bots = NULL;
     for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
@@ -277,11 +282,27 @@ static void stop_all(struct supervisor *s)
     }
 }
 
+/* *fd: the gateway's listening socket, -1 without a gateway. It is ours, not the gateway's, so that a taken port is known
+ * before anything is started, the port stays the same over restarts, and clients find somebody listening in between. */
+static int open_http(struct supervisor *s, int *fd, struct ab_error *err)
+{
+    const char *address = ab_config_text(s->cli->config, AB_CONF_HTTP);
+    *fd = -1;
+    if (listen_off(address))
+        return 0;
+    do /* the gateway of a killed supervisor may still be dying */
+        *fd = listen_open(address, false, err);
+    while (*fd == AB_ECONFLICT && s->after_crash && ab_mono_ms() - s->started_ms < FOLLOW_UP_MS &&
+           poll(NULL, 0, ASK_MS) >= 0);
+    return *fd < 0 ? *fd : 0;
+}
+
 static int supervise(struct cli *cli, int ready_fd)
 {
     struct supervisor s = {.cli = cli, .lock_fd = -1, .ready_fd = ready_fd, .started_ms = ab_mono_ms()};
     const char *dir = ab_config_text(cli->config, AB_CONF_DIR);
     struct ab_error err;
+    int http_fd = -1;
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
@@ -292,14 +313,19 @@ static int supervise(struct cli *cli, int ready_fd)
     signal(SIGPIPE, SIG_IGN);
     ab_log_init("up", (enum ab_log_level)ab_config_enum(cli->config, AB_CONF_LOG_LEVEL),
                 ab_config_enum(cli->config, AB_CONF_LOG_FORMAT) == 1);
-    if (prepare_folder(dir, &err) || take_lock(&s, dir, ab_config_bool(cli->config, AB_CONF_OFFLINE), &err)) {
+    int rc = prepare_folder(dir, &err);
+    if (!rc)
+        rc = take_lock(&s, dir, ab_config_bool(cli->config, AB_CONF_OFFLINE), &err);
+    if (!rc && (rc = open_http(&s, &http_fd, &err)))
+        drop_lock(&s);
+    if (rc) {
         struct autobots_error shown;
         memcpy(&shown, &err, sizeof shown);
         return cli_fail(cli, &shown);
     }
     s.signals_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     s.trimmed_ms = s.started_ms;
-    children_init(&s.children, cli->config, ready_fd >= 0);
+    children_init(&s.children, cli->config, ready_fd >= 0, http_fd);
     for (look_after(&s); !s.stop; look_after(&s)) {
         int64_t until = children_deadline(&s.children), next = ab_mono_ms() + (s.ready ? TRIM_MS : ASK_MS);
         wait_for_something(&s, until < next ? until : next);

@@ -93,6 +93,7 @@ struct watch {
     struct ab_id job;
     char id[AB_ID_TEXT];
     uint64_t seq; /* the last one delivered */
+    bool early;   /* started before the job's submission was answered: it may not be found yet */
     struct autobots_watch spec;
     struct request *request; /* its WATCH */
 };

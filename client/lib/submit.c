@@ -136,7 +136,7 @@ static int pack_input(const struct autobots_job *job, const struct ab_workflow *
     if (!rc && job->metadata)
         rc = pack_json(job->metadata, "metadata", &metadata, err);
     if (!rc) {
-        struct ab_input input = {.content = ab_buf_view(&content)};
+        struct ab_input input = {.content = ab_buf_view(&content), .msg_id = ab_view_of(job->msg_id)};
         if (job->metadata)
             input.metadata = ab_buf_view(&metadata);
         ab_encode(body, &ab_input_schema, &input);
@@ -149,7 +149,7 @@ static int pack_input(const struct autobots_job *job, const struct ab_workflow *
     return rc;
 }
 
-static int job_id(const char *given, struct ab_id *id, struct ab_error *err)
+static int new_id(const char *given, struct ab_id *id, struct ab_error *err)
 {
     if (!given)
         *id = ab_id_make(ab_wall_ms());
@@ -169,7 +169,7 @@ static int submit(struct autobots *client, const struct autobots_job *job, struc
     if (!rc) {
         struct ab_submit message = {
             .job = id,
-            .user = ab_view_of(client->user),
+            .user = ab_view_of(job->user ? job->user : client->user),
             .hash = ab_view(workflow->hash, sizeof workflow->hash),
             .workflow = ab_view(workflow->text, workflow->text_bytes),
             .session = ab_view_of(job->session),
@@ -203,7 +203,7 @@ int autobots_start_submit(struct autobots *client, const struct autobots_job *jo
     struct ab_id id;
     int rc = job->workflow ? 0 : ab_fail_at(&err, AB_EINVALID, "workflow", "a job needs a workflow");
     if (!rc)
-        rc = job_id(job->id, &id, &err);
+        rc = new_id(job->id, &id, &err);
     if (!rc)
         rc = submit(client, job, id, done, context, &err);
     if (rc)
@@ -212,17 +212,19 @@ int autobots_start_submit(struct autobots *client, const struct autobots_job *jo
     return 0;
 }
 
-static int inbox(struct autobots *client, const char *job, struct ab_inbox message, autobots_done *done,
-                 void *context, struct autobots_error *error)
+int autobots_start_inbox(struct autobots *client, const struct autobots_inbox *row, autobots_done *done,
+                         void *context, struct autobots_error *error)
 {
     struct ab_error err = {0};
-    if (!ab_id_parse(ab_view_of(job), &message.job))
-        ab_fail_at(&err, AB_EINVALID, "job", "%s is not a job's id (36 characters)", job);
-    message.user = ab_view_of(client->user);
-    message.id = ab_id_make(ab_wall_ms());
-    struct request *request =
-        err.code ? NULL
-                 : request_create(client, &client->broker, AB_INBOX, &message, NULL, done, context, &err);
+    struct ab_inbox message = {.user = ab_view_of(row->user ? row->user : client->user),
+                               .kind = ab_view_of(row->kind),
+                               .ask = ab_view_of(row->ask),
+                               .text = ab_view_of(row->text)};
+    struct request *request = NULL;
+    if (!ab_id_parse(ab_view_of(row->job), &message.job))
+        ab_fail_at(&err, AB_EINVALID, "job", "%s is not a job's id (36 characters)", row->job);
+    else if (!new_id(row->id, &message.id, &err))
+        request = request_create(client, &client->broker, AB_INBOX, &message, NULL, done, context, &err);
     if (!request)
         return client_error(error, &err);
     request_start(request);
@@ -232,15 +234,15 @@ static int inbox(struct autobots *client, const char *job, struct ab_inbox messa
 int autobots_start_input(struct autobots *client, const char *job, const char *ask, const char *text,
                          autobots_done *done, void *context, struct autobots_error *err)
 {
-    struct ab_inbox message = {.kind = ab_view_of("input"), .ask = ab_view_of(ask), .text = ab_view_of(text)};
-    return inbox(client, job, message, done, context, err);
+    struct autobots_inbox row = {.job = job, .kind = "input", .ask = ask, .text = text};
+    return autobots_start_inbox(client, &row, done, context, err);
 }
 
 int autobots_start_cancel(struct autobots *client, const char *job, const char *reason, autobots_done *done,
                           void *context, struct autobots_error *err)
 {
-    struct ab_inbox message = {.kind = ab_view_of("cancel"), .text = ab_view_of(reason)};
-    return inbox(client, job, message, done, context, err);
+    struct autobots_inbox row = {.job = job, .kind = "cancel", .text = reason};
+    return autobots_start_inbox(client, &row, done, context, err);
 }
 
 int autobots_start_pause(struct autobots *client, const char *job, const char *reason, autobots_done *done,

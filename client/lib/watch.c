@@ -98,7 +98,7 @@ void watch_delta(struct autobots *client, const struct ab_delta *delta)
 /* The job may be on its way: a watch may be started together with its submission. */
 static bool being_submitted(struct autobots *client, struct ab_id job)
 {
-    for (struct request *r = client->first; r; r = r->next)
+    for (struct request *r = client->last; r; r = r->prev) /* it is a new one */
         if (r->command == AB_SUBMIT && ab_id_eq(((const struct ab_submit *)r->message)->job, job))
             return true;
     return false;
@@ -111,7 +111,10 @@ void watch_failed(struct autobots *client, struct request *request, const struct
         request_destroy(request);
         return;
     }
-    if (error->code == AB_ENOTFOUND && being_submitted(client, watch->job)) {
+    /* "Not found" may be older than "accepted", and come later: so it is asked once more behind that. */
+    bool submitted = watch->early && being_submitted(client, watch->job);
+    if (error->code == AB_ENOTFOUND && watch->early) {
+        watch->early = submitted;
         watch_again(watch);
         return;
     }
@@ -142,7 +145,7 @@ int autobots_start_watch(struct autobots *client, const char *job, const struct 
     else if (watch_find(client, id))
         ab_fail(&err, AB_EUSAGE, "this client watches %s already", job);
     struct ab_watch message = {.job = id,
-                               .user = ab_view_of(client->user),
+                               .user = ab_view_of(spec->user ? spec->user : client->user),
                                .after = spec->after,
                                .want = ab_view_of(spec->end_only ? "end" : "all"),
                                .deltas = spec->deltas && spec->on_delta};
@@ -153,7 +156,13 @@ int autobots_start_watch(struct autobots *client, const char *job, const struct 
     request->persistent = true;
     struct watch *watch = ab_calloc(1, sizeof *watch);
     struct watch **bucket = bucket_of(client, id);
-    *watch = (struct watch){.next = *bucket, .job = id, .seq = spec->after, .spec = *spec, .request = request};
+    *watch = (struct watch){.next = *bucket,
+                            .job = id,
+                            .seq = spec->after,
+                            .early = being_submitted(client, id),
+                            .spec = *spec,
+                            .request = request};
+    watch->spec.user = NULL; /* the request has its own copy */
     ab_id_text(id, watch->id);
     *bucket = watch;
     request_start(request);

@@ -54,6 +54,7 @@ def program(name):
 def clean_environment(more=None):
     keep = {name: value for name, value in os.environ.items()
             if not name.startswith(("OPENAI_", "AUTOBOTS_")) and name != "MODEL" and not name.lower().endswith("_proxy")}
+    keep["AUTOBOTS_HTTP"] = "off"  # `up` of one test must not take the port of another's
     keep.update(more or {})
     return {name: value for name, value in keep.items() if value is not None}
 
@@ -184,7 +185,7 @@ class Service:
         self.wait_ready()
 
     def start(self, name, env=None, flags=(), failpoint=None):
-        """name: storage, broker, worker1, worker2 …"""
+        """name: storage, broker, worker1, worker2 …, gateway1 …"""
         kind = name.rstrip("0123456789")
         environment = clean_environment({**self.env, **(env or {})})
         if failpoint:
@@ -249,8 +250,8 @@ class Service:
             process.kill()
 
     def stop(self):
-        """Workers, broker, storage in this order; all of them must end with 0 and without a sanitizer's report."""
-        order = sorted(self.processes, key=lambda name: ("worker", "broker", "storage").index(name.rstrip("0123456789")))
+        """Gateways, workers, broker, storage in this order; all of them must end with 0 and without a sanitizer's report."""
+        order = sorted(self.processes, key=lambda name: ("gateway", "worker", "broker", "storage").index(name.rstrip("0123456789")))
         wrong = []
         for name in order:
             process = self.processes[name]

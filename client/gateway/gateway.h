@@ -1,0 +1,161 @@
+/* The inside of the gateway: one process, one thread, one loop. A request comes in through libmicrohttpd (http.c), is
+ * found in the route table (routes.c), checked (guard.c, args.c) and handed to its route's handler. A handler starts
+ * requests of the client library and returns; whoever gets the answer calls one of call_answer…(), which wakes the
+ * connection. Nothing here waits, and nothing that matters is kept here: a gateway may be killed at any time.
+ */
+#ifndef AUTOBOTS_GATEWAY_H
+#define AUTOBOTS_GATEWAY_H
+
+#include <microhttpd.h>
+
+#include "client/autobots.h"
+#include "client/gateway/routes.h"
+#include "common/bytes.h"
+#include "common/config.h"
+#include "common/error.h"
+#include "common/loop.h"
+#include "common/tree.h"
+
+enum {
+    HEADER_BYTES_MAX = 32 << 10, /* request line and headers of one request; also MHD's memory per connection */
+    UPLOAD_BYTES_MAX = 256 << 20, /* bodies held at once, of all requests */
+    CONNECTION_FDS_SPARE = 64,    /* descriptors that are no connections */
+    IDLE_MS_MAX = 75000,          /* between two requests of a connection */
+    HEADERS_MS_MAX = 20000,       /* from a connection's start to the end of its first headers */
+    BODY_MS_MAX = 60000,          /* from the headers to the end of the body */
+    STALL_S_MAX = 60,             /* an answer of which the client takes nothing for so long */
+    SWEEP_MS = 1000,              /* between two looks at all connections */
+    DRAIN_MS_MAX = 2000,          /* after SIGTERM: for answers that are under way */
+    LATENCY_BUCKETS = 12,
+};
+
+struct feeds;
+struct stream;
+struct call;
+
+/* What the process did, for /metrics. */
+struct counters {
+    uint64_t requests, by_class[6]; /* 1xx … 5xx */
+    uint64_t latency[LATENCY_BUCKETS + 1], latency_us;
+    uint64_t streams_opened, events_sent, deltas_sent, deltas_dropped, refused_busy;
+};
+
+/* A TCP connection. MHD owns the socket; this tells how long it has been doing what. */
+enum conn_phase {
+    CONN_IDLE, /* between requests, or before the first: the headers are not complete */
+    CONN_BODY, /* the body is coming in */
+    CONN_BUSY, /* a handler works or the answer goes out */
+};
+struct conn {
+    struct conn *prev, *next;
+    struct gateway *gateway;
+    int fd;
+    enum conn_phase phase;
+    bool used; /* has had a request: idle, not late */
+    int64_t since_ms;
+    struct call *call; /* the one under way, or NULL */
+};
+
+struct gateway {
+    const struct ab_config *config;
+    struct ab_loop *loop;
+    struct MHD_Daemon *daemon;
+    int listen_fd;
+    struct autobots *bots;
+    bool loopback; /* the address is one: Host and Origin are checked */
+    bool resumed;  /* some connection was: MHD has to run */
+    bool stopping;
+    int64_t stop_at_ms, swept_ms, now_ms, started_ms;
+    uint64_t body_bytes_max, uploads; /* bytes of bodies held */
+    int connections_max, connections_n, streams_n;
+    struct conn *conns;
+    struct stream *streams;
+    struct wait *waits;
+    struct feeds *feeds;
+    struct counters counters;
+};
+
+/* One HTTP request, from its headers to the end of its answer. Each holder (the connection, a request of the library
+ * under way) has a reference; after the connection is gone, answers go nowhere. */
+struct call {
+    struct gateway *gateway;
+    struct MHD_Connection *connection; /* NULL once it is gone */
+    struct conn *conn;
+    const struct route *route; /* NULL: there is none */
+    int refs;
+    bool head;      /* HEAD: as GET, without the body */
+    bool preflight; /* OPTIONS */
+    bool begun;     /* its handler was called */
+    bool suspended; /* in MHD's sense */
+    bool abandoned; /* the client went away while we worked */
+    bool closing;   /* the body is not read: the connection ends with the answer */
+    int64_t started_us;
+    char *user;                              /* whom it acts for; set before the handler runs */
+    json_t *args;                            /* checked: path, query and body by their names */
+    struct ab_view path;                     /* without the query; MHD's memory */
+    struct ab_view values[ROUTE_VALUES_MAX]; /* of the {names} in the path, still percent-encoded */
+    struct ab_buf body;
+    uint64_t swallowed;      /* bytes of a body that is refused */
+    struct ab_error refusal; /* found while the body was coming in; code 0: none */
+    int refusal_status;
+    /* the answer */
+    int status;
+    struct MHD_Response *response;
+    struct stream *stream;             /* an answer that goes on */
+    void *state;                       /* the handler's own */
+    void (*forget)(struct call *call); /* frees `state`; called once, at the end */
+};
+
+/* ---- http.c ---- */
+int http_start(struct gateway *gateway, struct ab_error *err);
+void http_stop(struct gateway *gateway);
+void http_sweep(struct gateway *gateway, int64_t now);
+struct call *call_hold(struct call *call);
+void call_drop(struct call *call);
+/* Wakes the connection if it was put to sleep; http.c then asks for the answer. */
+void call_wake(struct call *call);
+/* A header of the request; {NULL,0} if absent. */
+struct ab_view call_header(const struct call *call, const char *name);
+
+/* ---- answer.c: every answer is made by one of these; the first one counts ---- */
+/* Compact JSON as people read it; malloc'ed. */
+char *json_line(const json_t *tree);
+/* Takes the tree. */
+void call_answer(struct call *call, int status, json_t *tree);
+/* Takes the text, which was malloc'ed. */
+void call_answer_text(struct call *call, int status, const char *type, char *text);
+void call_answer_empty(struct call *call, int status);
+/* 200 with what `read` gives, piece by piece; `owner` must outlive the request. */
+void call_answer_stream(struct call *call, const char *type, MHD_ContentReaderCallback read, void *owner);
+void call_header_add(struct call *call, const char *name, const char *value);
+/* {"error": {code, message, path, retryable, retry_after_ms, faults}}; `faults` is JSON text or NULL. */
+void call_fail(struct call *call, const struct ab_error *error, const char *faults);
+void call_fail_as(struct call *call, int status, const char *name, const struct ab_error *error,
+                  const char *faults);
+void call_failed(struct call *call, const struct autobots_answer *answer); /* with its error */
+int status_of(int code);                                                   /* AB_E… → 4xx, 5xx */
+json_t *error_tree(const char *name, const struct ab_error *error, const char *faults);
+
+/* ---- args.c ---- */
+/* Path, query and body into call->args; false after the request was answered. */
+bool args_read(struct call *call);
+/* "%41" → "A"; NULL if it is malformed, no UTF-8 or has control characters. */
+char *percent_decode(struct ab_view text);
+
+/* ---- guard.c ---- */
+/* Before anything else is done: is this client allowed to speak to us at all? False after a refusal. */
+bool guard_headers(struct call *call, struct ab_error *err, int *status);
+void guard_cors(struct call *call, struct MHD_Response *response);
+/* Whom a request acts for that names `named` (NULL: nobody): sets and returns call->user. Every route's user comes
+ * from here: args.c calls it with the argument `user`, the seed's handlers with the user_id of their bodies. */
+const char *guard_user(struct call *call, const char *named);
+
+/* ---- openapi.c ---- */
+void openapi_handle(struct call *call);
+/* ---- forward.c ---- */
+void forward_handle(struct call *call);
+/* Asks an operation for this request, with call->user as its user; `fields` is taken. `done` gets the request as its
+ * context and owns one reference to it. */
+void call_query(struct call *call, const char *operation, json_t *fields, autobots_done *done);
+
+#endif

@@ -1,0 +1,164 @@
+/* Who may speak to us: the names we may be called by, the pages that may call us, the headers that must not be there
+ * twice, and whom a request acts for.
+ *
+ * Without tokens everybody who reaches the socket may do everything, so it must be a loopback one; and a browser of this
+ * machine reaches it for any page on the internet. Two checks keep those out: Host must be a name of this machine (a DNS
+ * name that an attacker points to 127.0.0.1 is not), and Origin, which browsers set and pages cannot, must be our own or
+ * one of `allow_origins`. A page's request without Origin (an image, a link) is known by Sec-Fetch-Site.
+ */
+#include <arpa/inet.h>
+#include <stdlib.h>
+
+#include "client/gateway/gateway.h"
+
+enum { HEADERS_MAX = 100 };
+
+/* ---- headers that must be right ---- */
+
+/* These are read by us: two of one kind, or control characters in one, are somebody's trick. */
+static const char *const single[] = {"Host",          "Origin",       "Content-Length",  "Transfer-Encoding",
+                                     "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"};
+enum { SINGLE_N = sizeof single / sizeof *single };
+
+struct looking {
+    int seen[SINGLE_N], n;
+    struct ab_error *err;
+};
+
+static bool printable(const char *text)
+{
+    for (; *text; text++)
+        if (((unsigned char)*text < 0x20 && *text != '\t') || *text == 0x7f)
+            return false;
+    return true;
+}
+
+static enum MHD_Result look(void *owner, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    struct looking *l = owner;
+    (void)kind;
+    if (++l->n > HEADERS_MAX)
+        ab_fail(l->err, AB_EINVALID, "more than %d headers", HEADERS_MAX);
+    for (int i = 0; i < SINGLE_N && !l->err->code; i++) {
+        if (strcasecmp(name, single[i]))
+            continue;
+        if (l->seen[i]++)
+            ab_fail_at(l->err, AB_EINVALID, single[i], "the header %s stands twice", single[i]);
+        else if (!printable(value ? value : ""))
+            ab_fail_at(l->err, AB_EINVALID, single[i], "the header %s has control characters", single[i]);
+    }
+    return l->err->code ? MHD_NO : MHD_YES;
+}
+
+static bool headers_right(struct call *call, struct ab_error *err)
+{
+    struct looking l = {.err = err};
+    MHD_get_connection_values(call->connection, MHD_HEADER_KIND, look, &l);
+    if (!err->code && call_header(call, "Content-Length").n && call_header(call, "Transfer-Encoding").n)
+        ab_fail_at(err, AB_EINVALID, "Content-Length",
+                   "Content-Length and Transfer-Encoding exclude each other");
+    return !err->code;
+}
+
+/* ---- Host and Origin ---- */
+
+/* "127.0.0.1:8081" without the port; "[::1]" keeps its brackets. */
+static struct ab_view without_port(struct ab_view host)
+{
+    size_t n = 0;
+    if (host.n && *host.p == '[')
+        while (n < host.n && host.p[n] != ']')
+            n++;
+    while (n < host.n && host.p[n] != ':')
+        n++;
+    return ab_view(host.p, n);
+}
+
+static bool is_this_machine(struct ab_view host)
+{
+    char name[64];
+    struct in_addr v4;
+    struct in6_addr v6;
+    struct ab_view bare = without_port(host);
+    if (!bare.n || bare.n >= sizeof name)
+        return false;
+    memcpy(name, bare.p, bare.n);
+    name[bare.n] = 0;
+    if (!strcasecmp(name, "localhost"))
+        return true;
+    if (*name == '[' && name[bare.n - 1] == ']') {
+        name[bare.n - 1] = 0;
+        return inet_pton(AF_INET6, name + 1, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+    }
+    return inet_pton(AF_INET, name, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127;
+}
+
+static bool allowed_origin(const struct call *call, struct ab_view origin)
+{
+    const json_t *list = ab_config_tree(call->gateway->config, AB_CONF_ALLOW_ORIGINS);
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (ab_view_is(origin, json_string_value(json_array_get(list, i))))
+            return true;
+    return false;
+}
+
+/* The gateway's own page. */
+static bool same_origin(const struct call *call, struct ab_view origin)
+{
+    static const char scheme[] = "http://";
+    struct ab_view host = call_header(call, "Host");
+    size_t n = sizeof scheme - 1;
+    return origin.n == n + host.n && !memcmp(origin.p, scheme, n) && !strncasecmp(origin.p + n, host.p, host.n);
+}
+
+static bool from_a_foreign_page(const struct call *call, struct ab_view origin)
+{
+    if (origin.n)
+        return !same_origin(call, origin) && !allowed_origin(call, origin);
+    return ab_view_is(call_header(call, "Sec-Fetch-Site"), "cross-site") &&
+           !ab_view_is(call_header(call, "Sec-Fetch-Mode"), "navigate");
+}
+
+bool guard_headers(struct call *call, struct ab_error *err, int *status)
+{
+    struct gateway *gateway = call->gateway;
+    struct ab_view origin = call_header(call, "Origin");
+    *status = MHD_HTTP_BAD_REQUEST;
+    if (!headers_right(call, err))
+        return false;
+    *status = MHD_HTTP_FORBIDDEN;
+    if (gateway->loopback && !is_this_machine(call_header(call, "Host")))
+        ab_fail_at(err, AB_EDENIED, "Host",
+                   "this address is for this machine only, under the names localhost, 127.0.0.1 and [::1]");
+    else if (from_a_foreign_page(call, origin))
+        ab_fail_at(err, AB_EDENIED, "Origin",
+                   "pages of this origin may not use the service; allow_origins lists those that may");
+    return !err->code;
+}
+
+void guard_cors(struct call *call, struct MHD_Response *response)
+{
+    struct ab_view origin = call->connection ? call_header(call, "Origin") : ab_view(NULL, 0);
+    MHD_add_response_header(response, "Vary", "Origin");
+    if (!origin.n || !printable(origin.p) || !(allowed_origin(call, origin) || same_origin(call, origin)))
+        return;
+    MHD_add_response_header(response, "Access-Control-Allow-Origin", origin.p);
+    MHD_add_response_header(response, "Access-Control-Allow-Credentials", "true");
+    MHD_add_response_header(response, "Access-Control-Expose-Headers", "Location, Retry-After");
+    if (!call->preflight)
+        return;
+    MHD_add_response_header(response, "Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE");
+    MHD_add_response_header(response, "Access-Control-Allow-Headers",
+                            "Authorization, Content-Type, Idempotency-Key, Last-Event-ID");
+    MHD_add_response_header(response, "Access-Control-Max-Age", "600");
+}
+
+/* ---- whom it acts for ---- */
+
+const char *guard_user(struct call *call, const char *named)
+{
+    free(call->user);
+    call->user =
+        ab_strdup(named && *named ? named : ab_config_text(call->gateway->config, AB_CONF_DEFAULT_USER_ID));
+    return call->user;
+}

@@ -1,0 +1,141 @@
+/* The gateway's loop: MHD's epoll descriptor, the client library's, signals; and once per wake-up everything that is due. */
+#include "client/gateway/server.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "client/gateway/feed.h"
+#include "client/gateway/listen.h"
+#include "client/gateway/stream.h"
+#include "client/gateway/wait.h"
+#include "common/clock.h"
+#include "common/log.h"
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t deadline(void *owner, int64_t now)
+{
+    struct gateway *gateway = owner;
+    MHD_UNSIGNED_LONG_LONG ms;
+    int64_t soonest = now + autobots_deadline_ms(gateway->bots);
+    if (MHD_get_timeout(gateway->daemon, &ms) == MHD_YES)
+        soonest = earlier(soonest, now + (int64_t)(ms > SWEEP_MS ? SWEEP_MS : ms));
+    soonest = earlier(soonest, gateway->swept_ms + SWEEP_MS);
+    return earlier(soonest, waits_deadline(gateway));
+}
+
+static bool on_bots(void *owner)
+{
+    struct gateway *gateway = owner;
+    gateway->now_ms = ab_mono_ms();
+    autobots_run(gateway->bots);
+    return false;
+}
+
+static void run_http(struct gateway *gateway)
+{
+    MHD_UNSIGNED_LONG_LONG ms;
+    bool due = MHD_get_timeout(gateway->daemon, &ms) == MHD_YES && !ms;
+    if (!gateway->resumed && !due)
+        return;
+    gateway->resumed = false;
+    MHD_run(gateway->daemon);
+}
+
+static bool idle(const struct gateway *gateway)
+{
+    for (const struct conn *conn = gateway->conns; conn; conn = conn->next)
+        if (conn->call)
+            return false;
+    return true;
+}
+
+static void tick(void *owner, int64_t now)
+{
+    struct gateway *gateway = owner;
+    gateway->now_ms = now;
+    autobots_run(gateway->bots);
+    waits_expire(gateway, now);
+    if (now - gateway->swept_ms >= SWEEP_MS) {
+        gateway->swept_ms = now;
+        streams_comment(gateway, now);
+        http_sweep(gateway, now);
+    }
+    run_http(gateway);
+    if (gateway->stopping && (now >= gateway->stop_at_ms || idle(gateway)))
+        ab_loop_stop(gateway->loop);
+}
+
+/* Streams end: their clients come back to whoever is there then. Other answers get a moment. */
+static void signalled(void *owner, int signo)
+{
+    struct gateway *gateway = owner;
+    if (signo == SIGHUP || gateway->stopping)
+        return;
+    gateway->stopping = true;
+    gateway->stop_at_ms = ab_mono_ms() + DRAIN_MS_MAX;
+    gateway->swept_ms = 0;
+    gateway->listen_fd = -1;
+    int fd = MHD_quiesce_daemon(gateway->daemon);
+    if (fd >= 0)
+        close(fd);
+    streams_end(gateway);
+}
+
+static int open_all(struct gateway *gateway, struct ab_error *err)
+{
+    struct autobots_error error;
+    const char *storage = strcmp(ab_config_source(gateway->config, AB_CONF_STORAGE_ENDPOINT), "default") ||
+                                  !strcmp(ab_config_source(gateway->config, AB_CONF_ENDPOINT), "default")
+                              ? ab_config_text(gateway->config, AB_CONF_STORAGE_ENDPOINT)
+                              : NULL; /* the broker names it */
+    struct autobots_options options = {.endpoint = ab_config_text(gateway->config, AB_CONF_ENDPOINT),
+                                       .storage = storage,
+                                       .user = ab_config_text(gateway->config, AB_CONF_DEFAULT_USER_ID),
+                                       .program = "autobots-gateway"};
+    const char *address = ab_config_text(gateway->config, AB_CONF_HTTP);
+    if (listen_off(address))
+        return ab_fail_at(err, AB_EUSAGE, "http", "off: there is nothing to do");
+    gateway->listen_fd = listen_open(address, false, err);
+    if (gateway->listen_fd < 0)
+        return gateway->listen_fd;
+    gateway->loopback = listen_is_loopback(gateway->listen_fd);
+    if (!gateway->loopback)
+        return ab_fail_at(err, AB_EUSAGE, "http", "the socket handed on is no loopback one");
+    gateway->bots = autobots_open(&options, &error);
+    if (!gateway->bots) {
+        memcpy(err, &error, sizeof *err);
+        return err->code;
+    }
+    ab_loop_add_fd(gateway->loop, autobots_fd(gateway->bots), on_bots, gateway);
+    return http_start(gateway, err);
+}
+
+int gateway_run(const struct ab_config *config, struct ab_error *err)
+{
+    static const struct ab_loop_ops ops = {deadline, tick, signalled};
+    struct gateway gateway = {.config = config,
+                              .listen_fd = -1,
+                              .started_ms = ab_mono_ms(),
+                              .body_bytes_max = (uint64_t)ab_config_int(config, AB_CONF_MESSAGE_BYTES_MAX)};
+    char url[LISTEN_URL_MAX];
+    gateway.now_ms = gateway.swept_ms = gateway.started_ms;
+    gateway.loop = ab_loop_create(&ops, &gateway);
+    gateway.feeds = feeds_create();
+    int rc = open_all(&gateway, err);
+    if (!rc) {
+        listen_url(gateway.listen_fd, url);
+        ab_log(AB_INFO, "gateway.ready", "url", url, NULL);
+        ab_loop_run(gateway.loop);
+        http_stop(&gateway);
+    } else if (gateway.listen_fd >= 0)
+        close(gateway.listen_fd);
+    autobots_close(gateway.bots);
+    feeds_destroy(gateway.feeds);
+    ab_loop_destroy(gateway.loop);
+    return rc;
+}

@@ -1,0 +1,51 @@
+/* What concerns the service and not one user: health, version, workers, the description of this API. */
+#include "client/gateway/gateway.h"
+
+static void healthz_handle(struct call *call)
+{
+    call_answer(call, MHD_HTTP_OK, json_pack("{s:s}", "status", "ok"));
+}
+
+static void version_handle(struct call *call)
+{
+    call_answer(call, MHD_HTTP_OK, json_pack("{s:s}", "version", autobots_version()));
+}
+
+/* Ready: jobs are taken (the broker is there and has storage). */
+static void on_ready(void *context, const struct autobots_answer *answer)
+{
+    struct call *call = context;
+    struct ab_error err;
+    json_t *tree = NULL;
+    if (answer->error)
+        call_failed(call, answer);
+    else if (ab_json_parse(ab_view_of(answer->json), &tree, &err))
+        call_fail(call, &err, NULL);
+    else if (!ab_tree_bool(tree, "storage", false)) {
+        ab_fail(&err, AB_EUNAVAILABLE, "the broker has no storage");
+        call_fail(call, &err, NULL);
+    } else
+        call_answer(call, MHD_HTTP_OK,
+                    json_pack("{s:s, s:i}", "status", "ready", "workers",
+                              (int)json_array_size(json_object_get(tree, "workers"))));
+    json_decref(tree);
+    call_drop(call);
+}
+
+static void readyz_handle(struct call *call)
+{
+    call_query(call, "status", json_object(), on_ready);
+}
+
+const struct route routes_service[] = {
+    {"GET", "/healthz", SCOPE_NONE, ROUTE_PUBLIC, healthz_handle, .answers = "200",
+     .summary = "This process is alive"},
+    {"GET", "/readyz", SCOPE_NONE, ROUTE_PUBLIC, readyz_handle, .answers = "200", .summary = "Jobs are taken"},
+    {"GET", "/api/version", SCOPE_NONE, ROUTE_PUBLIC, version_handle, .answers = "200",
+     .summary = "The version that runs"},
+    {"GET", "/api/status", SCOPE_READ, ROUTE_PUBLIC, .operation = "status", .answers = "200",
+     .summary = "Queue, workers and counters of the broker"},
+    {"GET", "/api/storage", SCOPE_READ, ROUTE_PUBLIC, .operation = "storage_status", .answers = "200",
+     .summary = "Health and counters of storage"},
+    {0},
+};
