@@ -169,10 +169,10 @@ int autobots_start_pause(struct autobots *client, const char *job, const char *r
 int autobots_start_resume(struct autobots *client, const char *job, const char *reason, autobots_done *done,
                           void *context, struct autobots_error *err);
 
-/* Any row for a job's inbox: both of the above, and for another user. */
+/* Any row for a job's inbox: all of the above, and for another user. */
 struct autobots_inbox {
     const char *job;
-    const char *kind; /* input, cancel, or another one of the protocol page */
+    const char *kind; /* input, cancel, pause, resume */
     const char *user; /* NULL: the client's */
     const char *id;   /* a UUIDv7; the same again is the same row. NULL: made here */
     const char *ask, *text;

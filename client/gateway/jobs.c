@@ -218,6 +218,16 @@ static void cancel_handle(struct call *call)
     inbox(call, "cancel", ab_tree_str(call->args, "reason"));
 }
 
+static void pause_handle(struct call *call)
+{
+    inbox(call, "pause", ab_tree_str(call->args, "reason"));
+}
+
+static void resume_handle(struct call *call)
+{
+    inbox(call, "resume", ab_tree_str(call->args, "reason"));
+}
+
 static void input_handle(struct call *call)
 {
     inbox(call, "input", ab_tree_str(call->args, "text"));
@@ -342,7 +352,7 @@ static const struct arg submit_args[] = {
     {"wait_ms", ARG_UINT, .max = WAIT_MS_MAX, .doc = "answer only when the job ends or asks, at most so long"},
     {0},
 };
-static const struct arg cancel_args[] = {
+static const struct arg reason_args[] = {
     {"job", ARG_ID, .required = true, .doc = "its id"},
     {"reason", ARG_STRING, .max = 4096, .doc = "for the journal"},
     {0},
@@ -375,8 +385,13 @@ const struct route routes_jobs[] = {
      .summary = "Its journal in pages"},
     {"GET", "/api/jobs/{job}/status", SCOPE_READ, .operation = "job_status", .answers = "200",
      .summary = "Where an open job stands and why it does not run"},
-    {"POST", "/api/jobs/{job}/cancel", SCOPE_WRITE, 0, cancel_handle, .args = cancel_args,
+    {"POST", "/api/jobs/{job}/cancel", SCOPE_WRITE, 0, cancel_handle, .args = reason_args,
      .answers = "202 404 409", .shape = "Receipt", .summary = "Wish that a job ends"},
+    {"POST", "/api/jobs/{job}/pause", SCOPE_WRITE, 0, pause_handle, .args = reason_args,
+     .answers = "202 404 409", .shape = "Receipt",
+     .summary = "Stop a job at its next step; it holds no worker until it is resumed"},
+    {"POST", "/api/jobs/{job}/resume", SCOPE_WRITE, 0, resume_handle, .args = reason_args,
+     .answers = "202 404 409", .shape = "Receipt", .summary = "Go on with a paused job"},
     {"POST", "/api/jobs/{job}/input", SCOPE_WRITE, 0, input_handle, .args = input_args,
      .answers = "202 404 409", .shape = "Receipt", .summary = "Answer the question a job waits with"},
     {0},

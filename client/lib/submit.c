@@ -248,13 +248,13 @@ int autobots_start_cancel(struct autobots *client, const char *job, const char *
 int autobots_start_pause(struct autobots *client, const char *job, const char *reason, autobots_done *done,
                          void *context, struct autobots_error *err)
 {
-    struct ab_inbox message = {.kind = ab_view_of("pause"), .text = ab_view_of(reason)};
-    return inbox(client, job, message, done, context, err);
+    struct autobots_inbox row = {.job = job, .kind = "pause", .text = reason};
+    return autobots_start_inbox(client, &row, done, context, err);
 }
 
 int autobots_start_resume(struct autobots *client, const char *job, const char *reason, autobots_done *done,
                           void *context, struct autobots_error *err)
 {
-    struct ab_inbox message = {.kind = ab_view_of("resume"), .text = ab_view_of(reason)};
-    return inbox(client, job, message, done, context, err);
+    struct autobots_inbox row = {.job = job, .kind = "resume", .text = reason};
+    return autobots_start_inbox(client, &row, done, context, err);
 }
