@@ -261,6 +261,8 @@ int message_history(struct db *db, int64_t session, uint64_t n, uint64_t limit, 
                     struct ab_error *err);
 /* A message's content is a text, or an array of parts: maps with a `type`. */
 int content_check(struct ab_view content, struct ab_error *err);
+/* The same of what models are to be sent: each part is of a known type and has what that needs. */
+int content_check_parts(struct ab_view content, struct ab_error *err);
 /* Text of job n's question or answer out of its input and events (redact.c). */
 int redact_message(struct db *db, int64_t session, int64_t pos, struct ab_error *err);
 /* The end event in row `event` keeps its state and reason, nothing else. */

@@ -29,6 +29,47 @@ int content_check(struct ab_view content, struct ab_error *err)
     return 0;
 }
 
+/* The parts of a user's message: what there must be in them, one of two. */
+static const struct {
+    const char *type, *member, *or_member;
+} part_kinds[] = {
+    {"text", "text", NULL},
+    {"image", "url", "data"},
+    {"image_url", "image_url", NULL},
+    {"file", "data", "file"},
+    {"input_audio", "input_audio", NULL},
+};
+
+static int part_check(struct ab_view part, struct ab_error *err)
+{
+    struct ab_view type = ab_any_str(ab_map_get(part, "type"));
+    for (size_t i = 0; i < sizeof part_kinds / sizeof *part_kinds; i++) {
+        const char *member = part_kinds[i].member, *other = part_kinds[i].or_member;
+        if (!ab_view_is(type, part_kinds[i].type))
+            continue;
+        if (ab_map_get(part, member).p || (other && ab_map_get(part, other).p))
+            return 0;
+        return ab_fail_at(err, AB_EINVALID, "content", "has a part of type %s without %s%s%s",
+                          part_kinds[i].type, member, other ? " or " : "", other ? other : "");
+    }
+    return ab_fail_at(err, AB_EINVALID, "content",
+                      "has a part of type %.*s: text, image, image_url, file or input_audio",
+                      AB_VIEW_FMT(type));
+}
+
+int content_check_parts(struct ab_view content, struct ab_error *err)
+{
+    struct ab_reader reader = ab_reader(content);
+    struct ab_view part;
+    uint32_t parts;
+    int code = content_check(content, err);
+    if (code || ab_any_str(content).p || ab_read_array(&reader, &parts))
+        return code;
+    while (!code && parts-- && !ab_read_any(&reader, &part))
+        code = part_check(part, err);
+    return code;
+}
+
 /* Who and where: the same for all messages of a listing. */
 struct place {
     struct ab_view user, session;

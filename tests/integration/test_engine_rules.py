@@ -178,3 +178,73 @@ def test_a_worker_killed_between_the_two_asks_for_the_second_only(make_service, 
         end = client.events_to_end(job, after=len(seen), timeout=60)[-1]
     assert end["result"]["parsed"] == {"age": 7}
     assert all(sent(call)[-1].startswith("This is not what was asked for") for call in model.calls()[1:])
+
+
+# --- images and files of the user's message -------------------------------------------------------------------------
+
+PARTS = [{"type": "text", "text": "What is this?"}, {"type": "image", "data": "QUJD", "media_type": "image/jpeg"},
+         {"type": "file", "data": "QUJD", "media_type": "application/pdf", "name": "a.pdf"},
+         {"type": "image_url", "image_url": {"url": "https://example.org/a.png", "detail": "low"}}]
+SENT = [{"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,QUJD"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,QUJD"}},
+        {"type": "image_url", "image_url": {"url": "https://example.org/a.png", "detail": "low"}}]
+
+
+def others(content):
+    return [part for part in content if part["type"] != "text"]
+
+
+@pytest.mark.parametrize("kind, more", [("autonomous", {}), ("sequential", {}), ("sequential", {"api_type": "azure"})])
+def test_every_receiver_sees_the_images_and_files(client, model, kind, more):
+    model.behave(text="a cat")
+    llm = {"config_list": [flows.endpoint(model.name, model.url, **more)]}
+    flow = {"name": "w", "type": kind, "sender": {"name": "user", "config": {"max_consecutive_auto_reply": 0}},
+            "receiver": [{"name": name, "config": {"llm_config": llm}} for name in ("a", "b")]}
+    end = client.events_to_end(client.submit(flow, PARTS, watch="all").id)[-1]
+    assert end["state"] == "succeeded" and len(model.calls()) == 2
+    for call in model.calls():
+        assert others(call["body"]["messages"][-1]["content"]) == SENT
+    assert end["result"]["messages"][0]["content"] == PARTS  # kept as it was sent
+
+
+def test_group_chats_inside_each_other_see_them_too(client, model):
+    model.behave(text="a cat")
+    llm = {"config_list": [flows.endpoint(model.name, model.url)]}
+
+    def group(name, members):
+        return {"name": name, "type": "groupchat", "agents": members,
+                "config": {"speaker_selection_method": "round_robin", "max_round": 2}}
+
+    def agent(name):
+        return {"name": name, "config": {"llm_config": llm}}
+
+    inner = group("inner", [agent("a"), agent("b")])
+    flow = {"name": "w", "type": "groupchat", "sender": {"name": "user"},
+            "receiver": group("outer", [agent("c"), group("middle", [inner, agent("d")])])}
+    end = client.events_to_end(client.submit(flow, PARTS, watch="all").id)[-1]
+    assert end["state"] == "succeeded" and len(model.calls()) == 4  # c, then a, b and d
+    for call in model.calls():
+        parts = [p for m in call["body"]["messages"] if m["role"] == "user" and isinstance(m["content"], list)
+                 for p in m["content"]]
+        assert others(parts) == SENT, call["body"]["messages"]
+
+
+def test_the_offline_model_takes_them(client):
+    end = client.events_to_end(client.submit(flows.script_chat(), PARTS, watch="all").id)[-1]
+    assert end["content"] == "What is this?"
+
+
+def test_an_image_of_an_earlier_message_is_history(client, model):
+    model.behave(text="a cat")
+    for content in (PARTS, "and what colour?"):
+        client.events_to_end(client.submit(flows.http_chat(model), content, session="s", watch="all").id)
+    assert others(model.calls()[-1]["body"]["messages"][0]["content"]) == SENT
+
+
+@pytest.mark.parametrize("part, says", [
+    ({"type": "picture", "url": "x"}, "picture"), ({"type": "image"}, "url or data"), ({"type": "text"}, "text"),
+    ({"type": "file", "name": "a"}, "data or file"), ({"type": "image_url", "url": "x"}, "image_url")])
+def test_a_part_of_no_known_type_is_refused(client, part, says):
+    with pytest.raises(Exception) as refusal:
+        client.submit(flows.script_chat(), [{"type": "text", "text": "x"}, part])
+    assert "content" in str(refusal.value) and says in str(refusal.value)

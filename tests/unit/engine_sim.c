@@ -34,7 +34,7 @@ void sim_start(struct sim *sim, const struct ab_workflow *workflow, const char *
 {
     static const struct engine_limits none;
     struct ab_error err = {0};
-    json_t *content = json_string(text);
+    json_t *content = *text == '[' ? json_loads(text, 0, NULL) : json_string(text);
     *sim = (struct sim){.workflow = workflow, .world = world};
     if (engine_create(workflow, content, limits ? limits : &none, &sim->engine, &err))
         fail_msg("%s: %s", err.path, err.text);

@@ -38,6 +38,7 @@ struct ab_workflow *sim_workflow(const char *json);
 /* The two-agent chat most tests use: JSON members for the config of user and bot. */
 struct ab_workflow *sim_pair(const char *user_config, const char *bot_config, const char *summary_method);
 
+/* text: the user's message, or JSON of its parts. */
 void sim_start(struct sim *sim, const struct ab_workflow *workflow, const char *text,
                const struct engine_limits *limits, const struct sim_world *world);
 /* Journals and applies an event. */

@@ -95,6 +95,31 @@ static const struct golden {
                   {"gus", LIST("g")}),
      .people = LIST("inner", "1"),
      .shuffle = 9},
+    {.name = "images",
+     .flow =
+         FLOW("groupchat", "last",
+              GROUP("round_robin", "\"max_round\": 2",
+                    "{\"name\": \"inner\", \"type\": \"groupchat\", \"config\": {\"speaker_selection_method\": "
+                    "\"round_robin\", \"max_round\": 1}, \"agents\": [" AGENT("ann", MODEL) ", " AGENT(
+                        "bob", MODEL) "]}, " AGENT("eve", MODEL))),
+     .text = "[{\"type\": \"text\", \"text\": \"What is this?\"}, {\"type\": \"image_url\", \"image_url\": "
+             "{\"url\": \"https://example.org/a.png\"}}]",
+     .cast = CAST({"ann", LIST("A cat.")}, {"eve", LIST("A dog.")})},
+    {.name = "conditions",
+     .flow = "{\"name\": \"w\", \"termination\": [{\"rounds\": 9}, {\"and\": [{\"text\": \"ok\", \"from\": "
+             "[\"user\"]}, "
+             "{\"or\": [{\"tokens\": 40}, {\"seconds\": 60}]}]}], \"sender\": {\"name\": \"user\", \"config\": "
+             "{" MODEL "}}, \"receiver\": {\"name\": \"bot\", \"config\": {" MODEL "}}}",
+     .text = "Go on.",
+     .cast = CAST({"user", LIST("ok", "more")}, {"bot", LIST("1", "2", "3")})},
+    {.name = "shape",
+     .flow = "{\"name\": \"w\", \"sender\": {\"name\": \"user\", \"config\": {" NO_MODEL
+             ", \"max_consecutive_auto_reply\": 0}}, \"receiver\": {\"name\": \"bot\", \"config\": "
+             "{\"llm_config\": "
+             "{\"config_list\": [{\"model\": \"m\"}], \"response_format\": {\"schema\": {\"type\": \"object\", "
+             "\"required\": [\"age\"]}}}}}}",
+     .text = "How old?",
+     .cast = CAST({"bot", LIST("7", "{\"age\": 7}")})},
 };
 
 static json_t *journal_tree(const struct sim *sim)
@@ -124,8 +149,9 @@ static int write_case(const struct golden *golden)
     sim_start(&sim, workflow, golden->text, NULL, &world);
     const char *stop = engine_stop_name(sim_run(&sim));
     char *summary = engine_summary(sim.engine);
-    json_t *tree = json_pack("{sO ss so ss ss so}", "workflow", workflow->tree, "content", golden->text,
-                             "journal", journal_tree(&sim), "stop_reason", stop, "summary", summary, "result",
+    json_t *content = *golden->text == '[' ? json_loads(golden->text, 0, NULL) : json_string(golden->text);
+    json_t *tree = json_pack("{sO so so ss ss so}", "workflow", workflow->tree, "content", content, "journal",
+                             journal_tree(&sim), "stop_reason", stop, "summary", summary, "result",
                              engine_result(sim.engine, stop, 0));
     int failed = file && json_dumpf(tree, file, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     if (file) {

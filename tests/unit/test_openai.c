@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "common/tree.h"
+#include "worker/model/openai_content.h"
 #include "worker/model/json_repair.h"
 #include "worker/model/openai_parse.h"
 
@@ -336,6 +338,45 @@ static void a_reply_is_capped(void **state)
     ab_buf_finish(&chunk);
 }
 
+/* Short parts of ours in OpenAI's shape; all others as they are, and nothing copied if nothing changes. */
+static void parts_of_messages(void **state)
+{
+    static const struct {
+        const char *content, *sent;
+    } rows[] = {
+        {"\"text\"", "\"text\""},
+        {"[{\"type\": \"text\", \"text\": \"a\"}, {\"type\": \"image_url\", \"image_url\": {\"url\": \"u\"}}]",
+         NULL},
+        {"[{\"type\": \"image\", \"url\": \"https://h/a.png\", \"detail\": \"low\"}]",
+         "[{\"image_url\":{\"detail\":\"low\",\"url\":\"https://h/a.png\"},\"type\":\"image_url\"}]"},
+        {"[{\"type\": \"text\", \"text\": \"a\"}, {\"type\": \"image\", \"data\": \"QUJD\", \"media_type\": "
+         "\"image/jpeg\"}]",
+         "[{\"text\":\"a\",\"type\":\"text\"},{\"image_url\":{\"url\":\"data:image/"
+         "jpeg;base64,QUJD\"},\"type\":"
+         "\"image_url\"}]"},
+        {"[{\"type\": \"file\", \"data\": \"QUJD\", \"media_type\": \"application/pdf\", \"name\": \"a.pdf\"}]",
+         "[{\"file\":{\"file_data\":\"data:application/"
+         "pdf;base64,QUJD\",\"filename\":\"a.pdf\"},\"type\":\"file\"}]"},
+        {"[{\"type\": \"file\", \"file\": {\"file_id\": \"f\"}}, {\"type\": \"image\"}]", NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct ab_buf text = {0};
+        json_t *content = json_loads(rows[i].content, JSON_DECODE_ANY, NULL);
+        json_t *messages = json_pack("[{ss ss}, {ss so}]", "role", "system", "content", "s", "role", "user",
+                                     "content", content);
+        json_t *before = json_deep_copy(messages), *sent = openai_messages(messages);
+        assert_true(json_equal(before, messages)); /* not changed itself */
+        assert_true(rows[i].sent || sent == messages);
+        ab_json_text(json_object_get(json_array_get(sent, 1), "content"), &text);
+        if (rows[i].sent)
+            assert_string_equal(ab_buf_cstr(&text), rows[i].sent);
+        ab_buf_finish(&text);
+        json_decref(sent);
+        json_decref(before);
+        json_decref(messages);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -356,6 +397,7 @@ int main(void)
         cmocka_unit_test(errors_in_a_stream),
         cmocka_unit_test(errors_in_a_body),
         cmocka_unit_test(a_reply_is_capped),
+        cmocka_unit_test(parts_of_messages),
     };
     return cmocka_run_group_tests_name("openai", tests, NULL, NULL);
 }

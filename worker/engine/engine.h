@@ -33,7 +33,7 @@
 
 enum {
     ENGINE_VERSION =
-        2, /* of the rules that turn a journal into effects; a journal names the one that made it */
+        3, /* of the rules that turn a journal into effects; a journal names the one that made it */
     ENGINE_EFFECTS_MAX = 64, /* wanted at the same time */
     ENGINE_STEP_MAX = 128,
     ENGINE_HISTORY_MESSAGES_MAX = 200,

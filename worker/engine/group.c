@@ -40,14 +40,21 @@ static void inner_stopped(struct group *group, struct node *inner)
     free(answer);
 }
 
+/* The conversation so far; its words only before version 3. */
+static json_t *opening(const struct group *group)
+{
+    struct ab_buf text = {0};
+    if (group->node.engine->version > 2)
+        return transcript_content(&group->transcript);
+    transcript_text(&group->transcript, &text);
+    return json_of_buf(&text);
+}
+
 static void open_inner(struct group *group)
 {
     struct node *node = &group->node;
     const struct ab_agent *agent = group->sides[group->speaker].agent;
-    struct ab_buf text = {0};
-
-    transcript_text(&group->transcript, &text);
-    json_t *task = json_of_buf(&text);
+    json_t *task = opening(group);
     char *path = ab_format("%s/%llu", node->path, (unsigned long long)node->counter);
     struct node *inner = node_converse(node->engine, node->branch, path, group->sender, agent, task, NULL);
     node_adopt(node, inner);

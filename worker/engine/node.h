@@ -39,6 +39,9 @@ bool text_ends_with(struct ab_view text, const char *word);
 /* Text without the word at its end, and without white space at both ends. */
 struct ab_view text_without(struct ab_view text, const char *word);
 
+/* The same as one message: the paragraphs, and after them the images and files of all that was said. A new reference. */
+json_t *transcript_content(const struct transcript *transcript);
+
 /* What one agent spent. */
 struct usage {
     const char *agent; /* borrowed from the workflow */

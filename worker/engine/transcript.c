@@ -119,6 +119,26 @@ void transcript_text(const struct transcript *transcript, struct ab_buf *out)
     }
 }
 
+json_t *transcript_content(const struct transcript *transcript)
+{
+    struct ab_buf text = {0};
+    json_t *others = json_array(), *part;
+    size_t k;
+    transcript_text(transcript, &text);
+    json_t *content = json_of_buf(&text);
+    for (size_t i = 0; i < transcript->n; i++)
+        json_array_foreach (transcript->lines[i].content, k, part) {
+            if (!ab_tree_view(part, "text").p)
+                json_array_append(others, part);
+        }
+    if (json_array_size(others)) {
+        content = json_pack("[{ss so}]", "type", "text", "text", content);
+        json_array_extend(content, others);
+    }
+    json_decref(others);
+    return content;
+}
+
 struct usage *usage_of(struct usage_table *table, const char *agent)
 {
     for (size_t i = 0; i < table->n; i++)

@@ -6,6 +6,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "worker/model/openai_content.h"
+
 static bool ends_with(const char *text, const char *end)
 {
     size_t n = strlen(text), m = strlen(end);
@@ -65,7 +67,7 @@ static json_t *build(const struct model_call *call)
     const struct endpoint *endpoint = call_endpoint(call);
     json_t *body = json_object();
     json_object_set_new(body, "model", json_string(endpoint->model));
-    json_object_set(body, "messages", call->messages);
+    json_object_set_new(body, "messages", openai_messages(call->messages));
     if (json_array_size(call->tools))
         json_object_set(body, "tools", call->tools);
     if (json_array_size(call->tools) && call->tool_choice)
