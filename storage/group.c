@@ -22,6 +22,8 @@ void group_finish(struct group *group)
     ab_buf_finish(&group->bodies);
     ab_buf_finish(&group->answer);
     ab_buf_finish(&group->faults);
+    for (size_t i = 0; i < group->parts_n; i++)
+        ab_buf_finish(&group->parts[i].request);
     free(group->answers);
     free(group->decoded);
 }
@@ -50,8 +52,8 @@ static void fail_group(struct group *group, int code, struct ab_error *err)
 }
 
 /* Runs one operation into group->answer. Returns its code. */
-static int run(struct group *group, const struct ab_op_row *op, struct ab_view request, int64_t wall_ms,
-               struct ab_error *err)
+static int run(struct group *group, const struct ab_op_row *op, struct ab_view request, uint64_t *progress,
+               int64_t wall_ms, struct ab_error *err)
 {
     ab_buf_clear(&group->answer);
     ab_buf_clear(&group->faults);
@@ -67,8 +69,11 @@ static int run(struct group *group, const struct ab_op_row *op, struct ab_view r
         code = group->store->ops->begin(group->store, wall_ms, err);
         group->open = !code;
     }
-    struct store_call call = {
-        .row = op, .request = group->decoded, .answer = &group->answer, .faults = &group->faults};
+    struct store_call call = {.row = op,
+                              .request = group->decoded,
+                              .answer = &group->answer,
+                              .faults = &group->faults,
+                              .progress = progress};
     if (!code)
         code = group->store->ops->run(group->store, wall_ms, &call, err);
     if (!group->open || group->store->broken)
@@ -110,7 +115,8 @@ static int run_item(struct group *group, const struct ab_batch *header, const st
     if (op->number != AB_OP_epoch && header->epoch != group->store->ops->epoch(group->store))
         return ab_fail(err, AB_ESTALE, "epoch %llu is over: a newer broker has taken over",
                        (unsigned long long)header->epoch);
-    return run(group, op, item->request, wall_ms, err);
+    uint64_t progress = 0; /* a broker's operation is never in parts */
+    return run(group, op, item->request, &progress, wall_ms, err);
 }
 
 /* The body is an array of [uint, any], not too long: all of it is read before anything is run. */
@@ -152,17 +158,62 @@ int group_batch(struct group *group, const struct ab_route *route, const struct 
     return 0;
 }
 
+/* Ends the last answer, which this code was the result of. */
+static void end_query(struct group *group, uint64_t rid, int code, const struct ab_error *err)
+{
+    struct group_answer *a = &group->answers[group->n - 1];
+    a->refused = code != 0;
+    if (code)
+        pack_failure(err, rid, ab_buf_view(&group->faults), &group->bodies);
+    else
+        ab_buf_add(&group->bodies, group->answer.p, group->answer.n);
+    a->end = group->bodies.n;
+}
+
+static int keep_part(struct group *group, const struct ab_route *route, uint64_t rid,
+                     const struct ab_op_row *op, struct ab_view request, uint64_t progress,
+                     struct ab_error *err)
+{
+    if (group->parts_n == GROUP_PARTS_MAX)
+        return ab_fail(err, AB_EBUSY, "%d long operations are under way, the most there may be: send it again",
+                       GROUP_PARTS_MAX);
+    struct group_part *part = &group->parts[group->parts_n++];
+    *part = (struct group_part){.route = *route, .rid = rid, .op = op, .progress = progress};
+    ab_buf_add(&part->request, request.p, request.n);
+    return STORE_MORE;
+}
+
 void group_query(struct group *group, const struct ab_route *route, uint64_t rid, const struct ab_op_row *op,
                  struct ab_view request, int64_t wall_ms)
 {
     struct ab_error why = {0};
-    struct group_answer *a = answer_new(group, route, rid);
-    a->refused = run(group, op, request, wall_ms, &why) != 0;
-    if (a->refused)
-        pack_failure(&why, rid, ab_buf_view(&group->faults), &group->bodies);
+    uint64_t progress = 0;
+    answer_new(group, route, rid);
+    int code = run(group, op, request, &progress, wall_ms, &why);
+    if (code == STORE_MORE)
+        code = keep_part(group, route, rid, op, request, progress, &why);
+    if (code == STORE_MORE)
+        group->n--;
     else
-        ab_buf_add(&group->bodies, group->answer.p, group->answer.n);
-    a->end = group->bodies.n;
+        end_query(group, rid, code, &why);
+}
+
+void group_again(struct group *group, int64_t wall_ms)
+{
+    if (!group->parts_n)
+        return;
+    struct ab_error why = {0};
+    struct group_part part = group->parts[0];
+    memmove(group->parts, group->parts + 1, --group->parts_n * sizeof *group->parts);
+    answer_new(group, &part.route, part.rid);
+    int code = run(group, part.op, ab_buf_view(&part.request), &part.progress, wall_ms, &why);
+    if (code == STORE_MORE) {
+        group->n--;
+        group->parts[group->parts_n++] = part;
+    } else {
+        end_query(group, part.rid, code, &why);
+        ab_buf_finish(&part.request);
+    }
 }
 
 /* ---- committing ---- */
@@ -198,6 +249,16 @@ static void refuse_all(struct group *group)
     }
 }
 
+/* Their steps are undone too; whoever asked sends them again. */
+static void give_parts_up(struct group *group)
+{
+    for (size_t i = 0; i < group->parts_n; i++) {
+        answer_new(group, &group->parts[i].route, group->parts[i].rid);
+        ab_buf_finish(&group->parts[i].request);
+    }
+    group->parts_n = 0;
+}
+
 int group_commit(struct group *group, struct ab_error *err)
 {
     int code = 0;
@@ -209,6 +270,7 @@ int group_commit(struct group *group, struct ab_error *err)
         return err->code;
     }
     if (group->down.code) {
+        give_parts_up(group);
         ab_log(AB_ERROR_LEVEL, "commit.failed", "code", ab_code_name(group->down.code), "text",
                group->down.text, NULL);
         if (group->open)

@@ -14,7 +14,8 @@
 enum {
     GROUP_BYTES_MAX = 16 << 20, /* of answers: then the group is committed, though more waits */
     BATCH_FAULTS_BYTES_MAX =
-        4 << 20, /* of answers to one batch: above it refusals come without their lists of faults */
+        4 << 20,          /* of answers to one batch: above it refusals come without their lists of faults */
+    GROUP_PARTS_MAX = 64, /* long operations under way at once; more are `busy` */
 };
 
 struct group_answer {
@@ -41,6 +42,14 @@ struct group {
     struct group_answer *answers;
     size_t n, cap;
     void *decoded; /* room for any request */
+    /* QUERYs that have done a part (STORE_MORE): each goes on in the next transaction, and is answered when it is done. */
+    struct group_part {
+        struct ab_route route;
+        uint64_t rid, progress;
+        const struct ab_op_row *op;
+        struct ab_buf request;
+    } parts[GROUP_PARTS_MAX];
+    size_t parts_n;
     struct group_item {
         uint64_t number;
         struct ab_view request;
@@ -55,6 +64,8 @@ int group_batch(struct group *group, const struct ab_route *route, const struct 
 /* Runs one writing operation. What refuses it is in its answer. */
 void group_query(struct group *group, const struct ab_route *route, uint64_t rid, const struct ab_op_row *op,
                  struct ab_view request, int64_t wall_ms);
+/* One more step of the long operation whose turn it is. Whoever asked need not be there any more. */
+void group_again(struct group *group, int64_t wall_ms);
 /* AB_ESYSTEM: a sync failed; the process must end and answer nobody. */
 int group_commit(struct group *group, struct ab_error *err);
 typedef void group_send_fn(void *context, const struct group_answer *answer, struct ab_view body);

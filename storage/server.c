@@ -344,7 +344,8 @@ static void tick(void *owner, int64_t now_ms)
     struct server *s = owner;
     if (s->failed.code)
         return;
-    if (s->group.n)
+    group_again(&s->group, ab_wall_ms());
+    if (s->group.n || s->group.open)
         commit(s, now_ms);
     else if (now_ms >= s->idle_ms) {
         int more = s->store->ops->tend(s->store, ab_wall_ms(), true, &s->failed);
@@ -359,7 +360,8 @@ static void tick(void *owner, int64_t now_ms)
 static int64_t deadline(void *owner, int64_t now_ms)
 {
     struct server *s = owner;
-    (void)now_ms;
+    if (s->group.parts_n)
+        return now_ms;
     return s->idle_ms < s->beat_ms ? s->idle_ms : s->beat_ms;
 }
 

@@ -2,7 +2,7 @@
  * each owned by one thread. A back end fills struct store_ops; the server never sees a row.
  *
  * Writing:  begin · run × n · commit, or rollback. Each run succeeds or is refused by itself and a refused one
- * has changed nothing. If the database itself fails (disk full, I/O error) run returns that error, `broken` is set
+ * has changed nothing. One that gives STORE_MORE has done a part. If the database itself fails (disk full, I/O error) run returns that error, `broken` is set
  * until the rollback, and nothing of the transaction may be acknowledged.
  * Reading:  run on a reader; each run sees one snapshot, which holds every commit that returned before it began.
  */
@@ -17,7 +17,11 @@ enum {
     STORE_SCAN_ROWS_MAX = 20000, /* rows one read looks at before it gives its cursor back */
     STORE_WAL_BYTES_MAX = 64 << 20,
     STORE_GALLERY_BYTES_MAX = 16 << 20, /* one snapshot */
+    STORE_STEP_US = 10000, /* of one operation in one transaction; a longer one goes on in the next */
 };
+
+/* Of run(): what it did so far may be committed; the same call again goes on with it. */
+enum { STORE_MORE = 1 };
 
 struct store_options {
     const char *dir;
@@ -36,6 +40,7 @@ struct store_call {
     const void *request;   /* decoded by row->request */
     struct ab_buf *answer; /* an answer map is appended; untouched if refused */
     struct ab_buf *faults; /* cleared; if refused, a msgpack array of {path, what, hint} or empty */
+    uint64_t *progress;    /* 0 at first, then the operation's own, from one run of it to the next */
 };
 
 struct store;

@@ -59,6 +59,8 @@ struct db {
 
     int64_t now_ms;        /* of the operation */
     struct ab_buf *faults; /* of the operation */
+    uint64_t *progress;    /* of the operation, over all its steps */
+    int64_t step_us;       /* monotonic: an operation that is not done by then gives STORE_MORE */
     int rc;                /* SQLite's code that broke the transaction */
 
     /* ---- the writer's ---- */
@@ -220,6 +222,7 @@ void purge_used(struct purge *purge, int64_t workflow);
 uint32_t crc32c(struct ab_view bytes);
 
 /* ---- operations ---- */
+/* 0, a negative code, or STORE_MORE. */
 typedef int op_fn(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err);
 op_fn op_epoch, op_submit, op_append, op_inbox, op_open_jobs, op_load, op_journal, op_workflow, op_history,
     op_get_job, op_list_jobs, op_load_messages, op_save_message, op_delete_message, op_get_sessions,
@@ -271,9 +274,8 @@ int redact_end(struct db *db, int64_t event, struct ab_error *err);
 enum { MSG_ID_MAX = AB_ID_TEXT + 16 };
 const char *msg_id_made(struct ab_id job, unsigned sub, char text[MSG_ID_MAX]);
 /* All messages of a session and what its ended jobs held; its live jobs are cancelled. With `keep` live jobs go on and
- * only their messages are hidden. *removed counts messages. */
-int messages_remove(struct db *db, int64_t user, int64_t session, bool keep, uint64_t *removed,
-                    struct ab_error *err);
+ * only their messages are hidden. The operation's progress counts messages. STORE_MORE: not all of them yet. */
+int messages_remove(struct db *db, int64_t user, int64_t session, bool keep, struct ab_error *err);
 int session_record(struct db *db, struct ab_view user, sqlite3_stmt *row, struct ab_buf *out,
                    struct ab_error *err);
 

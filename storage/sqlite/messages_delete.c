@@ -1,6 +1,10 @@
 /* Deleting messages: one, or all of a session. What a job's message says stands in the job, so that goes along.
+ * A session may be long: it goes in steps of STORE_STEP_US, oldest messages first, each a transaction of its own and whole
+ * in itself. Whoever is cut off in the middle begins with what is left.
  */
 #include "storage/sqlite/db.h"
+
+#include "common/clock.h"
 
 /* ---- one ---- */
 static int id_remove(struct db *db, int64_t user, struct ab_view id, struct ab_error *err)
@@ -10,6 +14,14 @@ static int id_remove(struct db *db, int64_t user, struct ab_view id, struct ab_e
     sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_ID_REMOVE);
     bind_int(s, 1, user);
     bind_text(s, 2, id);
+    return db_run(db, s, err);
+}
+
+static int hide(struct db *db, int64_t session, int64_t pos, struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_HIDE);
+    bind_int(s, 1, session);
+    bind_int(s, 2, pos);
     return db_run(db, s, err);
 }
 
@@ -112,10 +124,9 @@ int op_delete_message(struct db *db, const void *request, struct ab_buf *answer,
     int64_t session = 0;
     int code = 0;
     if (r->delete_all) {
-        uint64_t removed;
         session = session_require(db, r->user, r->session, err);
-        code = session < 0 ? (int)session
-                           : messages_remove(db, user_find(db, r->user, err), session, true, &removed, err);
+        code =
+            session < 0 ? (int)session : messages_remove(db, user_find(db, r->user, err), session, true, err);
     } else if (!r->msg_id.n) {
         code = ab_fail_at(err, AB_EINVALID, "msg_id", "name a message, or a session with delete_all");
     } else {
@@ -124,22 +135,67 @@ int op_delete_message(struct db *db, const void *request, struct ab_buf *answer,
     return code ? code : messages_answer(db, session, 0, AB_PAGE_MAX, answer, err);
 }
 
+/* Its events, oldest first, as far as the step's time goes: a journal may be long. */
+static int remove_events(struct db *db, uint64_t n, struct ab_error *err)
+{
+    for (;;) {
+        sqlite3_stmt *s = db_sql(db, SQL_EVENTS_PURGE);
+        bind_int(s, 1, (int64_t)n);
+        int code = db_run(db, s, err);
+        if (code || !sqlite3_changes(db->handle))
+            return code;
+        if (ab_mono_us() >= db->step_us)
+            return STORE_MORE;
+    }
+}
+
+/* The answer of job n is shown no more from here on: what it points at goes away. */
+static int hide_answer(struct db *db, int64_t session, uint64_t n, struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_GET);
+    bind_int(s, 1, session);
+    bind_int(s, 2, pos_of(n, POS_ANSWER));
+    int got = db_row(db, s, err);
+    if (got <= 0 || col_int(s, 0))
+        return got < 0 ? got : 0;
+    ++*db->progress;
+    s = db_sql(db, SQL_MESSAGE_HIDE);
+    bind_int(s, 1, session);
+    bind_int(s, 2, pos_of(n, POS_ANSWER));
+    return db_run(db, s, err);
+}
+
+/* What an ended job held. Its end event first: whatever stands in the file between two steps is a job without content. */
+static int remove_ended(struct db *db, int64_t session, uint64_t n, struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_END_GET);
+    bind_int(s, 1, (int64_t)n);
+    int code = db_row(db, s, err);
+    int64_t event = code > 0 ? col_int(s, 2) : 0;
+    if (code < 0 || (code = hide_answer(db, session, n, err)))
+        return code;
+    if (event) {
+        s = db_sql(db, SQL_END_FORGET);
+        bind_int(s, 1, (int64_t)n);
+        if ((code = db_run(db, s, err)))
+            return code;
+        s = db_sql(db, SQL_EVENT_REMOVE);
+        bind_int(s, 1, event);
+        if ((code = db_run(db, s, err)) || (code = job_purge(db, n, 0, err)))
+            return code;
+    }
+    return remove_events(db, n, err);
+}
+
 /* What the session's job at `pos` (a question's row) held. */
 static int remove_job(struct db *db, int64_t session, int64_t pos, bool keep, struct ab_error *err)
 {
     uint64_t n = pos_n(pos);
-    if (!job_ended(db, n)) {
-        if (!keep)
-            return job_send_cancel(db, n, "its session was deleted", err);
-        sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_HIDE);
-        bind_int(s, 1, session);
-        bind_int(s, 2, pos);
-        return db_run(db, s, err);
-    }
-    sqlite3_stmt *s = db_sql(db, SQL_END_FORGET);
-    bind_int(s, 1, (int64_t)n);
-    int code = db_run(db, s, err);
-    return code ? code : job_purge(db, n, UINT64_MAX, err);
+    if (job_ended(db, n))
+        return remove_ended(db, session, n, err);
+    if (!keep)
+        return job_send_cancel(db, n, "its session was deleted", err);
+    return hide(db, session, pos, err);
 }
 
 static struct ab_view chosen_id(struct db *db, int64_t pos, struct ab_view body)
@@ -153,12 +209,32 @@ static struct ab_view chosen_id(struct db *db, int64_t pos, struct ab_view body)
     return ab_any_str(ab_map_get(col_blob(s, 4), "msg_id"));
 }
 
-int messages_remove(struct db *db, int64_t user, int64_t session, bool keep, uint64_t *removed,
-                    struct ab_error *err)
+/* One row of the walk. STORE_MORE: its job holds more than one step removes; the row stays, hidden, until that is gone. */
+static int remove_row(struct db *db, int64_t user, int64_t session, sqlite3_stmt *row, bool keep,
+                      struct ab_error *err)
 {
-    int64_t pos = -1;
-    *removed = 0;
-    for (;;) {
+    int64_t pos = col_int(row, 0);
+    bool question = pos_sub(pos) == POS_QUESTION, live = question && keep && !job_ended(db, pos_n(pos));
+    bool shown = !col_int(row, 1);
+    int code = id_remove(db, user, chosen_id(db, pos, col_blob(row, 2)), err);
+    *db->progress += shown;
+    if (!code && question)
+        code = remove_job(db, session, pos, keep, err);
+    if (code == STORE_MORE && shown) {
+        int hidden = hide(db, session, pos, err);
+        return hidden ? hidden : code;
+    }
+    if (code || live)
+        return code;
+    sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_REMOVE);
+    bind_int(s, 1, session);
+    bind_int(s, 2, pos);
+    return db_run(db, s, err);
+}
+
+int messages_remove(struct db *db, int64_t user, int64_t session, bool keep, struct ab_error *err)
+{
+    for (int64_t pos = -1;;) {
         /* One row at a time, as the loop changes the table it walks. */
         sqlite3_stmt *s = db_sql(db, SQL_MESSAGES_ALL);
         bind_int(s, 1, session);
@@ -167,19 +243,9 @@ int messages_remove(struct db *db, int64_t user, int64_t session, bool keep, uin
         if (got <= 0)
             return got;
         pos = col_int(s, 0);
-        *removed += !col_int(s, 1);
-        bool live = pos_sub(pos) == POS_QUESTION && keep && !job_ended(db, pos_n(pos));
-        int code = id_remove(db, user, chosen_id(db, pos, col_blob(s, 2)), err);
-        if (!code && pos_sub(pos) == POS_QUESTION)
-            code = remove_job(db, session, pos, keep, err);
-        if (code)
-            return code;
-        if (live)
-            continue;
-        s = db_sql(db, SQL_MESSAGE_REMOVE);
-        bind_int(s, 1, session);
-        bind_int(s, 2, pos);
-        if ((code = db_run(db, s, err)))
-            return code;
+        if ((got = remove_row(db, user, session, s, keep, err)))
+            return got;
+        if (ab_mono_us() >= db->step_us)
+            return STORE_MORE;
     }
 }

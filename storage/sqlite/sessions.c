@@ -171,12 +171,11 @@ int op_rename_session(struct db *db, const void *request, struct ab_buf *answer,
 int op_clear_session(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
     const struct ab_op_session *r = request;
-    struct ab_op_deleted_answer a = {0};
     int64_t key = session_require(db, r->user, r->session, err);
-    int code =
-        key < 0 ? (int)key : messages_remove(db, user_find(db, r->user, err), key, true, &a.deleted, err);
+    int code = key < 0 ? (int)key : messages_remove(db, user_find(db, r->user, err), key, true, err);
     if (!code)
-        ab_encode(answer, &ab_op_deleted_answer_schema, &a);
+        ab_encode(answer, &ab_op_deleted_answer_schema,
+                  &(struct ab_op_deleted_answer){.deleted = *db->progress});
     return code;
 }
 
@@ -191,8 +190,7 @@ static int remember_next(struct db *db, struct ab_error *err)
 
 static int remove_session(struct db *db, int64_t user, int64_t key, struct ab_view id, struct ab_error *err)
 {
-    uint64_t removed;
-    int code = messages_remove(db, user, key, false, &removed, err);
+    int code = messages_remove(db, user, key, false, err);
     if (code)
         return code;
     sqlite3_stmt *s = db_sql(db, SQL_SESSION_REMOVE);
@@ -212,7 +210,7 @@ int op_delete_user_sessions(struct db *db, const void *request, struct ab_buf *a
     int code = key    ? remove_session(db, user, key, r->session, err)
                : user ? gone_is(db, user, GONE_SESSION, r->session, NULL, err)
                       : 0;
-    if (code < 0)
+    if (code < 0 || (key && code))
         return code;
     if (!key && !code) /* it never was there, or so long ago that nobody asks again */
         return (int)session_require(db, r->user, r->session, err);

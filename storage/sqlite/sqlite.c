@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "common/clock.h"
 #include "common/failpoint.h"
 #include "common/log.h"
 
@@ -103,17 +104,17 @@ static int run_guarded(struct db *db, op_fn *fn, const struct store_call *call, 
     if (code)
         return code;
     code = fn(db, call->request, call->answer, err);
-    if (!code && operation_failpoint())
+    if (code >= 0 && operation_failpoint())
         code = ab_fail(err, AB_EUNAVAILABLE, "fail point storage.operation");
     db_release(db);
-    if (code && !db->store.broken) {
+    if (code < 0 && !db->store.broken) {
         struct ab_error ignored;
         db_run(db, db_sql(db, SQL_SAVE_UNDO), &ignored);
         forget(db, notices_n);
     }
     if (!db->store.broken)
-        db_run(db, db_sql(db, SQL_SAVE_DONE), code ? NULL : err);
-    return db->store.broken && !code ? AB_EUNAVAILABLE : code;
+        db_run(db, db_sql(db, SQL_SAVE_DONE), code < 0 ? NULL : err);
+    return db->store.broken && code >= 0 ? AB_EUNAVAILABLE : code;
 }
 
 /* One snapshot for all that the operation reads. */
@@ -138,6 +139,8 @@ static int run(struct store *store, int64_t now_ms, const struct store_call *cal
     size_t mark = call->answer->n;
     db->now_ms = now_ms;
     db->faults = call->faults;
+    db->progress = call->progress;
+    db->step_us = ab_mono_us() + STORE_STEP_US;
     ab_buf_clear(call->faults);
     int code;
     if (!db->writer) {
