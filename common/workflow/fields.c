@@ -19,6 +19,7 @@ enum {
     URL_MAX = 2048,
     ROUNDS_MAX = 10000,
     TOKENS_MAX = 100000000,
+    USD_MAX = 1000000,
     TIMEOUT_S_MAX = 86400,
     DELAY_MS_MAX = 600000,
     TEMPERATURE_MAX = 2
@@ -154,6 +155,8 @@ static const struct ab_field condition_fields[] = {
     {"auto_replies", NUMBER(1, ROUNDS_MAX),
      .doc = "an agent has replied so often without a person's words, whatever its max_consecutive_auto_reply"},
     {"tokens", NUMBER(1, TOKENS_MAX), .doc = "all model calls together took so many, read and written"},
+    {"cost_usd", REAL(0.000001, USD_MAX),
+     .doc = "all model calls together cost so much; a call of a model without a price fails the run"},
     {"seconds", REAL(0.001, TIMEOUT_S_MAX),
      .doc = "so much time has passed since it was opened; waiting for people does not count"},
     {"tool_call", FILLED(SHORT_MAX), .doc = "a model has called the tool of this name"},

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 /* The key that says which condition it is; in the order of enum ab_condition_kind. */
-static const char *const kind_keys[] = {"text",      "rounds", "auto_replies", "tokens", "seconds",
-                                        "tool_call", "agent",  "and",          "or"};
+static const char *const kind_keys[] = {"text",    "rounds",    "auto_replies", "tokens", "cost_usd",
+                                        "seconds", "tool_call", "agent",        "and",    "or"};
 enum { KINDS = sizeof kind_keys / sizeof *kind_keys };
 
 /* --- reading ---------------------------------------------------------------------------------------------- */

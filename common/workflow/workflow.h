@@ -20,7 +20,7 @@
  *              "allow_repeat_speaker": bool or names, "allowed_transitions"?: {name: [names]},
  *              "termination"?: CONDITION }
  *   CONDITION = a list of CONDITIONs, any of which ends the conversation, or one of
- *            { "text", "from"?: [names] } { "rounds" } { "auto_replies" } { "tokens" } { "seconds" } { "tool_call" }
+ *            { "text", "from"?: [names] } { "rounds" } { "auto_replies" } { "tokens" } { "cost_usd" } { "seconds" } { "tool_call" }
  *            { "agent" } { "and": [CONDITION…] } { "or": [CONDITION…] }
  *   CONTEXT = unbounded or { "head"?, "last"?, "tokens"? }
  *   LLM    = { "config_list": [ENTRY…] at least one, tried in order, "temperature", "cache_seed"?,
@@ -122,6 +122,7 @@ enum ab_condition_kind {
     AB_CONDITION_ROUNDS,
     AB_CONDITION_AUTO_REPLIES,
     AB_CONDITION_TOKENS,
+    AB_CONDITION_COST,
     AB_CONDITION_SECONDS,
     AB_CONDITION_TOOL_CALL,
     AB_CONDITION_AGENT,
@@ -132,7 +133,7 @@ struct ab_condition {
     enum ab_condition_kind kind;
     const char *text;           /* of TEXT; the tool's, the agent's name */
     const json_t *from;         /* of TEXT: array of names; NULL: whoever says it */
-    double bound;               /* of ROUNDS, AUTO_REPLIES, TOKENS, SECONDS */
+    double bound;               /* of ROUNDS, AUTO_REPLIES, TOKENS, COST, SECONDS */
     struct ab_condition *parts; /* of AND, OR */
     size_t n_parts;
     unsigned index; /* of a fact: its place among those of the whole condition, from 0 */

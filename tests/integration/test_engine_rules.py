@@ -4,7 +4,7 @@ shape."""
 import cli
 import flows
 import pytest
-from service import ROOT
+from service import ROOT, wait_until
 
 
 def two(model, texts, **more):
@@ -37,6 +37,19 @@ def test_time_ends_a_conversation(client, model):
     end = run(client, flow)[-1]
     assert end["stop_reason"] == "seconds" and 0.5 <= end["result"]["duration_s"] < 10
     assert 2 <= len(model.calls()) <= 3
+
+
+def test_cost_ends_a_conversation_and_needs_a_price(shared, client, model):
+    flow = two(model, ["again"], termination=[{"cost_usd": 0.02}, {"rounds": 9}])
+    end = run(client, flow)[-1]
+    assert end["state"] == "failed" and model.name in end["text"] and "autobots prices set" in end["text"]
+    assert len(model.calls()) == 1
+    cli.run("prices", "set", model.name, "--input", "0", "--output", "1000", home=shared.dir)
+    model.behave(text="again", usage={"prompt_tokens": 5, "completion_tokens": 10, "total_tokens": 15})  # 1 cent each
+    wait_until(lambda: run(client, flow)[-1]["stop_reason"] == "cost_usd", what="the price is known to the workers")
+    end = run(client, flow)[-1]
+    assert end["result"]["stop_condition"] == {"cost_usd": 0.02}
+    assert end["result"]["usage"]["total"]["cost_pico_usd"] == 2 * 10**10
 
 
 def test_the_example_says_what_ended_it(shared, user):

@@ -148,6 +148,51 @@ static void conditions_end_a_conversation(void **state)
     }
 }
 
+/* Two replies of 0.6 cents; an unpriced one; one that cost nothing as nobody was asked. */
+static void a_cost_ends_a_conversation_and_an_unpriced_model_fails_it(void **state)
+{
+    static const struct {
+        struct ab_model_reply reply;
+        const char *stop;
+        size_t replies;
+    } costs[] = {
+        {{.cost_pico_usd = {.is = true, .value = 6000000000}}, "cost_usd", 2},
+        {{.cost_pico_usd = {.is = true, .value = INT64_MAX}}, "cost_usd", 1},
+        {{.prompt_tokens = 1}, "error", 1},
+        {{.cached = true}, "rounds", 3},
+        {{.offline = true}, "rounds", 3},
+    };
+    static const struct sim_world nothing;
+    struct ab_workflow *workflow = sim_workflow(PAIR(UNTIL("[{\"cost_usd\": 0.01}, {\"rounds\": 3}]")));
+    for (size_t i = 0; i < sizeof costs / sizeof *costs; i++) {
+        struct ab_begin begin = {.engine = ENGINE_VERSION, .at_ms = 1};
+        struct engine_effect effect;
+        struct sim sim;
+        size_t replies = 0;
+        sim_start(&sim, workflow, "hi", NULL, &nothing);
+        assert_int_equal(sim_add(&sim, AB_KIND_BEGIN, &begin, NULL), 0);
+        while (engine_next(sim.engine, &effect, 1) && effect.want == ENGINE_MODEL) {
+            struct ab_model_reply reply = costs[i].reply;
+            reply.step = ab_view_of(effect.step);
+            reply.agent = ab_view_of(effect.agent);
+            reply.provider = ab_view_of("openai");
+            reply.model = ab_view_of("m-1");
+            reply.content = ab_view_of("x");
+            reply.finish_reason = ab_view_of("stop");
+            reply.at_ms = 2;
+            assert_int_equal(sim_add(&sim, AB_KIND_MODEL_REPLY, &reply, NULL), 0);
+            replies++;
+        }
+        assert_int_equal(effect.want, ENGINE_FINISH);
+        assert_string_equal(engine_stop_name(effect.stop), costs[i].stop);
+        assert_int_equal(effect.failure != NULL, !strcmp(costs[i].stop, "error"));
+        assert_true(!effect.failure || strstr(effect.failure->text, "m-1 has no price"));
+        assert_int_equal(replies, costs[i].replies);
+        sim_finish(&sim);
+    }
+    ab_workflow_destroy(workflow);
+}
+
 static void each_result_tells_its_condition(void **state)
 {
     struct sim_world world = {.cast = CAST({"a", LIST("1", "stop")}, {"b", LIST("B")})};
@@ -430,6 +475,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conditions_end_a_conversation),
+        cmocka_unit_test(a_cost_ends_a_conversation_and_an_unpriced_model_fails_it),
         cmocka_unit_test(each_result_tells_its_condition),
         cmocka_unit_test(what_a_model_is_sent),
         cmocka_unit_test(a_context_that_was_too_small_is_remembered),

@@ -45,6 +45,11 @@ static bool has_tokens(const struct ab_condition *condition, const struct said *
     return (double)said->node->ending.tokens >= condition->bound;
 }
 
+static bool has_cost(const struct ab_condition *condition, const struct said *said)
+{
+    return (double)said->node->ending.cost_pico_usd >= condition->bound * 1e12;
+}
+
 static bool has_seconds(const struct ab_condition *condition, const struct said *said)
 {
     const struct ending *ending = &said->node->ending;
@@ -68,6 +73,7 @@ static const struct {
     [AB_CONDITION_ROUNDS] = {has_rounds, ENGINE_STOP_MESSAGES},
     [AB_CONDITION_AUTO_REPLIES] = {has_auto_replies, ENGINE_STOP_REPLIES},
     [AB_CONDITION_TOKENS] = {has_tokens, ENGINE_STOP_SPENT},
+    [AB_CONDITION_COST] = {has_cost, ENGINE_STOP_COST},
     [AB_CONDITION_SECONDS] = {has_seconds, ENGINE_STOP_TIME},
     [AB_CONDITION_TOOL_CALL] = {NULL, ENGINE_STOP_TOOL_CALL},
     [AB_CONDITION_AGENT] = {has_agent, ENGINE_STOP_AGENT},
@@ -107,12 +113,35 @@ static void note_calls(const struct ab_condition *condition, struct ab_view call
         *met |= (uint64_t)1 << condition->index;
 }
 
+static bool bounds_cost(const struct ab_condition *condition)
+{
+    bool found = condition->kind == AB_CONDITION_COST;
+    for (size_t i = 0; !found && i < condition->n_parts; i++)
+        found = bounds_cost(&condition->parts[i]);
+    return found;
+}
+
+/* What has no price cannot be bounded by one: the run does not spend on. */
+static void count_cost(struct node *node, const struct ab_model_reply *reply)
+{
+    struct ending *ending = &node->ending;
+    bool priced = reply->cost_pico_usd.is || reply->cached || reply->offline;
+    if (__builtin_add_overflow(ending->cost_pico_usd, reply->cost_pico_usd.value, &ending->cost_pico_usd))
+        ending->cost_pico_usd = UINT64_MAX;
+    if (!priced && bounds_cost(ending->wanted))
+        ab_fail_at(
+            &node->engine->failure, AB_EINVALID, "$.termination",
+            "cost_usd bounds this conversation, but %.*s has no price: set one with `autobots prices set`",
+            AB_VIEW_FMT(reply->model));
+}
+
 void ending_count(struct node *node, const struct ab_model_reply *reply)
 {
     struct ending *ending = &node->ending;
     if (!ending->wanted)
         return;
     ending->tokens += reply->prompt_tokens + reply->completion_tokens;
+    count_cost(node, reply);
     if (reply->tool_calls.p)
         note_calls(ending->wanted, reply->tool_calls, &ending->met);
 }

@@ -51,6 +51,7 @@ enum {
     X(MESSAGES, "rounds", "termination condition: so many messages were written in the conversation")          \
     X(REPLIES, "auto_replies", "termination condition: an agent had replied so often without a person")        \
     X(SPENT, "tokens", "termination condition: the conversation's model calls took so many tokens")            \
+    X(COST, "cost_usd", "termination condition: the conversation's model calls cost so much")                  \
     X(TIME, "seconds", "termination condition: so much time had passed in the conversation")                   \
     X(TOOL_CALL, "tool_call", "termination condition: a model called that tool")                               \
     X(AGENT, "agent", "termination condition: that agent had spoken")                                          \

@@ -105,7 +105,7 @@ struct ending {
     const struct ab_condition *wanted; /* of the workflow; NULL: there are none */
     const struct ab_condition *by;     /* the part of `wanted` that ended the conversation; NULL: none did */
     uint64_t met, judged;              /* bit i: the fact of index i is true; was so when last judged */
-    uint64_t rounds, tokens;
+    uint64_t rounds, tokens, cost_pico_usd;
     int64_t begin_ms,
         waited_ms; /* wall clock, and the engine's time of waiting for people, when it was opened */
 };
