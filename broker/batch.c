@@ -3,7 +3,14 @@
 
 #include <stdlib.h>
 
-enum { BATCH_HEAD_BYTES = 5 };
+enum { BATCH_HEAD_BYTES = 5, BIN_HEAD_BYTES = 5 };
+
+/* The four bytes of a length in front of `at`, known only afterwards. */
+static void put_length(struct ab_buf *buf, size_t at, size_t n)
+{
+    for (int i = 0; i < 4; i++)
+        buf->p[at - 4 + (size_t)i] = (char)(n >> (24 - 8 * i));
+}
 
 void batch_clear(struct batch *batch)
 {
@@ -31,8 +38,10 @@ size_t batch_add(struct batch *batch, enum ab_op op, const void *request, const 
     size_t start = batch->body.n;
     ab_pack_array(&batch->body, 2);
     ab_pack_uint(&batch->body, op);
+    ab_buf_add(&batch->body, "\xc6\0\0\0\0", BIN_HEAD_BYTES);
     size_t at = batch->body.n;
     ab_encode(&batch->body, ab_op_by_number(op)->request, request);
+    put_length(&batch->body, at, batch->body.n - at);
     const struct op one = {(uint32_t)start, (uint32_t)at, (uint32_t)(batch->body.n - at), *ticket};
     add_op(batch, &one, start);
     return one.bytes;
@@ -47,8 +56,7 @@ void batch_copy(struct batch *batch, const struct batch *from, const struct op *
 
 void batch_seal(struct batch *batch)
 {
-    for (int i = 0; i < 4; i++)
-        batch->body.p[1 + i] = (char)(batch->n >> (24 - 8 * i));
+    put_length(&batch->body, BATCH_HEAD_BYTES, batch->n);
 }
 
 void batch_destroy(struct batch *batch)

@@ -119,7 +119,7 @@ static int run_item(struct group *group, const struct ab_batch *header, const st
     return run(group, op, item->request, &progress, wall_ms, err);
 }
 
-/* The body is an array of [uint, any], not too long: all of it is read before anything is run. */
+/* The body is an array of [uint, bin], not too long: all of it is read before anything is run. */
 static int read_items(struct group *group, struct ab_view body, uint32_t *count, struct ab_error *err)
 {
     struct ab_reader reader = ab_reader(body);
@@ -130,7 +130,7 @@ static int read_items(struct group *group, struct ab_view body, uint32_t *count,
         return ab_fail(err, AB_ETOOLARGE, "a batch holds at most %d operations, not %u", STORE_OPS_MAX, *count);
     for (uint32_t i = 0; i < *count; i++)
         if (ab_read_array(&reader, &pair) || pair != 2 || ab_read_uint(&reader, &group->items[i].number) ||
-            ab_read_any(&reader, &group->items[i].request))
+            ab_read_bin(&reader, &group->items[i].request))
             return ab_fail(err, AB_EINVALID, "item %u of the batch is no [operation number, request]", i);
     return 0;
 }

@@ -222,7 +222,7 @@ enum {
     X(NOTICE, 38, notice, "broker → worker", "", "an inbox row for a job it runs")                             \
     X(HEARTBEAT, 39, heartbeat, "any → broker, storage", "", "alive; renews leases")                           \
     X(DRAIN, 40, drain, "broker ↔ worker", "", "wind down")                                                    \
-    X(BATCH, 50, batch, "broker → storage", "array of [op, request map]",                                      \
+    X(BATCH, 50, batch, "broker → storage", "array of [op, bin of request map]",                               \
       "operations, each succeeds or is refused by itself")                                                     \
     X(RESULTS, 51, results, "storage → broker", "array of [code, answer map]", "their answers, after one sync")
 

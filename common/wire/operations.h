@@ -36,7 +36,7 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, BIN, hash, REQ, AB_HASH_BYTES, "")                                                                    \
     F(o, STR, workflow, OPT, AB_WORKFLOW_MAX, "")                                                              \
     F(o, ANY, secrets, OPT, AB_SECRETS_MAX, "")                                                                \
-    F(o, ANY, input, REQ, 0, "")
+    F(o, BIN, input, REQ, 0, "the body of SUBMIT")
 #define AB_OP_SUBMIT_ANSWER_FIELDS(F, o)                                                                       \
     F(o, UINT, n, REQ, 0, "")                                                                                  \
     F(o, BOOL, created, OPT, 0, "")                                                                            \
@@ -49,7 +49,7 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, UINT, seq, REQ, 0, "of the first event")                                                              \
     F(o, UINT, token, REQ, 0, "")                                                                              \
     F(o, UINT, count, REQ, AB_EVENTS_MAX, "")                                                                  \
-    F(o, ANY, events, REQ, 0, "array of events")                                                               \
+    F(o, BIN, events, REQ, 0, "the body of EVENTS: array of events")                                           \
     F(o, STR, end, OPT, 16, "end state")                                                                       \
     F(o, STR, wait, OPT, 16, "")                                                                               \
     F(o, UINT, wake_at_ms, OPT, 0, "")                                                                         \

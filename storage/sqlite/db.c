@@ -7,7 +7,9 @@ enum {
     PAGE_BYTES = 16384,
     WRITER_CACHE_KIB = 32 << 10,
     READER_CACHE_KIB = 8 << 10,
-    READER_MAP_BYTES = 256 << 20
+    READER_MAP_BYTES = 256 << 20,
+    LOOKASIDE_BYTES = 1200, /* SQLite's own memory for small things, without malloc: … */
+    LOOKASIDE_SLOTS = 400,  /* … the default of 40 is used up by our statements */
 };
 
 static const char *const sql_text[SQL_N] = {
@@ -134,6 +136,7 @@ int db_connect(struct db *db, const char *path, struct ab_error *err)
         return rc;
     }
     sqlite3_extended_result_codes(db->handle, 1);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_LOOKASIDE, NULL, LOOKASIDE_BYTES, LOOKASIDE_SLOTS);
     sqlite3_busy_timeout(db->handle, 5000);
     /* Nobody may smuggle in behaviour through a changed schema. */
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);

@@ -67,6 +67,7 @@ struct db {
     struct heads heads;
     struct name_cache *users, *workflows;
     uint64_t n_last, session_next, epoch;
+    struct ab_id id_last;  /* no job has a greater one */
     struct ab_id epoch_id; /* of the broker that has it */
     struct store_notice *notices;
     size_t notices_n, notices_cap;

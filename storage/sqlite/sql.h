@@ -45,6 +45,7 @@
                "not_before_ms,deadline_ms,concurrency,pool,input) "                                            \
                "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)")                                   \
     X(JOB_BY_ID, "SELECT n,user,session,history,same FROM jobs WHERE id=?1")                                   \
+    X(JOB_LAST_ID, "SELECT id FROM jobs ORDER BY id DESC LIMIT 1")                                             \
     X(JOB_BY_N, "SELECT id,user,session,created_ms,input FROM jobs WHERE n=?1")                                \
     X(JOB_SET_INPUT, "UPDATE jobs SET input=?2 WHERE n=?1")                                                    \
     X(JOB_RECORD,                                                                                              \

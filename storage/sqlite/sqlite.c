@@ -32,6 +32,15 @@ static struct db *db_of(struct store *store)
     return (struct db *)(void *)store;
 }
 
+static int remember_last_id(struct db *db, struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_JOB_LAST_ID);
+    int got = db_row(db, s, err);
+    db->id_last = got > 0 ? col_id(s, 0) : (struct ab_id){{0}};
+    db_release(db);
+    return got < 0 ? got : 0;
+}
+
 /* Reads what the writer counts from. */
 static int remember(struct db *db, struct ab_error *err)
 {
@@ -47,7 +56,7 @@ static int remember(struct db *db, struct ab_error *err)
     db->epoch_id = (struct ab_id){{0}};
     db->epoch = (uint64_t)epoch;
     db->session_next = (uint64_t)session;
-    return 0;
+    return remember_last_id(db, err);
 }
 
 /* ---- transactions ---- */
@@ -319,6 +328,7 @@ static int open_file(struct db *db, const char *path, struct ab_error *err)
 int store_sqlite_open(const struct store_options *options, struct store **out, struct ab_error *err)
 {
     struct db *db = ab_calloc(1, sizeof *db);
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); /* nobody asks, and counting takes a lock for each malloc */
     db->store.ops = &sqlite_ops;
     db->writer = true;
     db->retention_ms = options->retention_ms;

@@ -38,7 +38,7 @@ struct bench {
         uint64_t *first_start;
         int64_t sent_ns;
     } open[FLIGHT_MAX];
-    struct ab_buf body, request, events;
+    struct ab_buf body, request, events, packed;
     char payload[BENCH_PAYLOAD];
     char *workflow;
     uint8_t hash[AB_HASH_BYTES];
@@ -51,7 +51,9 @@ static void add_op(struct bench *b, enum ab_op op, const struct ab_schema *schem
 {
     ab_pack_array(&b->body, 2);
     ab_pack_uint(&b->body, op);
-    ab_encode(&b->body, schema, request);
+    ab_buf_clear(&b->packed);
+    ab_encode(&b->packed, schema, request);
+    ab_pack_bin(&b->body, ab_buf_view(&b->packed));
 }
 
 static void add_submit(struct bench *b)

@@ -272,6 +272,11 @@ class Storage(Peer):
         return self.query(op, {"user": self.user, **request}, timeout)
 
 
+def packed_bodies(request):
+    """What the broker passes on unread travels in a bin."""
+    return {key: pack(value) if key in ("input", "events") else value for key, value in request.items()}
+
+
 class StorageAsBroker(Peer):
     """What the broker is for storage: batches of operations."""
 
@@ -294,7 +299,7 @@ class StorageAsBroker(Peer):
 
     def send_batch(self, operations, rid=None):
         rid = next(self.rids) if rid is None else rid
-        body = pack([[OPERATIONS[name], request] for name, request in operations])
+        body = pack([[OPERATIONS[name], pack(packed_bodies(request))] for name, request in operations])
         self.send("BATCH", {"rid": rid, "epoch": self.epoch}, body)
         return rid
 

@@ -82,10 +82,11 @@ def test_a_batch_may_hold_a_thousand_operations_and_no_more(store):
 
 def test_unknown_and_foreign_operations_in_a_batch_are_refused_one_by_one(store):
     broker = store.broker
-    body = wire.pack([[99, {}], [wire.OPERATIONS["save_message"], {}], [wire.OPERATIONS["load"], {"n": 1}],
-                      [wire.OPERATIONS["submit"], submit_request()]])
+    requests = [(99, {}), (wire.OPERATIONS["save_message"], {}), (wire.OPERATIONS["load"], {"n": 1}),
+                (wire.OPERATIONS["submit"], []), (wire.OPERATIONS["submit"], wire.packed_bodies(submit_request()))]
+    body = wire.pack([[number, wire.pack(request)] for number, request in requests])
     answers = broker.request("BATCH", {"epoch": broker.epoch}, body).body_value()
-    assert [code for code, _ in answers] == ["denied", "denied", "denied", "ok"]
+    assert [code for code, _ in answers] == ["denied", "denied", "denied", "invalid", "ok"]
 
 
 def test_an_older_brokers_batches_are_refused(store):
