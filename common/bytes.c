@@ -67,10 +67,8 @@ char *ab_view_dup(struct ab_view view)
     return view.p ? ab_strndup(view.p, view.n) : NULL;
 }
 
-void ab_buf_reserve(struct ab_buf *buf, size_t more)
+void ab_buf_grow(struct ab_buf *buf, size_t more)
 {
-    if (buf->cap - buf->n >= more)
-        return;
     size_t cap = buf->cap ? buf->cap : 64;
     while (cap - buf->n < more)
         cap *= 2;
@@ -78,23 +76,9 @@ void ab_buf_reserve(struct ab_buf *buf, size_t more)
     buf->cap = cap;
 }
 
-void ab_buf_add(struct ab_buf *buf, const void *p, size_t n)
-{
-    if (!n)
-        return;
-    ab_buf_reserve(buf, n);
-    memcpy(buf->p + buf->n, p, n);
-    buf->n += n;
-}
-
 void ab_buf_text(struct ab_buf *buf, const char *text)
 {
     ab_buf_add(buf, text, strlen(text));
-}
-
-void ab_buf_char(struct ab_buf *buf, char c)
-{
-    ab_buf_add(buf, &c, 1);
 }
 
 void ab_buf_format(struct ab_buf *buf, const char *format, ...)

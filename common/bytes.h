@@ -47,10 +47,25 @@ struct ab_buf {
     char *p;
     size_t n, cap;
 };
-void ab_buf_reserve(struct ab_buf *buf, size_t more);
-void ab_buf_add(struct ab_buf *buf, const void *p, size_t n);
+void ab_buf_grow(struct ab_buf *buf, size_t more);
+static inline void ab_buf_reserve(struct ab_buf *buf, size_t more)
+{
+    if (buf->cap - buf->n < more)
+        ab_buf_grow(buf, more);
+}
+static inline void ab_buf_add(struct ab_buf *buf, const void *p, size_t n)
+{
+    ab_buf_reserve(buf, n);
+    if (n) /* an empty view may have no address */
+        memcpy(buf->p + buf->n, p, n);
+    buf->n += n;
+}
+static inline void ab_buf_char(struct ab_buf *buf, char c)
+{
+    ab_buf_reserve(buf, 1);
+    buf->p[buf->n++] = c;
+}
 void ab_buf_text(struct ab_buf *buf, const char *text);
-void ab_buf_char(struct ab_buf *buf, char c);
 void ab_buf_format(struct ab_buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A NUL after the content (not counted in n); returns p, never NULL. */
 char *ab_buf_cstr(struct ab_buf *buf);

@@ -89,6 +89,12 @@ static int read_run(struct ab_reader *reader, uint8_t fix, uint8_t mask, uint8_t
 
 int ab_read_str(struct ab_reader *reader, struct ab_view *text)
 {
+    if (have(reader, 1) && (*reader->at & 0xe0) == 0xa0 &&
+        have(reader, 1 + (*reader->at & 0x1f))) { /* mostly */
+        *text = ab_view(reader->at + 1, *reader->at & 0x1f);
+        reader->at += 1 + text->n;
+        return 0;
+    }
     return read_run(reader, 0xa0, 0x1f, 0xd9, text);
 }
 
@@ -161,46 +167,58 @@ int ab_read_bool(struct ab_reader *reader, bool *value)
     return 0;
 }
 
-/* Bytes behind the format byte of values without length; -1 for formats that have one (or are reserved). */
-static int fixed_bytes(uint8_t format)
+/* The formats from 0xc0 to 0xdf: what they are, and the bytes of the value (FIXED) or of its length. */
+enum shape { REFUSED, FIXED, BYTES, TEXT, ARRAY, MAP };
+static const struct {
+    uint8_t shape, bytes;
+} formats[32] = {
+    [0x00] = {FIXED, 0}, [0x02] = {FIXED, 0}, [0x03] = {FIXED, 0}, [0x04] = {BYTES, 1}, [0x05] = {BYTES, 2},
+    [0x06] = {BYTES, 4}, [0x0a] = {FIXED, 4}, [0x0b] = {FIXED, 8}, [0x0c] = {FIXED, 1}, [0x0d] = {FIXED, 2},
+    [0x0e] = {FIXED, 4}, [0x0f] = {FIXED, 8}, [0x10] = {FIXED, 1}, [0x11] = {FIXED, 2}, [0x12] = {FIXED, 4},
+    [0x13] = {FIXED, 8}, [0x19] = {TEXT, 1},  [0x1a] = {TEXT, 2},  [0x1b] = {TEXT, 4},  [0x1c] = {ARRAY, 2},
+    [0x1d] = {ARRAY, 4}, [0x1e] = {MAP, 2},   [0x1f] = {MAP, 4},
+};
+
+/* Takes a format byte, with its length: *n is the bytes or items that follow. REFUSED at the end, and for extension
+ * types: the protocol has none. */
+static enum shape take_format(struct ab_reader *reader, uint32_t *n)
 {
-    if (format < 0x80 || format >= 0xe0 || format == 0xc0 || format == 0xc2 || format == 0xc3)
-        return 0;
-    static const int8_t after[] = {[0xca - 0xca] = 4, [0xcb - 0xca] = 8, [0xcc - 0xca] = 1, [0xcd - 0xca] = 2,
-                                   [0xce - 0xca] = 4, [0xcf - 0xca] = 8, [0xd0 - 0xca] = 1, [0xd1 - 0xca] = 2,
-                                   [0xd2 - 0xca] = 4, [0xd3 - 0xca] = 8};
-    return format >= 0xca && format <= 0xd3 ? after[format - 0xca] : -1;
+    *n = 0;
+    if (reader->at == reader->end)
+        return REFUSED;
+    uint8_t format = *reader->at;
+    if (format < 0x80 || format >= 0xe0) {
+        reader->at++;
+        return FIXED;
+    }
+    if (format < 0xc0) {
+        reader->at++;
+        *n = format & (format < 0xa0 ? 0x0f : 0x1f);
+        return format < 0x90 ? MAP : format < 0xa0 ? ARRAY : TEXT;
+    }
+    enum shape shape = formats[format - 0xc0].shape;
+    int bytes = formats[format - 0xc0].bytes;
+    if (shape != FIXED)
+        return shape == REFUSED || take_length(reader, bytes, n) ? REFUSED : shape;
+    reader->at++;
+    *n = (uint32_t)bytes;
+    return FIXED;
 }
 
-/* Skips one scalar, or the head of an array or map (then *items is what follows). Extension types are refused:
- * the protocol has none. */
+/* Skips one scalar, or the head of an array or map (then *items is what follows). */
 static int skip_one(struct ab_reader *reader, uint64_t *items)
 {
     uint32_t n;
     struct ab_view run;
-    *items = 0;
-    if (!have(reader, 1))
+    enum shape shape = take_format(reader, &n);
+    *items = shape == MAP ? 2 * (uint64_t)n : shape == ARRAY ? n : 0;
+    if (shape == REFUSED)
         return AB_EINVALID;
-    int fixed = fixed_bytes(*reader->at);
-    if (fixed >= 0) {
-        if (!have(reader, 1 + (uint64_t)fixed))
-            return AB_EINVALID;
-        reader->at += 1 + fixed;
-        return 0;
-    }
-    if (!ab_read_str(reader, &run))
-        return ab_utf8_ok(run) ? 0 : AB_EINVALID;
-    if (!ab_read_bin(reader, &run))
-        return 0;
-    if (!ab_read_array(reader, &n)) {
-        *items = n;
-        return 0;
-    }
-    if (!ab_read_map(reader, &n)) {
-        *items = 2 * (uint64_t)n;
-        return 0;
-    }
-    return AB_EINVALID;
+    if (shape == MAP || shape == ARRAY)
+        return have(reader, *items) ? 0 : AB_EINVALID; /* each item takes a byte at least */
+    if (take_bytes(reader, n, &run))
+        return AB_EINVALID;
+    return shape != TEXT || ab_utf8_ok(run) ? 0 : AB_EINVALID;
 }
 
 static int read_any(struct ab_reader *reader, int depth_max, uint64_t items_max, struct ab_view *raw)
@@ -277,6 +295,10 @@ static size_t ascii_run(const uint8_t *p, size_t n)
         memcpy(w, p + at, sizeof *w);
         if (*w & high)
             return at;
+    }
+    if (at && at < n) { /* the last ones once more, with some before them */
+        memcpy(w, p + n - sizeof *w, sizeof *w);
+        at = *w & high ? at : n;
     }
     return at;
 }

@@ -79,17 +79,17 @@ static void encode_field(struct ab_buf *out, const struct ab_field *field, const
 
 static void encode(struct ab_buf *out, const struct ab_schema *schema, const void *message, const char *kind)
 {
-    uint32_t n = kind != NULL;
+    uint64_t present = 0;
     for (int i = 0; i < schema->n; i++)
-        n += schema->fields[i].required || is_set(&schema->fields[i], message);
-    ab_pack_map(out, n);
+        if (schema->fields[i].required || is_set(&schema->fields[i], message))
+            present |= 1ull << i;
+    ab_pack_map(out, (uint32_t)__builtin_popcountll(present) + (kind != NULL));
     if (kind) {
         ab_pack_str(out, ab_view_of("kind"));
         ab_pack_str(out, ab_view_of(kind));
     }
-    for (int i = 0; i < schema->n; i++)
-        if (schema->fields[i].required || is_set(&schema->fields[i], message))
-            encode_field(out, &schema->fields[i], message);
+    for (; present; present &= present - 1)
+        encode_field(out, &schema->fields[__builtin_ctzll(present)], message);
 }
 
 void ab_encode(struct ab_buf *out, const struct ab_schema *schema, const void *message)
@@ -182,8 +182,8 @@ static int decode_field(struct ab_reader *reader, const struct ab_field *field, 
 /* Senders keep the table's order mostly, so the search starts where the last key was found. */
 static int find_field(const struct ab_schema *schema, struct ab_view key, int start)
 {
-    for (int i = 0; i < schema->n; i++) {
-        int at = (start + i) % schema->n;
+    for (int left = schema->n, at = start; left--; at++) {
+        at = at < schema->n ? at : 0;
         const struct ab_field *field = &schema->fields[at];
         if (field->key_bytes == key.n && !memcmp(field->key, key.p, key.n))
             return at;
