@@ -153,7 +153,7 @@ void view_destroy(struct view *view);
 /* Shows the job until it ends, waits for a person, or Ctrl-C; returns the exit code. May be called again: for the same
  * job behind view_seq(), or for another one. Destroy the view after the last call of its client. */
 int view_follow(struct view *view, struct autobots *bots, const char *job, uint64_t after);
-/* Blocks SIGINT and SIGTERM for good: view_follow takes them as the wish to detach. */
+/* signals.c: blocks SIGINT and SIGTERM for good: view_follow takes them as the wish to detach. */
 void view_catch_signals(void);
 /* True if one came since (and forgets it). */
 bool view_interrupted(void);

@@ -2,12 +2,9 @@
  * written, one footer at the end. With --json: one event per line.
  * What of a piece is shown stream.h decides; whatever is missing when the whole turn arrives is shown then.
  */
-#include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "client/cli/choices.h"
@@ -443,39 +440,6 @@ static void on_error(void *context, const struct autobots_error *error)
 
 /* ---- following ---- */
 
-static int signals = -1;
-static bool terminated;
-
-void view_catch_signals(void)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    if (signals < 0)
-        signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-}
-
-bool view_interrupted(void)
-{
-    struct signalfd_siginfo info;
-    if (signals < 0 || read(signals, &info, sizeof info) != sizeof info)
-        return false;
-    terminated |= info.ssi_signo == SIGTERM;
-    return true;
-}
-
-bool view_terminated(void)
-{
-    return terminated;
-}
-
-int view_signal_fd(void)
-{
-    return signals;
-}
-
 /* What was of the job before stays only if it is the same one. */
 static void begin_round(struct view *view, struct autobots *bots, const char *job, uint64_t after)
 {
@@ -508,7 +472,7 @@ int view_follow(struct view *view, struct autobots *bots, const char *job, uint6
     int64_t ask_ms = ab_mono_ms() + PATIENCE_MS;
     while (!view->done) {
         struct pollfd items[] = {{.fd = autobots_fd(bots), .events = POLLIN},
-                                 {.fd = signals, .events = POLLIN}};
+                                 {.fd = view_signal_fd(), .events = POLLIN}};
         poll(items, 2, autobots_deadline_ms(bots));
         autobots_run(bots);
         if (!view->moved && ab_mono_ms() >= ask_ms)
