@@ -137,6 +137,15 @@ static void check_model(struct ab_reading *r, const json_t *flat, const json_t *
                   "reply"));
 }
 
+static void check_task(struct ab_reading *r, const json_t *flat, const char *type)
+{
+    bool step = !type || (!strcmp(type, "sequential") && !is_user(flat));
+    if (!step && json_object_get(flat, "task_instruction"))
+        ab_reading_fault_key(r, "task",
+                             ab_format("only an agent of a sequential workflow has a task of its own"),
+                             ab_format("put it into system, or set type to sequential"));
+}
+
 /* flat (as read) → canonical agent, at the path of the agent as written */
 static json_t *make_agent(struct ab_reading *r, const json_t *flat, json_t *source, const json_t *defaults)
 {
@@ -150,6 +159,7 @@ static json_t *make_agent(struct ab_reading *r, const json_t *flat, json_t *sour
     move(agent, flat, "name");
     move(agent, flat, "type");
     move(agent, flat, "task_instruction");
+    check_task(r, flat, ab_tree_str(defaults, "type"));
     if (json_array_size(json_object_get(flat, "tools")))
         move(agent, flat, "tools");
     json_object_set_new(agent, "config", config);

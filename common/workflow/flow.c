@@ -189,11 +189,23 @@ static void drop_empty_list(json_t *object, const char *key)
         json_object_del(object, key);
 }
 
+/* Only a step of a sequence has a task of its own; elsewhere nobody would ever be told. */
+static void check_task(struct ab_reading *r, json_t *value, json_t *out, bool is_step)
+{
+    if (is_step || !ab_given(value, "task_instruction"))
+        return;
+    ab_reading_tolerate_key(r, "task_instruction",
+                            ab_format("only a receiver of a sequential workflow has one"),
+                            ab_format("put it into system_message, or set type to sequential"));
+    json_object_del(out, "task_instruction");
+}
+
 static json_t *read_agent(struct ab_reading *r, json_t *value, bool is_sender)
 {
     json_t *out = ab_read_table(r, &ab_flow_agent_table, value);
     if (!out)
         return NULL;
+    check_task(r, value, out, r->steps && !is_sender && !r->depth);
     settle_name(r, value, out);
     settle_type(value, out, is_sender);
     json_t *config = read_config(r, value, out);
@@ -259,6 +271,7 @@ static void read_entry(struct ab_reading *r, json_t *entry, struct cast *cast)
     ab_path_key(&r->path, "agent");
     json_t *agent = spec ? read_agent(r, spec, is_sender) : NULL;
     r->path.n = mark;
+    check_task(r, entry, own, r->steps && !is_sender);
     json_t *task = json_object_get(own, "task_instruction");
     if (agent && task && !json_object_get(agent, "task_instruction"))
         json_object_set(agent, "task_instruction", task);
@@ -354,11 +367,13 @@ json_t *ab_read_flow_config(struct ab_reading *r, json_t *source)
     json_t *out = ab_read_table(r, &ab_flow_table, source), *list = ab_given(source, "agents");
     struct cast cast = {.receivers = json_array()};
     bool pair = !list || (json_is_array(list) && !json_array_size(list) && ab_given(source, "receiver"));
+    const char *type = ab_tree_str(out, "type");
+    r->steps = !type || !strcmp(type, "sequential"); /* a faulty type is told as such only */
     if (pair)
         read_pair(r, source, &cast);
     else
         read_entries(r, list, &cast);
-    const char *type = ab_tree_str(out, "type"), *key = pair ? "receiver" : "agents";
+    const char *key = pair ? "receiver" : "agents";
     if (!r->faults.n && !json_array_size(cast.receivers))
         ab_reading_fault_key(r, key, ab_format("no agent answers"), ab_format("add at least one receiver"));
     if (!cast.sender)

@@ -19,6 +19,7 @@ struct ab_reading {
     json_t *mentions;   /* [[path, name] …] that must be agents once all were seen */
     size_t n_agents;
     size_t depth;      /* groupchats around the agent being read */
+    bool steps;        /* receivers are steps of a sequence */
     size_t n_no_model; /* how many of the faults are agents without a model */
 };
 

@@ -261,3 +261,25 @@ def test_a_part_of_no_known_type_is_refused(client, part, says):
     with pytest.raises(Exception) as refusal:
         client.submit(flows.script_chat(), [{"type": "text", "text": "x"}, part])
     assert "content" in str(refusal.value) and says in str(refusal.value)
+
+
+# --- settings of an agent ---------------------------------------------------------------------------------------------
+
+
+def test_what_an_agents_model_is_configured_with_reaches_the_endpoint(client, model):
+    llm = {"config_list": [flows.endpoint(model.name, model.url)], "temperature": 0.7, "max_tokens": 77,
+           "extra_body": {"top_p": 0.5}}
+    run(client, flows.chat([], assistant={"llm_config": llm, "system_message": "You are brief."}))
+    [call] = model.calls()
+    body = call["body"]
+    assert (body["temperature"], body["max_tokens"], body["top_p"]) == (0.7, 77, 0.5)
+    assert body["messages"] == [{"role": "system", "content": "You are brief."}, {"role": "user", "content": "hello"}]
+    assert "response_format" not in body
+
+
+def test_a_seeds_request_with_a_task_where_there_are_no_steps_is_taken(client, model):
+    """As the seed did: through the API it is a warning, in a file a fault."""
+    flow = flows.http_chat(model)
+    flow["agents"][1]["task_instruction"] = "Never told."
+    assert run(client, flow)[-1]["state"] == "succeeded"
+    assert sent(model.calls()[0]) == ["hello"]

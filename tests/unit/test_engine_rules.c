@@ -101,6 +101,42 @@ static const struct row {
      "user>hi|user>user: hi|a>a1|b>b1|a>a2|b>b2|h>b2|", "tokens", "{\"tokens\":45}"},
 };
 
+/* Of the seed's rules those that no other table has. */
+static const struct row seed_rows[] = {
+    {"a member that asks people at its maximum is not passed over",
+     FLOW("groupchat",
+          G("g", "",
+            "{\"name\": \"a\", \"config\": {" LLM ", \"human_input_mode\": \"TERMINATE\", "
+            "\"max_consecutive_auto_reply\": 1}}," A("b", ", \"max_consecutive_auto_reply\": 1")),
+          ""),
+     CAST({"a", LIST("a1", "a2")}, {"b", LIST("B")}), LIST("mine", "exit"), "user>hi|a>a1|b>B|a>mine|a>a2|",
+     "human_exit", NULL},
+    {"a member that was told its own word does not go on",
+     FLOW("groupchat", G("g", "", A("a", "") "," A("b", ", \"is_termination_msg\": \"STOP\"")), ""),
+     CAST({"a", LIST("STOP")}, {"b", LIST("B")}), NULL, "user>hi|a>STOP|", "termination_message", NULL},
+    {"a group that no text ends",
+     FLOW("groupchat",
+          G("g", ", \"max_round\": 2, \"is_termination_msg\": false",
+            A("a", ", \"is_termination_msg\": false") "," A("b", ", \"is_termination_msg\": false")),
+          ""),
+     CAST({"a", LIST("A TERMINATE")}, {"b", LIST("B TERMINATE")}), NULL, "user>hi|a>A TERMINATE|b>B TERMINATE|",
+     "max_round", NULL},
+    {"a member without a model says its default reply",
+     FLOW("groupchat",
+          G("g", ", \"max_round\": 2",
+            "{\"name\": \"a\", \"config\": {\"llm_config\": false, \"default_auto_reply\": \"noted\"}}," A("b",
+                                                                                                           "")),
+          ""),
+     CAST({"b", LIST("B")}), NULL, "user>hi|a>noted|b>B|", "max_round", NULL},
+    {"a user with a model answers back", PAIR(""),
+     CAST({"bot", LIST("1", "2 TERMINATE")}, {"user", LIST("more")}), NULL,
+     "user>hi|bot>1|user>more|bot>2 TERMINATE|", "termination_message", NULL},
+    {"simultaneous chats end each in its own way",
+     FLOW("autonomous", A("a", "") "," A("b", ", \"max_consecutive_auto_reply\": 0") "," A("c", ""), ""),
+     CAST({"a", LIST("1 TERMINATE")}, {"c", LIST("2", "TERMINATE")}), NULL,
+     "user>hi|a>1 TERMINATE|user>hi|user>hi|c>2|user>go on|c>TERMINATE|", "completed", NULL},
+};
+
 static char *condition_of(const json_t *result)
 {
     struct ab_buf text = {0};
@@ -131,21 +167,65 @@ static void run(const struct row *row, const struct sim_world *world, const stru
     sim_finish(&sim);
 }
 
-static void conditions_end_a_conversation(void **state)
+/* And the same again from every cut. */
+static void run_all(const struct row *table, size_t n)
 {
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct sim_world world = {.cast = rows[i].cast, .people = rows[i].people, .waiting = true};
-        struct ab_workflow *workflow = sim_workflow(rows[i].flow);
+    for (size_t i = 0; i < n; i++) {
+        struct sim_world world = {.cast = table[i].cast, .people = table[i].people, .waiting = true};
+        struct ab_workflow *workflow = sim_workflow(table[i].flow);
         struct sim whole;
-        print_message("  %s\n", rows[i].name);
-        run(&rows[i], &world, workflow, NULL, 0);
+        print_message("  %s\n", table[i].name);
+        run(&table[i], &world, workflow, NULL, 0);
         sim_start(&whole, workflow, "hi", NULL, &world);
         sim_run(&whole);
-        for (size_t cut = 0; cut <= whole.n; cut++) /* and the same again from every cut */
-            run(&rows[i], &world, workflow, &whole, cut);
+        for (size_t cut = 0; cut <= whole.n; cut++)
+            run(&table[i], &world, workflow, &whole, cut);
         sim_finish(&whole);
         ab_workflow_destroy(workflow);
     }
+}
+
+static void conditions_end_a_conversation(void **state)
+{
+    run_all(rows, sizeof rows / sizeof *rows);
+}
+
+static void more_rules_of_the_seed(void **state)
+{
+    run_all(seed_rows, sizeof seed_rows / sizeof *seed_rows);
+}
+
+/* Usage counts every conversation; the model that sums up is told how. */
+static void usage_of_all_conversations_and_the_summarys_instruction(void **state)
+{
+    struct sim_world world = {.cast = CAST({"a", LIST("1 TERMINATE", "sum")}, {"b", LIST("2 TERMINATE")})};
+    struct ab_workflow *workflow =
+        sim_workflow(FLOW("autonomous", A("a", "") "," A("b", ""), ", \"summary_method\": \"llm\""));
+    struct sim sim, before;
+    struct engine_effect effect;
+    sim_start(&sim, workflow, "hi", NULL, &world);
+    sim_run(&sim);
+    sim_start(&before, workflow, "hi", NULL, &world);
+    sim_fold(&before, &sim, sim.n - 1); /* the last event is the summary */
+    assert_int_equal(engine_next(before.engine, &effect, 1), 1);
+    assert_string_equal(effect.purpose, "summary");
+    json_t *messages = engine_messages(before.engine, &effect, 0);
+    const char *instruction = ab_tree_str(json_array_get(messages, 0), "content");
+    assert_non_null(strstr(instruction, "as short as it can be"));
+    assert_non_null(strstr(instruction, "Do not mention the speakers"));
+    assert_string_equal(ab_tree_str(json_array_get(messages, 1), "content"),
+                        "user: hi\n\na: 1 TERMINATE\n\nuser: hi\n\nb: 2 TERMINATE");
+    json_decref(messages);
+    json_t *result = engine_result(sim.engine, "completed", 0), *usage = json_object_get(result, "usage");
+    const json_t *total = json_object_get(usage, "total");
+    assert_int_equal(ab_tree_int(total, "calls", 0), 3);
+    assert_int_equal(ab_tree_int(total, "prompt_tokens", 0), 30);
+    assert_true(ab_tree_int(total, "cached_tokens", 0) <= ab_tree_int(total, "prompt_tokens", 0));
+    assert_int_equal(ab_tree_int(json_object_get(json_object_get(usage, "agents"), "b"), "calls", 0), 1);
+    json_decref(result);
+    sim_finish(&before);
+    sim_finish(&sim);
+    ab_workflow_destroy(workflow);
 }
 
 /* Two replies of 0.6 cents; an unpriced one; one that cost nothing as nobody was asked. */
@@ -475,6 +555,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conditions_end_a_conversation),
+        cmocka_unit_test(more_rules_of_the_seed),
+        cmocka_unit_test(usage_of_all_conversations_and_the_summarys_instruction),
         cmocka_unit_test(a_cost_ends_a_conversation_and_an_unpriced_model_fails_it),
         cmocka_unit_test(each_result_tells_its_condition),
         cmocka_unit_test(what_a_model_is_sent),
