@@ -85,6 +85,13 @@ struct db_shared {
     _Atomic int broken_rc; /* SQLite's code of the last failed write; 0 = writable */
 };
 
+/* A job with this id was added: whoever asks for a greater one need not look. */
+static inline void id_note(struct db *db, struct ab_id id)
+{
+    if (memcmp(id.b, db->id_last.b, AB_ID_BYTES) > 0)
+        db->id_last = id;
+}
+
 /* ---- connection (db.c) ---- */
 int db_connect(struct db *db, const char *path, struct ab_error *err);
 int db_prepare(struct db *db, struct ab_error *err);

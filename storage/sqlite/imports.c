@@ -235,6 +235,7 @@ static int add_run(struct db *db, const struct run *run, struct ab_buf *answer, 
     if (code)
         return code;
     db->n_last = n;
+    id_note(db, r->job);
     struct ab_op_import_run_answer a = {.n = n, .seq = run->seq, .session = r->session, .created = true};
     ab_encode(answer, &ab_op_import_run_answer_schema, &a);
     return 0;

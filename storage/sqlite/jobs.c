@@ -200,8 +200,7 @@ int op_submit(struct db *db, const void *request, struct ab_buf *answer, struct 
         (session && (code = question_add(db, a.n, user, session, input.msg_id, err))))
         return code;
     db->n_last = a.n;
-    if (memcmp(r->job.b, db->id_last.b, AB_ID_BYTES) > 0)
-        db->id_last = r->job;
+    id_note(db, r->job);
     heads_put(&db->heads, &(struct head){.n = a.n, .session = session, .secrets = r->secrets.p});
     ab_encode(answer, &ab_op_submit_answer_schema, &a);
     return 0;

@@ -177,6 +177,18 @@ def test_of_an_imported_run_the_retention_counts_from_its_import(store):
     assert store.rows("SELECT * FROM imports") == [] and count(store, "jobs", last) == 1
 
 
+def test_the_id_of_an_imported_run_is_taken_even_if_it_is_ahead_of_the_clock(store):
+    job, _, _ = store.chat(no_session=True)
+    ann = store.client()
+    record = ann.ask("get_job", job=wire.id_text(job), raw=True)["job"]
+    ahead = aged(job, -10 * DAY_MS)
+    ann.ask("import_run", job=ahead, created_ms=record["created_ms"], ended_ms=record["ended_ms"], hash=record["hash"],
+            workflow=ann.ask("workflow", hash=record["hash"])["workflow"], input=record["input"],
+            events=ann.ask("journal", job=job, raw=True)["raw"])
+    results = store.broker.batch([("submit", submit_request(job=ahead)), ("submit", submit_request())])
+    assert [code for code, _ in results] == ["conflict", "ok"]
+
+
 def test_workflows_that_nothing_names_go(store):
     def stored():
         return {text for [text] in store.rows("SELECT text FROM workflows")}
