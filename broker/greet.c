@@ -68,7 +68,7 @@ static void replace_former(struct core *core, const struct peer *worker)
     for (struct peer *other; (other = each_other_worker(core, worker, &at));) {
         bool known = !ab_id_zero(worker->instance) && !ab_id_zero(other->instance);
         if (known ? ab_id_eq(worker->instance, other->instance) : !strcmp(worker->name, other->name))
-            worker_replaced(core, other);
+            worker_replaced(core, other, known);
     }
 }
 

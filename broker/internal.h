@@ -59,12 +59,12 @@ struct cancelling {
 
 enum core_phase { PHASE_COLD, PHASE_LOADING, PHASE_READY };
 enum {
-    RETRY_AFTER_MS = 200,  /* told while storage is away */
-    BUSY_AFTER_MS = 1000,  /* told when the queue is full */
-    STALL_MS = 500,        /* before appends are tried again */
-    PAUSE_MS = 1000,       /* a longer silence of the loop is its own fault: the lease clock stands still */
-    SILENT_HEARTBEATS = 3, /* then a peer is gone */
-    RESYNCS_MAX = 7,       /* doublings of the time between readings of a job that storage refuses */
+    RETRY_AFTER_MS = 200,        /* told while storage is away */
+    BUSY_AFTER_MS = 1000,        /* told when the queue is full */
+    STALL_MS = 500,              /* before appends are tried again */
+    PAUSE_MS = 1000,             /* by more than that no wake-up moves the lease clock on */
+    SILENT_HEARTBEATS = 3,       /* then a peer is gone */
+    RESYNCS_MAX = 7,             /* doublings of the time between readings of a job that storage refuses */
     SWEEP_MS_MAX = PAUSE_MS / 2, /* or a quiet broker would take its own waiting for a pause */
     STEP_MS = 100,               /* the tick runs at least this often while something is timed */
 };
@@ -74,8 +74,8 @@ struct core {
     const struct core_ops *ops;
     void *owner;
     int64_t now_ms, wall_ms;
-    int64_t lease_now_ms; /* like now_ms, without the loop's own pauses */
-    int64_t start_ms, sweep_ms;
+    int64_t lease_now_ms;                /* like now_ms, without the loop's own pauses */
+    int64_t start_ms, sweep_ms, tick_ms; /* tick_ms: of the last tick */
     enum core_phase phase;
     bool storage_up, superseded, stopping;
     uint64_t epoch, counter, random;
@@ -164,7 +164,7 @@ void job_detach(struct core *core, struct job *job);
 /* The worker died with these jobs. */
 void worker_crashed(struct core *core, struct peer *worker);
 /* A newer connection of the same worker: its jobs may be attached there. */
-void worker_replaced(struct core *core, struct peer *worker);
+void worker_replaced(struct core *core, struct peer *worker, bool alive);
 void leases_expire(struct core *core);
 void send_stale(struct core *core, struct peer *peer, struct ab_id job, uint64_t token, uint64_t seq);
 

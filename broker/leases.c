@@ -366,12 +366,14 @@ void worker_crashed(struct core *core, struct peer *worker)
     }
 }
 
-void worker_replaced(struct core *core, struct peer *worker)
+/* A worker that says HELLO again is alive and attaches what it still has; one that only has the same name may be another. */
+void worker_replaced(struct core *core, struct peer *worker, bool alive)
 {
     uint32_t running, suspects;
+    int64_t grace_ms = (alive ? 2 : 1) * (int64_t)core->config.heartbeat_ms;
     count_running(worker, &running, &suspects);
     for (struct job *job; (job = worker->jobs);) {
-        uint32_t group = group_of(job, running, suspects);
+        uint32_t group = alive ? 0 : group_of(job, running, suspects);
         worker_remove(job);
         if (job->state != JOB_RUNNING) {
             job_detach(core, job);
@@ -381,7 +383,7 @@ void worker_replaced(struct core *core, struct peer *worker)
         job_move(&core->jobs, job, JOB_EV_ORPHAN);
         job->group = (uint16_t)(group > UINT16_MAX ? UINT16_MAX : group);
         heap_remove(&core->leases, job);
-        job->lease_ms = job->lease_key_ms = core->lease_now_ms + core->config.heartbeat_ms;
+        job->lease_ms = job->lease_key_ms = core->lease_now_ms + grace_ms;
         heap_push(&core->leases, job);
     }
     peers_mark_lost(&core->peers, worker);

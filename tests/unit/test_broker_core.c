@@ -473,6 +473,30 @@ static void a_pause_of_the_loop_expires_nothing(void **state)
     assert_non_null(peers_find(&world->core->peers, WORKER));
 }
 
+/* The loop takes longer than the silence that ends a peer, again and again; who is read each time stays. */
+static void a_slow_loop_loses_nobody_who_is_read(void **state)
+{
+    struct world *world = *state;
+    struct ab_job job = world_running(world, 1, NULL);
+    struct ab_buf tokens = {0};
+    ab_pack_array(&tokens, 1);
+    ab_pack_uint(&tokens, job.token);
+    int64_t slow_ms = (int64_t)world->config.heartbeat_ms * (SILENT_HEARTBEATS + 1);
+    for (int i = 0; i < 10; i++) {
+        world_tick(world, slow_ms);
+        world_say(world, CORE_WORKERS, WORKER, AB_HEARTBEAT,
+                  &(struct ab_heartbeat){.tokens = ab_buf_view(&tokens)}, ab_view(NULL, 0));
+    }
+    ab_buf_finish(&tokens);
+    assert_int_equal(world->core->jobs.states[JOB_RUNNING], 1);
+    int wakes = 0;
+    for (; peers_find(&world->core->peers, WORKER); wakes++) {
+        world_tick(world, slow_ms);
+        assert_true(wakes < 100); /* but a dead one goes, however slow the loop is */
+    }
+    assert_true(wakes >= SILENT_HEARTBEATS * 2);
+}
+
 static void a_lease_is_renewed_by_its_token_only(void **state)
 {
     struct world *world = *state;
@@ -623,6 +647,31 @@ static void greet_as(struct world *world, uint32_t peer, const char *name, unsig
                                    .instance = world_id(instance)};
     world_say(world, CORE_WORKERS, peer, AB_HELLO, &hello, ab_view(NULL, 0));
     world_say(world, CORE_WORKERS, peer, AB_CREDIT, &(struct ab_credit){.credit = 8}, ab_view(NULL, 0));
+}
+
+static void a_worker_that_says_hello_again_is_no_crash(void **state)
+{
+    struct world *world = *state;
+    enum { FIRST = 70 };
+    uint32_t peer = FIRST, rounds = world->config.crashes_max + 1;
+    int64_t heartbeat_ms = world->config.heartbeat_ms;
+    greet_as(world, peer, "w", 1);
+    world_submit(world, CLIENT, 1, "ann", NULL);
+    world_store_all(world);
+    struct ab_job job = world_take(world, peer);
+    for (uint32_t i = 0; i < rounds; i++) {
+        greet_as(world, ++peer, "w", 1);
+        world_pass(world, heartbeat_ms * 3 / 2, peer);
+        world_say(world, CORE_WORKERS, peer, AB_ATTACH,
+                  &(struct ab_lease){.job = job.job, .token = job.token, .seq = 1}, ab_view(NULL, 0));
+        assert_non_null(world_find(world, peer, AB_COMMITTED, NULL)); /* in time */
+    }
+    for (uint32_t i = 0; i < rounds; i++) { /* it has lost the job, and attaches nothing */
+        greet_as(world, ++peer, "w", 1);
+        world_pass(world, heartbeat_ms * 5 / 2, peer);
+        world_store_all(world);
+        assert_int_equal(world_take(world, peer).attempt, i + 2);
+    }
 }
 
 static const char *called(struct world *world, uint32_t peer)
@@ -957,6 +1006,8 @@ int main(void)
         TEST(deltas_begin_with_what_is_written_already),
         TEST(a_silent_worker_loses_its_jobs_and_is_stale),
         TEST(a_pause_of_the_loop_expires_nothing),
+        TEST(a_slow_loop_loses_nobody_who_is_read),
+        TEST(a_worker_that_says_hello_again_is_no_crash),
         TEST(a_lease_is_renewed_by_its_token_only),
         TEST(release_gives_back_without_blame),
         TEST(a_lone_killer_is_dead_after_three_crashes),
