@@ -3,6 +3,8 @@
 
 #include "common/log.h"
 
+static const char nil[] = "\xc0"; /* msgpack: a fork takes the other job's input */
+
 static int busy(struct ab_error *err, const char *what, const char *key, uint64_t limit)
 {
     ab_fail(err, AB_EBUSY, "%s: %s is %llu; nothing was stored", what, key, (unsigned long long)limit);
@@ -36,9 +38,12 @@ static int check_submit(const struct ab_submit *submit, struct ab_view body, str
         return ab_fail_at(err, AB_EINVALID, "job", "a job's id is a UUID of version 7");
     if (!submit->user.n)
         return ab_fail_at(err, AB_EINVALID, "user", "the user is empty");
-    if (submit->hash.n != AB_HASH_BYTES)
+    bool forks = !ab_id_zero(submit->fork_of);
+    if (submit->hash.n != AB_HASH_BYTES && !(forks && !submit->hash.n))
         return ab_fail_at(err, AB_EINVALID, "hash", "the workflow's hash has %d bytes, not %zu", AB_HASH_BYTES,
                           submit->hash.n);
+    if (!forks && (submit->fork_seq || submit->fork_text.p))
+        return ab_fail_at(err, AB_EINVALID, "fork_of", "fork_seq and fork_text need the job that is forked");
     if (submit->watch.n && !ab_view_is(submit->watch, "all") && !ab_view_is(submit->watch, "end"))
         return ab_fail_at(err, AB_EINVALID, "watch", "watch is all or end");
     if (submit->not_before_ms > INT64_MAX)
@@ -59,7 +64,7 @@ void on_submit(struct core *core, struct peer *peer, const void *message, struct
 {
     const struct ab_submit *submit = message;
     struct ab_error err = {0};
-    size_t bytes = body.n + submit->secrets.n;
+    size_t bytes = body.n + submit->secrets.n + submit->fork_text.n;
     if (check_submit(submit, body, &err) || admit(core, submit, bytes, &err)) {
         core_error(core, peer, submit->rid, NULL, &err);
         return;
@@ -77,7 +82,10 @@ void on_submit(struct core *core, struct peer *peer, const void *message, struct
         .hash = submit->hash,
         .workflow = submit->workflow,
         .secrets = submit->secrets,
-        .input = body,
+        .input = !ab_id_zero(submit->fork_of) && ab_view_is(body, nil) ? ab_view(NULL, 0) : body,
+        .fork_of = submit->fork_of,
+        .fork_seq = submit->fork_seq,
+        .fork_text = submit->fork_text,
     };
     const struct ticket ticket = {
         .kind = TICKET_SUBMIT,
@@ -109,8 +117,22 @@ static void forward_refusal(struct core *core, const struct answer *answer, stru
     core_send(core, peer, AB_ERROR, &failure, ab_view(NULL, 0), true);
 }
 
+static void take_fork(struct core *core, const struct ab_op_submit_answer *done)
+{
+    struct ab_open_job open;
+    struct ab_error err = {0};
+    if (ab_decode(&ab_open_job_schema, done->open, &open, &err))
+        ab_log(AB_ERROR_LEVEL, "job.fork_unreadable", "n", ab_num((long long)done->n), "text", err.text, NULL);
+    else
+        job_queue(core, job_new(core, &open));
+}
+
 static void take_job(struct core *core, const struct ab_op_submit *op, const struct ab_op_submit_answer *done)
 {
+    if (done->open.p) {
+        take_fork(core, done);
+        return;
+    }
     const struct ab_open_job open = {
         .n = done->n,
         .job = op->job,

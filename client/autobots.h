@@ -145,6 +145,12 @@ struct autobots_job {
     uint64_t deadline_ms;    /* if it has not ended by then it ends as expired; 0: none */
     const char *concurrency; /* concurrency key, limited by the service's configuration; NULL: none */
     const char *pool;        /* the worker pool; NULL: default */
+    /* Go on from a copy of another job's journal, whose workflow, message, pool, priority and concurrency key count unless
+     * they are given here. NULL: no. A workflow must be the same; it is needed only for its keys, which are sealed to one
+     * job each. What was copied is not charged again: see `forked` in the result. */
+    const char *fork_of;
+    uint64_t fork_seq;     /* the last event that is copied; 0: none */
+    const char *fork_text; /* instead of the text of that event: a turn, model_reply or input; NULL: as it is */
 };
 
 /* Starts a submission; done() says `accepted` only after the job is on disk. The id is made (or checked) here and
@@ -186,7 +192,7 @@ struct autobots_event {
     const char *job;
     uint64_t seq; /* 1, 2, 3 … */
     const char *
-        kind; /* started, begin, turn, model_reply, attempt_failed, waiting, input, paused, end, or a newer one */
+        kind; /* started, begin, turn, model_reply, attempt_failed, waiting, input, paused, forked, end, or a newer one */
     const char *end; /* the job's end state on its last event, else NULL */
     const void *raw; /* the event as it is stored: one msgpack map */
     size_t raw_bytes;

@@ -82,7 +82,7 @@ void runs_take(struct worker *worker, const struct ab_job *job, struct ab_view b
     run->history_wanted = job->history;
     run->watched = job->watched;
     run->inbox_known = job->attempt <= 1; /* what arrives from now on is told by NOTICE */
-    if (job->attempt <= 1)
+    if (job->seq <= 1)
         run->folded_seq = job->seq; /* only `started`, which the fold does not need */
     ab_buf_add(&run->secrets, job->secrets.p, job->secrets.n);
     run->workflow = workflows_get(&worker->workflows, (const uint8_t *)job->hash.p);

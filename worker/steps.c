@@ -137,13 +137,16 @@ static void on_journal(struct worker *worker, struct run *run, struct ab_view an
         fail_run(run, &err);
 }
 
-/* Inbox rows that the journal names are not consumed again. */
+/* Inbox rows that the journal names are not consumed again. What was copied names those of another job's inbox. */
 static void note_input(struct run *run, struct ab_view event)
 {
     struct ab_input_event input;
-    if (ab_event_kind(event) == AB_KIND_INPUT && !ab_decode(&ab_input_event_schema, event, &input, NULL) &&
-        input.k > run->inbox_seen)
-        run->inbox_seen = input.k;
+    enum ab_event_kind kind = ab_event_kind(event);
+    if (kind == AB_KIND_FORKED)
+        run->input_k = 0;
+    else if (kind == AB_KIND_INPUT && !ab_decode(&ab_input_event_schema, event, &input, NULL) &&
+             input.k > run->input_k)
+        run->input_k = input.k;
 }
 
 static int fold(struct run *run, struct ab_error *err)
@@ -169,8 +172,11 @@ static enum pace need_journal(struct run *run)
     ab_buf_finish(&run->journal);
     if (code)
         return fail_run(run, &err);
-    if (run->folded_seq >= run->job_seq)
+    if (run->folded_seq >= run->job_seq) {
+        if (run->input_k > run->inbox_seen)
+            run->inbox_seen = run->input_k;
         return GO_ON;
+    }
     struct ab_op_journal request = {.job = run->job, .after = run->folded_seq};
     queries_ask(run->worker, run, AB_OP_journal, &request, on_journal);
     return WAIT;

@@ -46,6 +46,9 @@ enum {
     X(description, 0, "TEXT", "description")                                                               \
     X(tag, 't', "TAG", "tag; publish: several with commas")                                                \
     X(mine, 0, NULL, "only what this user published")                                                      \
+    X(at, 0, "SEQ", "the last event that is copied; 0: none")                                              \
+    X(step, 0, "STEP", "likewise, by the step it names, as `watch --json` shows them")                     \
+    X(text, 0, "TEXT", "instead of what is said there; without --at and --step: instead of the message")   \
     X(timeline, 0, NULL, "draw who worked when, one row per agent")                                        \
     X(input, 0, "USD", "price of a million tokens of the prompt")                                          \
     X(cached, 0, "USD", "of a million cached ones (default: as --input)")                                  \
@@ -167,7 +170,11 @@ uint64_t view_seq(const struct view *view);
 /* As view_follow from the beginning, but a question is asked on the terminal and its answer sent. Says what to do with a
  * job that is left. */
 int follow_and_answer(struct cli *cli, struct autobots *bots, struct view *view, const char *job);
-/* jobs.c: the service and the full id of the job that is named first; NULL with *code. */
+/* jobs.c: submits and, unless --detach is given, follows the job; returns the exit code. */
+int submit_and_follow(struct cli *cli, struct autobots *bots, const struct autobots_job *job);
+/* --deadline, if it is given; false with *code. */
+bool read_deadline(struct cli *cli, struct autobots_job *job, int *code);
+/* The service and the full id of the job that is named first; NULL with *code. */
 struct autobots *open_for_job(struct cli *cli, char id[AUTOBOTS_ID_TEXT], int *code);
 /* All words as one message, `-` is standard input, no words are ""; malloc'ed, NULL with *code. */
 char *message_text(struct cli *cli, int *code);
@@ -210,6 +217,8 @@ int verb_export(struct cli *cli);
 int verb_cancel(struct cli *cli);
 int verb_pause(struct cli *cli);
 int verb_resume(struct cli *cli);
+int verb_retry(struct cli *cli);
+int verb_fork(struct cli *cli);
 int verb_input(struct cli *cli);
 int verb_stored(struct cli *cli); /* sessions, messages, gallery */
 int verb_workflows(struct cli *cli);

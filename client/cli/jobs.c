@@ -104,7 +104,7 @@ static const char *default_text(const struct cli *cli, const char *workflow)
     return *query && !has_task ? query : NULL;
 }
 
-static bool read_deadline(struct cli *cli, struct autobots_job *job, int *code)
+bool read_deadline(struct cli *cli, struct autobots_job *job, int *code)
 {
     int64_t ms;
     const char *text = cli->option[OPT_deadline];
@@ -118,7 +118,7 @@ static bool read_deadline(struct cli *cli, struct autobots_job *job, int *code)
     return true;
 }
 
-static int submit_and_follow(struct cli *cli, struct autobots *bots, const struct autobots_job *job)
+int submit_and_follow(struct cli *cli, struct autobots *bots, const struct autobots_job *job)
 {
     char id[AUTOBOTS_ID_TEXT];
     struct autobots_error err;
@@ -371,8 +371,8 @@ static json_t *shown_job(struct cli *cli, struct autobots *bots, json_t *job)
                               value_or_null(job, "state"), "attempt", value_or_null(job, "attempt"), "result",
                               value_or_null(end, "result"), "error", shown_error(end), "content",
                               value_or_null(end, "content"), "stop_reason", value_or_null(end, "stop_reason"));
-    static const char *const more[] = {"n",          "user",     "session",  "seq",
-                                       "created_ms", "ended_ms", "workflow", "usage_so_far"};
+    static const char *const more[] = {"n",        "user",     "session",      "seq",     "created_ms",
+                                       "ended_ms", "workflow", "usage_so_far", "fork_of", "fork_seq"};
     for (size_t i = 0; i < sizeof more / sizeof *more; i++)
         json_object_set_new(shown, more[i], value_or_null(job, more[i]));
     json_object_set_new(shown, "message", value_or_null(job, "content"));
@@ -401,9 +401,9 @@ static void print_field(const json_t *shown, const char *key)
 
 static void print_shown(const json_t *shown)
 {
-    static const char *const keys[] = {"id",          "state", "why",     "position", "attempt",
-                                       "worker",      "user",  "session", "workflow", "message",
-                                       "stop_reason", "error", "content"};
+    static const char *const keys[] = {"id",       "state",   "why",         "position", "attempt",
+                                       "worker",   "user",    "session",     "workflow", "fork_of",
+                                       "fork_seq", "message", "stop_reason", "error",    "content"};
     char when[32];
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         print_field(shown, keys[i]);

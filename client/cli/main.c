@@ -46,6 +46,18 @@ const struct verb cli_verbs[] = {
      "job holds no worker and survives restarts; its deadline still counts.",
      BIT(user), 1, 2, verb_pause},
     {"resume", "JOB", "let a paused job go on", BIT(user), 1, 1, verb_resume},
+    {"retry", "JOB [-w FILE] [--detach]",
+     "a new job that goes on where one failed\n\n"
+     "For a job that failed, died, expired or was cancelled: the new one begins with a copy of its journal, so nothing that\n"
+     "is in there is done or paid again, and goes on in the same session. A workflow with keys of its own in it must be\n"
+     "given again, as they were sealed to that job.",
+     BIT(workflow) | BIT(user) | BIT(detach) | BIT(deadline), 1, 1, verb_retry},
+    {"fork", "JOB [--at SEQ|--step STEP] [--text TEXT]",
+     "a new job that begins as another one did\n\n"
+     "It begins with a copy of the journal up to that event and goes on from there, in a new session unless -s names one.\n"
+     "With --text somebody said something else there: a model, an agent or a person. Without --at and --step it begins anew,\n"
+     "with the message and the history the other one had; then TEXT is the message. What is copied is not paid again.",
+     BIT(workflow) | BIT(user) | BIT(session) | BIT(detach) | BIT(deadline) | BIT(at) | BIT(step) | BIT(text), 1, 1, verb_fork},
     {"input", "JOB TEXT|-", "answer the question a job waits with", BIT(user), 2, -1, verb_input},
     {"sessions", "", "list the user's sessions", LISTING, 0, 0, verb_stored},
     {"sessions list", "", "list the user's sessions", LISTING, 0, 0, verb_stored},

@@ -10,6 +10,8 @@
 void usage_add(struct usage *usage, const json_t *event)
 {
     const char *kind = ab_tree_str(event, "kind");
+    if (kind && !strcmp(kind, "forked")) /* what was before it is another job's */
+        *usage = (struct usage){0};
     if (!kind || strcmp(kind, "model_reply"))
         return;
     usage->calls++;

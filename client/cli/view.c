@@ -255,6 +255,13 @@ static void show_paused(struct view *view, const json_t *event)
     note(view, "paused; `autobots resume %s` lets it go on", view->job);
 }
 
+static void show_forked(struct view *view, const json_t *event)
+{
+    const char *job = ab_tree_str(event, "of");
+    note(view, "up to here copied from %s", job ? job : "?");
+    fputs("\n", view->out);
+}
+
 static void show_input(struct view *view, const json_t *event)
 {
     const char *text = ab_tree_str(event, "text");
@@ -316,10 +323,15 @@ static const struct {
     const char *kind;
     void (*show)(struct view *view, const json_t *event);
 } kinds[] = {
-    {"started", show_started},         {"turn", show_turn},
-    {"model_reply", show_model_reply}, {"attempt_failed", show_attempt_failed},
-    {"waiting", show_waiting},         {"input", show_input},
-    {"paused", show_paused},           {"end", show_end},
+    {"started", show_started},
+    {"turn", show_turn},
+    {"model_reply", show_model_reply},
+    {"attempt_failed", show_attempt_failed},
+    {"waiting", show_waiting},
+    {"input", show_input},
+    {"paused", show_paused},
+    {"forked", show_forked},
+    {"end", show_end},
 };
 
 /* ---- why does nothing happen? ---- */

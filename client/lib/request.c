@@ -270,8 +270,9 @@ void request_later(struct request *request, const struct ab_error *error, int64_
 
 static void on_failure(struct request *request, const struct reply *reply, int64_t now)
 {
-    if (reply->error->code == AB_EUNKNOWN_WORKFLOW && request->command == AB_SUBMIT && !request->full_text) {
-        workflow_forget(request->client, ((const struct ab_submit *)request->message)->hash);
+    const struct ab_submit *submit = request->command == AB_SUBMIT ? request->message : NULL;
+    if (reply->error->code == AB_EUNKNOWN_WORKFLOW && submit && submit->hash.n && !request->full_text) {
+        workflow_forget(request->client, submit->hash);
         request->full_text = true;
         request->sent = 0;
         request->client->pending = true;
@@ -287,7 +288,9 @@ static void on_accepted(struct request *request, const struct ab_accepted *accep
     char *session = ab_view_dup(accepted->session), *state = ab_view_dup(accepted->state);
     struct autobots_answer answer = {
         .job = ab_id_text(accepted->job, job), .number = accepted->n, .session = session, .state = state};
-    workflow_learn(request->client, ((const struct ab_submit *)request->message)->hash);
+    const struct ab_submit *submit = request->message;
+    if (submit->hash.n)
+        workflow_learn(request->client, submit->hash);
     request_done(request, &answer);
     free(session);
     free(state);

@@ -116,7 +116,7 @@ static int pack_json(const char *json, const char *field, struct ab_buf *out, st
 static int pack_content(const struct autobots_job *job, const struct ab_workflow *workflow, struct ab_buf *out,
                         struct ab_error *err)
 {
-    const char *text = job->text ? job->text : job->content ? NULL : workflow->task;
+    const char *text = job->text || job->content || !workflow ? job->text : workflow->task;
     if (!text && !job->content)
         return ab_fail_at(err, AB_EINVALID, "text",
                           "there is no message, and the workflow has no task of its own");
@@ -132,6 +132,10 @@ static int pack_input(const struct autobots_job *job, const struct ab_workflow *
                       struct ab_error *err)
 {
     struct ab_buf content = {0}, metadata = {0};
+    if (job->fork_of && !job->text && !job->content) {
+        ab_pack_nil(body); /* as it was */
+        return 0;
+    }
     int rc = pack_content(job, workflow, &content, err);
     if (!rc && job->metadata)
         rc = pack_json(job->metadata, "metadata", &metadata, err);
@@ -158,20 +162,31 @@ static int new_id(const char *given, struct ab_id *id, struct ab_error *err)
     return 0;
 }
 
+static int fork_id(const struct autobots_job *job, struct ab_id *id, struct ab_error *err)
+{
+    if (job->fork_of && !ab_id_parse(ab_view_of(job->fork_of), id))
+        return ab_fail_at(err, AB_EINVALID, "fork_of", "%s is not a job's id (36 characters)", job->fork_of);
+    return 0;
+}
+
 static int submit(struct autobots *client, const struct autobots_job *job, struct ab_id id, autobots_done *done,
                   void *context, struct ab_error *err)
 {
+    struct ab_id fork_of = {{0}};
     struct ab_secret_list secrets = {0};
     struct ab_workflow *owned = NULL;
     struct ab_buf body = {0};
-    const struct ab_workflow *workflow = read_workflow(client, job->workflow, &secrets, &owned, err);
-    int rc = workflow ? pack_input(job, workflow, &body, err) : err->code;
+    const struct ab_workflow *workflow =
+        job->workflow ? read_workflow(client, job->workflow, &secrets, &owned, err) : NULL;
+    int rc = job->workflow && !workflow ? err->code : fork_id(job, &fork_of, err);
+    if (!rc)
+        rc = pack_input(job, workflow, &body, err);
     if (!rc) {
         struct ab_submit message = {
             .job = id,
             .user = ab_view_of(job->user ? job->user : client->user),
-            .hash = ab_view(workflow->hash, sizeof workflow->hash),
-            .workflow = ab_view(workflow->text, workflow->text_bytes),
+            .hash = workflow ? ab_view(workflow->hash, sizeof workflow->hash) : ab_view(NULL, 0),
+            .workflow = workflow ? ab_view(workflow->text, workflow->text_bytes) : ab_view(NULL, 0),
             .session = ab_view_of(job->session),
             .no_session = job->no_session,
             .priority = job->priority,
@@ -179,12 +194,15 @@ static int submit(struct autobots *client, const struct autobots_job *job, struc
             .deadline_ms = job->deadline_ms,
             .key = ab_view_of(job->concurrency),
             .pool = ab_view_of(job->pool),
+            .fork_of = fork_of,
+            .fork_seq = job->fork_seq,
+            .fork_text = ab_view_of(job->fork_text),
         };
         struct request *request =
             request_create(client, &client->broker, AB_SUBMIT, &message, &body, done, context, err);
         rc = request ? 0 : err->code;
         if (request) {
-            request->full_text = !workflow_known(client, message.hash);
+            request->full_text = workflow && !workflow_known(client, message.hash);
             request->secrets = secrets;
             secrets = (struct ab_secret_list){0};
             request_start(request);
@@ -201,7 +219,8 @@ int autobots_start_submit(struct autobots *client, const struct autobots_job *jo
 {
     struct ab_error err = {0};
     struct ab_id id;
-    int rc = job->workflow ? 0 : ab_fail_at(&err, AB_EINVALID, "workflow", "a job needs a workflow");
+    int rc =
+        job->workflow || job->fork_of ? 0 : ab_fail_at(&err, AB_EINVALID, "workflow", "a job needs a workflow");
     if (!rc)
         rc = new_id(job->id, &id, &err);
     if (!rc)

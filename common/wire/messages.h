@@ -62,7 +62,8 @@ enum {
     F(o, UINT, rid, REQ, 0, "request id")                                                                      \
     F(o, ID, job, REQ, 0, "UUIDv7 made by the client; the idempotency key")                                    \
     F(o, STR, user, REQ, AB_USER_MAX, "who asks")                                                              \
-    F(o, BIN, hash, REQ, AB_HASH_BYTES, "BLAKE2b-256 of the workflow's text")                                  \
+    F(o, BIN, hash, OPT, AB_HASH_BYTES,                                                                        \
+      "BLAKE2b-256 of the workflow's text; required unless there is fork_of")                                  \
     F(o, STR, workflow, OPT, AB_WORKFLOW_MAX,                                                                  \
       "the workflow's JSON text; needed when the service has not seen it")                                     \
     F(o, STR, session, OPT, AB_NAME_MAX, "the session to go on with; absent: a new one is made")               \
@@ -73,6 +74,11 @@ enum {
     F(o, STR, key, OPT, AB_NAME_MAX, "concurrency key, limited by the configuration")                          \
     F(o, STR, pool, OPT, AB_NAME_MAX, "the worker pool (default: default)")                                    \
     F(o, ANY, secrets, OPT, AB_SECRETS_MAX, "array of bin: sealed values, by the workflow's $secret numbers")  \
+    F(o, ID, fork_of, OPT, 0,                                                                                  \
+      "go on from a copy of this job's journal; its workflow, and its input if the body is nil")               \
+    F(o, UINT, fork_seq, OPT, 0, "the last event that is copied; 0: none")                                     \
+    F(o, STR, fork_text, OPT, 512 << 10,                                                                       \
+      "instead of the text of that event: a turn, a model's reply or a person's answer")                       \
     F(o, STR, watch, OPT, 8, "all or end: watch from the first event, as WATCH would")                         \
     F(o, BOOL, deltas, OPT, 0, "with watch: also send DELTA")
 
@@ -255,6 +261,7 @@ enum ab_command {
     F(o, STR, agent, REQ, AB_NAME_MAX, "who speaks")                                                           \
     F(o, STR, to, OPT, AB_NAME_MAX, "to whom")                                                                 \
     F(o, ANY, content, REQ, 0, "text, or an array of parts")                                                   \
+    F(o, BOOL, edited, OPT, 0, "its text was given when the job was forked")                                   \
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
 #define AB_MODEL_REPLY_FIELDS(F, o)                                                                            \
@@ -278,6 +285,7 @@ enum ab_command {
       "this, "                                                                                                 \
       "estimated; nor are the agent's later calls")                                                            \
     F(o, BOOL, estimated, OPT, 0, "the endpoint reported no usage; these are estimates")                       \
+    F(o, BOOL, edited, OPT, 0, "its content was given when the job was forked")                                \
     F(o, BOOL, offline, OPT, 0, "made by the script provider, not by a model")                                 \
     F(o, BOOL, cached, OPT, 0, "of an earlier identical request (cache_seed): nothing was sent, cost 0")       \
     F(o, MAYBE, cost_pico_usd, OPT, INT64_MAX,                                                                 \
@@ -306,6 +314,7 @@ enum ab_command {
     F(o, UINT, k, REQ, 0, "the inbox row it consumes")                                                         \
     F(o, STR, ask, OPT, AB_NAME_MAX, "the question it answers")                                                \
     F(o, STR, text, REQ, 1 << 20, "")                                                                          \
+    F(o, BOOL, edited, OPT, 0, "the text was given when the job was forked")                                   \
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
 #define AB_END_FIELDS(F, o)                                                                                    \
@@ -320,6 +329,11 @@ enum ab_command {
 
 #define AB_PAUSED_FIELDS(F, o) F(o, UINT, at_ms, REQ, 0, "wall clock")
 
+#define AB_FORKED_FIELDS(F, o)                                                                                 \
+    F(o, ID, of, REQ, 0, "the job of whose journal the events before this one are copies")                     \
+    F(o, UINT, of_seq, OPT, 0, "up to this one of it; what concerned its attempts was left out")               \
+    F(o, UINT, at_ms, REQ, 0, "wall clock")
+
 /* event kind, schema, who writes it, meaning; all of them durable. Their order is that of the numbers in the database:
  * a new one goes to the end. */
 #define AB_EVENT_KINDS(X)                                                                                      \
@@ -333,7 +347,8 @@ enum ab_command {
     X(WAITING, waiting, waiting, "worker", "the job is parked")                                                \
     X(INPUT, input, input_event, "worker", "an inbox row was consumed")                                        \
     X(END, end, end, "worker, broker", "the job's one end; its last event")                                    \
-    X(PAUSED, paused, paused, "worker", "this attempt is over, as was wished; another follows after resume")
+    X(PAUSED, paused, paused, "worker", "this attempt is over, as was wished; another follows after resume")   \
+    X(FORKED, forked, forked, "storage", "all before it was copied: what it used is not this job's")
 
 /* or one of these messages, which are not kept: command, who makes it, meaning. */
 #define AB_EPHEMERAL(X)                                                                                        \
@@ -384,7 +399,8 @@ enum ab_event_kind {
     S(waiting, AB_WAITING_FIELDS)                                                                              \
     S(input_event, AB_INPUT_EVENT_FIELDS)                                                                      \
     S(end, AB_END_FIELDS)                                                                                      \
-    S(paused, AB_PAUSED_FIELDS)
+    S(paused, AB_PAUSED_FIELDS)                                                                                \
+    S(forked, AB_FORKED_FIELDS)
 
 #define S(name, LIST) AB_STRUCT(name, LIST)
 AB_SCHEMAS(S)

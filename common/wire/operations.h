@@ -33,16 +33,20 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, UINT, deadline_ms, OPT, 0, "")                                                                        \
     F(o, STR, key, OPT, AB_NAME_MAX, "")                                                                       \
     F(o, STR, pool, OPT, AB_NAME_MAX, "")                                                                      \
-    F(o, BIN, hash, REQ, AB_HASH_BYTES, "")                                                                    \
+    F(o, BIN, hash, OPT, AB_HASH_BYTES, "absent: that of fork_of")                                             \
     F(o, STR, workflow, OPT, AB_WORKFLOW_MAX, "")                                                              \
     F(o, ANY, secrets, OPT, AB_SECRETS_MAX, "")                                                                \
-    F(o, BIN, input, REQ, 0, "the body of SUBMIT")
+    F(o, BIN, input, OPT, 0, "the body of SUBMIT; absent: that of fork_of")                                    \
+    F(o, ID, fork_of, OPT, 0, "")                                                                              \
+    F(o, UINT, fork_seq, OPT, 0, "")                                                                           \
+    F(o, STR, fork_text, OPT, 512 << 10, "")
 #define AB_OP_SUBMIT_ANSWER_FIELDS(F, o)                                                                       \
     F(o, UINT, n, REQ, 0, "")                                                                                  \
     F(o, BOOL, created, OPT, 0, "")                                                                            \
     F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                   \
     F(o, BOOL, history, OPT, 0, "the session had messages before")                                             \
-    F(o, STR, state, OPT, 16, "end state, if it had ended")
+    F(o, STR, state, OPT, 16, "end state, if it had ended")                                                    \
+    F(o, ANY, open, OPT, 0, "of a fork: its open_job map")
 
 #define AB_OP_APPEND_FIELDS(F, o)                                                                              \
     F(o, UINT, n, REQ, 0, "the job")                                                                           \
@@ -168,6 +172,8 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, STR, workflow, OPT, AB_NAME_MAX, "name")                                                              \
     F(o, BIN, hash, OPT, AB_HASH_BYTES, "of the workflow; `workflow` answers its text")                        \
     F(o, ANY, content, OPT, 0, "the user's message")                                                           \
+    F(o, ID, fork_of, OPT, 0, "the job whose journal it began with")                                           \
+    F(o, UINT, fork_seq, OPT, 0, "the last event of that journal that was copied")                             \
     F(o, ANY, end, OPT, 0, "the end event, once there is one")                                                 \
     F(o, UINT, imported_ms, OPT, 0, "wall clock: it ran in another service and was brought here then")         \
     F(o, BIN, input, OPT, 0, "get_job with raw: the very bytes of SUBMIT's body")

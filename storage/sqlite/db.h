@@ -258,6 +258,22 @@ int gone_is(struct db *db, int64_t user, enum gone_kind kind, struct ab_view id,
 int head_load(struct db *db, uint64_t n, struct head *head, struct ab_error *err);
 /* 1 if an open job is to be paused, or is; 0 if not. */
 int job_paused(struct db *db, uint64_t n, struct ab_error *err);
+/* What a submit with fork_of copies (fork.c). */
+struct fork {
+    uint64_t from;   /* the job's n */
+    uint64_t last;   /* its last event that is copied; 0: none */
+    int64_t session; /* its session's key; 0: none */
+    struct ab_buf input, edited;
+};
+/* All that can refuse the fork; fills in what the request leaves to the other job. The views live as long as the
+ * operation and the fork. */
+int fork_check(struct db *db, struct ab_op_submit *r, struct fork *fork, struct ab_error *err);
+/* After the job's row: its journal so far, up to *seq. */
+int fork_write(struct db *db, const struct ab_op_submit *r, uint64_t n, int64_t session,
+               const struct fork *fork, uint64_t *seq, struct ab_error *err);
+void fork_finish(struct fork *fork);
+/* The open_job map of one open job, appended. */
+int open_job_map(struct db *db, uint64_t n, struct ab_buf *out, struct ab_error *err);
 /* An inbox row of storage's own; remembers the notice. */
 int job_send_cancel(struct db *db, uint64_t n, const char *reason, struct ab_error *err);
 /* Removes what an ended job held: events before seq, input, inbox. The row stays, so that its id stays taken. */

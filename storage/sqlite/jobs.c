@@ -38,6 +38,20 @@ static void same_hash(struct db *db, const struct ab_op_submit *r, uint8_t out[S
     crypto_generichash(out, SAME_BYTES, (const unsigned char *)db->scratch.p, db->scratch.n, NULL, 0);
 }
 
+/* A fork is queued by what was made of it, not by its request. */
+static int submit_answer(struct db *db, const struct ab_op_submit *r, struct ab_op_submit_answer *a,
+                         struct ab_buf *answer, struct ab_error *err)
+{
+    struct ab_buf open = {0};
+    int code = ab_id_zero(r->fork_of) || a->state.n ? 0 : open_job_map(db, a->n, &open, err);
+    if (open.n)
+        a->open = ab_buf_view(&open);
+    if (!code)
+        ab_encode(answer, &ab_op_submit_answer_schema, a);
+    ab_buf_finish(&open);
+    return code;
+}
+
 /* The answer to a job that is there already: the same one, or conflict without details. */
 static int submitted_before(struct db *db, const struct ab_op_submit *r, const uint8_t *same, sqlite3_stmt *row,
                             struct ab_buf *answer, struct ab_error *err)
@@ -61,8 +75,7 @@ static int submitted_before(struct db *db, const struct ab_op_submit *r, const u
             return got;
         a.session = got ? col_text(name, 0) : r->session;
     }
-    ab_encode(answer, &ab_op_submit_answer_schema, &a);
-    return 0;
+    return submit_answer(db, r, &a, answer, err);
 }
 
 /* The session the job goes into: found, made under its name, or made with a new name. */
@@ -110,6 +123,11 @@ static int job_add(struct db *db, const struct ab_op_submit *r, uint64_t n, int6
     bind_text(s, 13, r->key);
     bind_text(s, 14, r->pool);
     bind_blob(s, 15, r->input);
+    if (ab_id_zero(r->fork_of))
+        bind_blob(s, 16, ab_view(NULL, 0));
+    else
+        bind_id(s, 16, &r->fork_of);
+    bind_opt(s, 17, (int64_t)r->fork_seq);
     int code = db_run(db, s, err);
     if (code)
         return code;
@@ -180,6 +198,29 @@ static int find_taken(struct db *db, struct ab_id id, sqlite3_stmt **row, struct
     return db_row(db, *row, err);
 }
 
+/* r: with all that a fork takes from the other job. */
+static int submit_new(struct db *db, const struct ab_op_submit *r, const uint8_t *same, const struct fork *fork,
+                      struct ab_buf *answer, struct ab_error *err)
+{
+    struct ab_input input;
+    int64_t user = 0, workflow = 0, session = 0;
+    uint64_t seq = 0;
+    int code = submit_check(db, r, &input, &user, &workflow, err);
+    if (code)
+        return code;
+    struct ab_op_submit_answer a = {.n = db->n_last + 1, .created = true};
+    char made[AB_ID_TEXT];
+    if ((code = submit_session(db, r, user, workflow, &a, &session, made, err)) ||
+        (code = job_add(db, r, a.n, user, session, workflow, same, a.history, err)) ||
+        (session && (code = question_add(db, a.n, user, session, input.msg_id, err))) ||
+        (fork->from && (code = fork_write(db, r, a.n, session, fork, &seq, err))))
+        return code;
+    db->n_last = a.n;
+    id_note(db, r->job);
+    heads_put(&db->heads, &(struct head){.n = a.n, .seq = seq, .session = session, .secrets = r->secrets.p});
+    return submit_answer(db, r, &a, answer, err);
+}
+
 int op_submit(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
     const struct ab_op_submit *r = request;
@@ -189,21 +230,13 @@ int op_submit(struct db *db, const void *request, struct ab_buf *answer, struct 
     int code = find_taken(db, r->job, &row, err);
     if (code)
         return code < 0 ? code : submitted_before(db, r, same, row, answer, err);
-    struct ab_input input;
-    int64_t user = 0, workflow = 0, session = 0;
-    if ((code = submit_check(db, r, &input, &user, &workflow, err)))
-        return code;
-    struct ab_op_submit_answer a = {.n = db->n_last + 1, .created = true};
-    char made[AB_ID_TEXT];
-    if ((code = submit_session(db, r, user, workflow, &a, &session, made, err)) ||
-        (code = job_add(db, r, a.n, user, session, workflow, same, a.history, err)) ||
-        (session && (code = question_add(db, a.n, user, session, input.msg_id, err))))
-        return code;
-    db->n_last = a.n;
-    id_note(db, r->job);
-    heads_put(&db->heads, &(struct head){.n = a.n, .session = session, .secrets = r->secrets.p});
-    ab_encode(answer, &ab_op_submit_answer_schema, &a);
-    return 0;
+    struct ab_op_submit whole = *r;
+    struct fork fork = {0};
+    code = ab_id_zero(r->fork_of) ? 0 : fork_check(db, &whole, &fork, err);
+    if (!code)
+        code = submit_new(db, &whole, same, &fork, answer, err);
+    fork_finish(&fork);
+    return code;
 }
 
 /* ---- heads ---- */

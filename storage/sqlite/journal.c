@@ -78,7 +78,7 @@ static void open_job_of(sqlite3_stmt *s, struct ab_open_job *job)
     };
 }
 
-static int open_job_add(struct db *db, sqlite3_stmt *row, struct list *list, struct ab_error *err)
+static int open_job_add(struct db *db, sqlite3_stmt *row, struct ab_buf *out, struct ab_error *err)
 {
     struct ab_open_job job;
     int64_t started_event;
@@ -93,9 +93,17 @@ static int open_job_add(struct db *db, sqlite3_stmt *row, struct list *list, str
             return code;
         job.worker = ab_any_str(ab_map_get(col_blob(s, 0), "worker"));
     }
-    ab_encode(&list->buf, &ab_open_job_schema, &job);
-    list->n++;
+    ab_encode(out, &ab_open_job_schema, &job);
     return 0;
+}
+
+int open_job_map(struct db *db, uint64_t n, struct ab_buf *out, struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_OPEN_PAGE);
+    bind_int(s, 1, (int64_t)n - 1);
+    bind_int(s, 2, 0);
+    int got = db_row(db, s, err);
+    return got <= 0 || col_int(s, 0) != (int64_t)n ? got : open_job_add(db, s, out, err);
 }
 
 int op_open_jobs(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
@@ -115,8 +123,9 @@ int op_open_jobs(struct db *db, const void *request, struct ab_buf *answer, stru
             break;
         }
         last = (uint64_t)col_int(s, 0);
-        if ((got = open_job_add(db, s, &list, err)))
+        if ((got = open_job_add(db, s, &list.buf, err)))
             break;
+        list.n++;
     }
     if (got >= 0) {
         a.jobs = list_done(&list);

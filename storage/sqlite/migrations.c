@@ -77,6 +77,11 @@ const struct migration migrations[] = {
         /* jobs that ran in another service: the retention counts from here */
         "CREATE TABLE imports(n INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL);",
     },
+    {
+        /* fork_of: id of the job whose journal, up to fork_seq, this one began with */
+        "ALTER TABLE jobs ADD COLUMN fork_of BLOB;"
+        "ALTER TABLE jobs ADD COLUMN fork_seq INTEGER;",
+    },
 };
 const unsigned migrations_n = sizeof migrations / sizeof migrations[0];
 

@@ -23,7 +23,9 @@ enum {
     COL_OPEN,
     COL_WAKE,
     COL_HASH,
-    COL_IMPORTED
+    COL_IMPORTED,
+    COL_FORK_OF,
+    COL_FORK_SEQ
 };
 
 struct progress {
@@ -81,6 +83,8 @@ static int record_add(struct db *db, uint64_t n, bool raw, struct ab_buf *out, s
         .session = col_text(s, COL_SESSION),
         .workflow = col_text(s, COL_WORKFLOW),
         .hash = col_blob(s, COL_HASH),
+        .fork_of = col_id(s, COL_FORK_OF),
+        .fork_seq = (uint64_t)col_int(s, COL_FORK_SEQ),
         .state = ab_view_of(state_of(db, s, &p)),
         .attempt = p.attempt,
         .seq = p.seq,

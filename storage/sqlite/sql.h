@@ -8,7 +8,9 @@
 
 #define SQL_JOB_COLUMNS                                                                                        \
     "j.n,j.id,u.name,s.id,w.name,j.created_ms,j.not_before_ms,j.input,e.state,e.at_ms,e.event,o.state,o.wake_" \
-    "at_ms,w.hash,i.at_ms "
+    "at_ms,w.hash,i.at_ms,j.fork_of,j.fork_seq "
+/* Kinds that tell of attempts and ends, not of the run: started, attempt_failed, end, paused, forked. */
+#define SQL_KINDS_OF_ATTEMPTS "1,5,8,9,10"
 #define SQL_JOB_JOINS                                                                                          \
     "JOIN users u ON u.key=j.user LEFT JOIN sessions s ON s.key=j.session JOIN workflows w ON "                \
     "w.key=j.workflow "                                                                                        \
@@ -42,11 +44,14 @@
     X(WORKFLOW_ADD, "INSERT INTO workflows(hash,name,text) VALUES(?1,?2,?3)")                                  \
     /* jobs */                                                                                                 \
     X(JOB_ADD, "INSERT INTO jobs(n,id,user,session,workflow,created_ms,same,history,tenant,priority,"          \
-               "not_before_ms,deadline_ms,concurrency,pool,input) "                                            \
-               "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)")                                   \
+               "not_before_ms,deadline_ms,concurrency,pool,input,fork_of,fork_seq) "                           \
+               "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)")                           \
     X(JOB_BY_ID, "SELECT n,user,session,history,same FROM jobs WHERE id=?1")                                   \
     X(JOB_LAST_ID, "SELECT id FROM jobs ORDER BY id DESC LIMIT 1")                                             \
     X(JOB_BY_N, "SELECT id,user,session,created_ms,input FROM jobs WHERE n=?1")                                \
+    X(JOB_SOURCE,                                                                                              \
+      "SELECT j.n,j.user,j.session,j.workflow,w.hash,w.text,j.input,j.tenant,j.priority,j.concurrency,j.pool " \
+      "FROM jobs j JOIN workflows w ON w.key=j.workflow WHERE j.id=?1")                                        \
     X(JOB_SET_INPUT, "UPDATE jobs SET input=?2 WHERE n=?1")                                                    \
     X(JOB_RECORD,                                                                                              \
       "SELECT " SQL_JOB_COLUMNS "FROM jobs j " SQL_JOB_JOINS "WHERE j.n=?1 AND j.input IS NOT NULL")           \
@@ -81,6 +86,14 @@
     X(EVENTS_AFTER, "SELECT seq,kind,body FROM events WHERE n=?1 AND seq>?2 ORDER BY seq")                     \
     X(EVENTS_ALL, "SELECT e,kind,body FROM events WHERE n=?1 ORDER BY seq")                                    \
     X(EVENTS_KINDS, "SELECT e,seq,token,kind FROM events WHERE n=?1 ORDER BY seq")                             \
+    X(EVENTS_RANGE, "SELECT coalesce(min(seq),0),coalesce(max(seq),0) FROM events WHERE n=?1")                 \
+    X(EVENTS_LAST_COPIED,                                                                                      \
+      "SELECT coalesce(max(seq),0) FROM events WHERE n=?1 AND seq<=?2 AND kind NOT IN(" SQL_KINDS_OF_ATTEMPTS  \
+      ",6)")                                                                                                   \
+    X(EVENTS_COPY,                                                                                             \
+      "INSERT INTO events(n,seq,token,kind,crc,body) SELECT ?3,row_number() OVER (ORDER BY "                   \
+      "seq),0,kind,crc,body "                                                                                  \
+      "FROM events WHERE n=?1 AND seq<=?2 AND kind NOT IN(" SQL_KINDS_OF_ATTEMPTS ") ORDER BY seq")            \
     X(EVENTS_REMOVE, "DELETE FROM events WHERE n=?1 AND seq<?2")                                               \
     /* inbox */                                                                                                \
     X(INBOX_LAST, "SELECT coalesce(max(k),0) FROM inbox WHERE n=?1")                                           \

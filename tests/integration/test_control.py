@@ -1,9 +1,11 @@
-"""Control of runs: pause and resume, through the whole system."""
+"""Control of runs: pause and resume, fork and retry, through the whole system."""
+
+import json
 
 import cli
 import flows
 import pytest
-from autobots_wire import Failure, id_text
+from autobots_wire import Accepted, Failure, id_text, make_id, pack
 from service import wait_until
 
 
@@ -125,3 +127,178 @@ def test_an_unknown_word_to_a_job_is_refused(client):
         client.inbox(job, "rest")
     assert failure.value.code == "invalid" and "pause" in failure.value.text
     client.cancel(job)
+
+
+# ---- fork, retry ----------------------------------------------------------------------------------------------------
+
+
+def fork(client, job, seq=0, content=None, text=None, **more):
+    """A new job that goes on from the first seq events of this one."""
+    header = {"job": make_id(), "user": client.user, "fork_of": job, "fork_seq": seq, "fork_text": text,
+              **more}
+    body = pack(content if content is None else {"content": content})
+    return Accepted(client.request("SUBMIT", {key: value for key, value in header.items() if value is not None}, body))
+
+
+def said(events):
+    return [(m["agent"], m["content"]) for m in events[-1]["result"]["messages"]]
+
+
+def test_a_fork_at_any_event_tells_the_same_story(client, model):
+    model.behave(texts=["one", "two", "three"])
+    accepted, whole = client.run(flows.http_chat(model, replies=2), "count")
+    assert whole[-1]["content"] == "three" and "forked" not in whole[-1]["result"]
+    for seq in range(len(whole) + 1):
+        calls = len(model.calls())
+        new = fork(client, accepted.id, seq)
+        events = client.watch_to_end(new.id)
+        copied = [e for e in whole[:seq] if e["kind"] in ("begin", "turn", "model_reply")]
+        assert [{**e, "seq": 0} for e in events[:len(copied)]] == [{**e, "seq": 0} for e in copied]
+        assert [e["kind"] for e in events[len(copied):len(copied) + 2]] == ["forked", "started"]
+        paid = len(of_kind(copied, "model_reply"))
+        assert said(events) == said(whole) and len(model.calls()) - calls == 3 - paid
+        result = events[-1]["result"]
+        assert result["usage"]["total"]["calls"] == 3 - paid
+        assert result["forked"]["usage"]["total"]["calls"] == paid
+        assert (result["forked"]["job"], result["forked"]["seq"]) == (id_text(accepted.id), seq)
+        record = client.job(new.id)
+        assert record["fork_of"] == accepted.id and record.get("fork_seq", 0) == seq
+        assert new.session != accepted.session and record["attempt"] == 1
+
+
+def test_what_was_said_may_be_another_thing_in_a_fork(client, model):
+    model.behave(texts=["What colour?", "As you like."])
+    asks = flows.http_chat(model, replies=5, user={"human_input_mode": "ALWAYS"})
+    job = client.submit(asks, "paint", watch="all").id
+    for answer in ("blue", "exit"):
+        next_kind(client, job, "waiting")
+        client.inbox(job, "input", answer)
+    client.wait_for(lambda m: m.name == "EVENT" and m.get("end"))
+    events = client.journal(job)
+    at = {kind: [i + 1 for i, e in enumerate(events) if e["kind"] == kind] for kind in ("input", "model_reply", "turn")}
+
+    def forked(seq, **more):
+        new = fork(client, job, seq, **more).id
+        client.inbox(new, "input", "exit")  # whenever it is asked: the rows that were consumed there are not its own
+        return [content for _, content in said(client.watch_to_end(new))]
+
+    assert forked(at["input"][0], text="green") == ["paint", "What colour?", "green", "As you like."]
+    assert model.calls()[-1]["body"]["messages"][-1]["content"] == "green"
+    assert forked(at["model_reply"][0], text="Which room?") == ["paint", "Which room?"]
+    assert forked(2, content="sand the floor")[0] == "sand the floor"
+    assert model.calls()[-1]["body"]["messages"][-1]["content"] == "sand the floor"
+    with pytest.raises(Failure) as failure:
+        fork(client, job, 1, text="x")
+    assert failure.value.code == "invalid" and "started" in failure.value.text
+
+
+def test_a_turn_without_a_model_may_be_another_one_in_a_fork(client):
+    accepted, whole = client.run(flows.script_chat(["one", "two"], replies=1), "count")
+    [turn] = of_kind(whole, "turn")
+    events = client.watch_to_end(fork(client, accepted.id, turn["seq"], text="skip one").id)
+    assert [content for _, content in said(events)] == ["count", "one", "skip one", "two"]
+
+
+def test_a_fork_is_made_once_and_refused_with_a_reason(shared, client, user):
+    accepted, whole = client.run(flows.script_chat(["a", "b"], replies=1), "x")
+    header = {"job": make_id(), "user": user, "fork_of": accepted.id, "fork_seq": 3}
+    first, again = (client.request("SUBMIT", header, pack(None)) for _ in range(2))
+    assert first["created"] and not again.get("created") and first["n"] == again["n"]
+    assert said(client.watch_to_end(header["job"])) == said(whole)
+    for more, code in (({"fork_seq": 99}, "invalid"), ({"fork_of": make_id()}, "not_found"),
+                       ({"hash": bytes(32)}, "invalid"), ({"fork_of": None}, "invalid")):
+        wrong = {key: value for key, value in {**header, "job": make_id(), **more}.items() if value is not None}
+        with pytest.raises(Failure) as failure:
+            client.request("SUBMIT", wrong, pack(None))
+        assert failure.value.code == code and failure.value.text
+    with shared.client(user + "x") as stranger, pytest.raises(Failure) as failure:
+        fork(stranger, accepted.id, 3)
+    assert failure.value.code == "not_found"
+
+
+def test_a_live_job_is_forked(client, model):
+    model.behave(texts=["one", "two"], delay_ms=300)
+    job = client.submit(flows.http_chat(model, replies=1), "count", watch="all").id
+    reply = next_kind(client, job, "model_reply")
+    new = fork(client, job, len(client.journal(job)))
+    assert reply["content"] == "one"
+    client.wait_for(lambda m: m.name == "EVENT" and m.get("end"))
+    client.stash.clear()
+    for one in (job, new.id):
+        events = client.watch_to_end(one)
+        assert [e["content"] for e in of_kind(events, "model_reply")] == ["one", "two"]
+
+
+def test_a_failed_job_is_tried_again_from_the_command_line(shared, client, user, model):
+    model.behave(texts=["one", "two"], delay_ms=100)
+    accepted = client.submit(flows.http_chat(model, replies=1), "count", watch="all")
+    next_kind(client, accepted.id, "model_reply")
+    client.cancel(accepted.id)
+    client.wait_for(lambda m: m.name == "EVENT" and m.get("end"))
+    calls, name = len(model.calls()), id_text(accepted.id)
+    done = cli.run("retry", name, "--user", user, home=shared.dir)
+    assert done.code == 0 and f"copied from {name}" in done.out and "two" in done.out and "1 call" in done.out
+    assert len(model.calls()) == calls + 1, "the reply that was kept is not asked for again"
+    shown = cli.run("show", "last", "--json", "--user", user, home=shared.dir).json()
+    assert shown["fork_of"] == name and shown["session"] == accepted.session and shown["content"] == "two"
+    [question, answer] = client.messages(accepted.session)
+    assert (question["content"], answer["content"]) == ("count", "two")
+    assert "has succeeded" in cli.run("retry", shown["id"], "--user", user, home=shared.dir).err
+
+
+def test_fork_from_the_command_line(shared, client, user):
+    flow = flows.script_chat(["one", "two"], replies=1)
+    accepted, whole = client.run(flow, "count")
+    name, step = id_text(accepted.id), of_kind(whole, "model_reply")[0]["step"]
+
+    def forked(*args):
+        done = cli.run("fork", name, *args, "--json", "--user", user, home=shared.dir)
+        assert done.code == 0, done
+        return [content for _, content in said(done.lines())], done.lines()
+
+    assert forked()[0] == ["count", "one", "go on", "two"]
+    assert forked("--text", "sum")[0] == ["sum", "one", "go on", "two"]
+    assert forked("--step", step, "--text", "uno")[0] == ["count", "uno", "go on", "two"]
+    texts, events = forked("--at", len(whole), "-s", accepted.session)
+    assert texts == ["count", "one", "go on", "two"] and events[-1]["result"]["usage"]["total"]["calls"] == 0
+    assert client.storage.ask("list_jobs", session=accepted.session, limit=1)["jobs"][0]["fork_of"] == accepted.id
+    wrong = cli.run("fork", name, "--step", "nowhere:1", "--user", user, home=shared.dir)
+    assert wrong.code == 1 and "nowhere:1" in wrong.err
+    assert cli.run("fork", name, "--step", step, "--at", 3, "--user", user, home=shared.dir).code == 2
+
+
+def test_a_fork_survives_the_end_of_everything(make_service, model):
+    service = make_service(workers=1)
+    model.behave(texts=["one", "two", "three"])
+    with service.client() as client:
+        accepted, whole = client.run(flows.http_chat(model, replies=2), "count")
+        service.kill("worker1")
+        new = fork(client, accepted.id, 5)
+    kill_everything(service)
+    with service.client() as client:
+        events = client.watch_to_end(new.id)
+        assert said(events) == said(whole) and len(model.calls()) == 3 + 1
+
+
+def test_a_fork_of_a_job_with_keys_of_its_own_needs_them_again(shared, client, user, model, tmp_path):
+    flow = flows.chat(flows.endpoint(model.name, model.url, api_key="sk-mine"))
+    path = tmp_path / "flow.json"
+    path.write_text(json.dumps(flow))
+    model.behave(text="hello")
+    assert cli.run("submit", "-w", path, "--user", user, "hi", home=shared.dir).code == 0
+    refused = cli.run("fork", "last", "--user", user, home=shared.dir)
+    assert refused.code == 1 and "keys" in refused.err and "sealed" in refused.err
+    done = cli.run("fork", "last", "-w", path, "--user", user, home=shared.dir)
+    assert done.code == 0 and len(model.calls()) == 2
+    assert len({call["key_sha256"] for call in model.calls()}) == 1 and model.calls()[0]["key_sha256"]
+
+
+def test_a_retry_asks_again_for_the_answer_that_did_not_fit(shared, client, user, model):
+    model.behave(text="not JSON")
+    shaped = {"llm_config": {"config_list": [flows.endpoint(model.name, model.url)],
+                             "response_format": {"type": "json_object"}}}
+    accepted, events = client.run(flows.http_chat(model, assistant=shaped), "a number")
+    assert events[-1]["state"] == "failed" and len(model.calls()) == 2
+    model.behave(text='{"number": 7}')
+    done = cli.run("retry", id_text(accepted.id), "--json", "--user", user, home=shared.dir)
+    assert done.code == 0 and done.lines()[-1]["content"] == '{"number": 7}' and len(model.calls()) == 3

@@ -70,6 +70,23 @@ static struct world_job *by_id(struct world *world, struct ab_id id)
     return NULL;
 }
 
+static void pack_open_job(struct ab_buf *out, const struct world_job *job, uint64_t n);
+
+/* A fork: whatever the events are, and one behind them. */
+static void copy_events(struct world *world, struct world_job *job, const struct ab_op_submit *op)
+{
+    const struct world_job *from = by_id(world, op->fork_of);
+    const struct ab_forked forked = {.of = op->fork_of, .of_seq = op->fork_seq};
+    struct ab_buf last = {0};
+    if (!from)
+        return;
+    job->events = ab_calloc(op->fork_seq + 1, sizeof *job->events);
+    for (; job->events_n < op->fork_seq; job->events_n++)
+        copy(&job->events[job->events_n].bytes, ab_buf_view(&from->events[job->events_n].bytes));
+    ab_event_encode(&last, AB_KIND_FORKED, &forked);
+    job->events[job->events_n++].bytes = last;
+}
+
 static int do_submit(struct world *world, struct ab_view request, struct ab_buf *answer)
 {
     struct ab_op_submit op;
@@ -84,14 +101,21 @@ static int do_submit(struct world *world, struct ab_view request, struct ab_buf 
         job = &world->jobs[world->jobs_n++];
         *job = (struct world_job){.id = op.job};
         copy(&job->submit, request);
+        copy_events(world, job, &op);
     } else if (!ab_view_eq(ab_buf_view(&job->submit), request)) {
         return AB_ECONFLICT;
     }
-    const struct ab_op_submit_answer done = {.n = (uint64_t)(job - world->jobs) + 1,
-                                             .created = created,
-                                             .session = op.session,
-                                             .state = ab_view_of(job->end)};
+    struct ab_op_submit_answer done = {.n = (uint64_t)(job - world->jobs) + 1,
+                                       .created = created,
+                                       .session = op.session,
+                                       .state = ab_view_of(job->end)};
+    struct ab_buf open = {0};
+    if (!ab_id_zero(op.fork_of) && !*job->end) {
+        pack_open_job(&open, job, done.n);
+        done.open = ab_buf_view(&open);
+    }
     ab_encode(answer, &ab_op_submit_answer_schema, &done);
+    ab_buf_finish(&open);
     return 0;
 }
 

@@ -10,6 +10,48 @@
 #include "common/log.h"
 #include "tests/unit/broker_world.h"
 
+/* ---- forks ---- */
+
+static void a_fork_is_dispatched_with_its_journal(void **state)
+{
+    struct world *world = *state;
+    struct ab_job job = world_running(world, 1, NULL);
+    struct ab_accepted accepted;
+    world_events(world, WORKER, &job, 2, NULL, NULL, false);
+    world_store_all(world);
+    struct ab_submit fork = {.rid = 9,
+                             .job = world_id(2),
+                             .user = ab_view_of("ann"),
+                             .fork_of = world_id(1),
+                             .fork_seq = 2,
+                             .watch = ab_view_of("all")};
+    world_say(world, CORE_CLIENTS, CLIENT, AB_SUBMIT, &fork, ab_view("\xc0", 1));
+    world_store_unanswered(world, 1); /* the batch is sent twice */
+    world_store_all(world);
+    assert_non_null(world_find(world, CLIENT, AB_ACCEPTED, &accepted));
+    struct ab_job first = world_take(world, WORKER);
+    assert_true(ab_id_eq(first.job, world_id(2)) && first.attempt == 1 && first.seq == 4);
+    assert_int_equal(world_count(world, WORKER, AB_JOB), 2);
+    world_events(world, WORKER, &first, 5, "succeeded", NULL, false);
+    world_store_all(world);
+    assert_int_equal(world_count(world, CLIENT, AB_EVENT), 5); /* copies, forked, started, end: 1 to 5 */
+    assert_string_equal(world_last_state(world, 2), "succeeded");
+}
+
+static void what_a_fork_leaves_out_must_be_of_another_job(void **state)
+{
+    struct world *world = *state;
+    struct ab_submit plain = {.rid = 9, .job = world_id(2), .user = ab_view_of("ann")};
+    world_say(world, CORE_CLIENTS, CLIENT, AB_SUBMIT, &plain, ab_view("\xc0", 1));
+    world_assert_error(world, CLIENT, "invalid", "hash");
+    uint8_t hash[AB_HASH_BYTES] = {0};
+    plain.hash = ab_view(hash, sizeof hash);
+    plain.fork_seq = 3;
+    world_say(world, CORE_CLIENTS, CLIENT, AB_SUBMIT, &plain, ab_view("\xc0", 1));
+    world_assert_error(world, CLIENT, "invalid", "fork_of");
+    assert_int_equal(world->ops_n, 0);
+}
+
 /* ---- cancel, input ---- */
 
 static void cancel_before_it_runs(void **state)
@@ -435,6 +477,8 @@ int main(void)
 {
     ab_log_init("test", AB_ERROR_LEVEL, false);
     const struct CMUnitTest tests[] = {
+        TEST(a_fork_is_dispatched_with_its_journal),
+        TEST(what_a_fork_leaves_out_must_be_of_another_job),
         TEST(cancel_before_it_runs),
         TEST(cancel_while_it_runs_and_the_worker_obeys),
         TEST(cancel_while_it_runs_and_the_worker_does_not),

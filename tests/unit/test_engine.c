@@ -309,6 +309,38 @@ static void a_pause_takes_no_time_from_the_job(void **state)
     ab_workflow_destroy(workflow);
 }
 
+/* Two calls were copied: a cap of two leaves room for two more, and the time before does not count. */
+static void what_was_copied_does_not_count_for_the_caps(void **state)
+{
+    struct sim_world world = {.receiver = LIST("a", "b", "c", "d", "e")};
+    struct ab_workflow *workflow =
+        sim_pair("\"llm_config\":false,\"max_consecutive_auto_reply\":9", MODEL, "last");
+    struct sim whole, fork;
+    sim_start(&whole, workflow, "hi", &(struct engine_limits){.calls_max = 2}, &world);
+    assert_int_equal(sim_run(&whole), ENGINE_STOP_CALLS);
+    sim_start(&fork, workflow, "hi", &(struct engine_limits){.calls_max = 2, .seconds_max = 60}, &world);
+    sim_fold(&fork, &whole, whole.n);
+    struct ab_forked forked = {
+        .of = {{1}}, .of_seq = whole.n, .at_ms = (uint64_t)SIM_START_MS * 1000 + 86400000};
+    struct ab_started started = {.attempt = 1, .worker = ab_view_of("w"), .at_ms = forked.at_ms + 3600000};
+    assert_int_equal(sim_add(&fork, AB_KIND_FORKED, &forked, NULL), 0);
+    assert_int_equal(sim_add(&fork, AB_KIND_STARTED, &started, NULL), 0);
+    assert_int_equal(sim_run(&fork), ENGINE_STOP_CALLS);
+    char *talk = sim_talk(&fork);
+    assert_string_equal(talk, "user>hi|bot>a|user>|bot>b|user>|bot>c|user>|bot>d|user>|");
+    json_t *result = engine_result(fork.engine, "x", 0), *copied = json_object_get(result, "forked");
+    for (int i = 0; i < 2; i++) {
+        json_t *usage = json_object_get(i ? copied : result, "usage");
+        assert_int_equal(ab_tree_int(json_object_get(usage, "total"), "calls", 0), 2);
+        assert_int_equal(ab_tree_int(json_object_get(usage, "total"), "prompt_tokens", 0), 20);
+    }
+    json_decref(result);
+    free(talk);
+    sim_finish(&fork);
+    sim_finish(&whole);
+    ab_workflow_destroy(workflow);
+}
+
 static void replies_from_a_cache_cost_nothing(void **state)
 {
     struct sim_world world = {.receiver = LIST("x")};
@@ -483,6 +515,7 @@ int main(void)
         cmocka_unit_test(caps_end_a_loop),
         cmocka_unit_test(a_call_knows_how_much_time_is_left),
         cmocka_unit_test(a_pause_takes_no_time_from_the_job),
+        cmocka_unit_test(what_was_copied_does_not_count_for_the_caps),
         cmocka_unit_test(replies_from_a_cache_cost_nothing),
         cmocka_unit_test(history_is_bounded_oldest_first_out),
         cmocka_unit_test(what_a_model_is_told),

@@ -61,6 +61,7 @@ void engine_destroy(struct engine *engine)
         free(engine->branches[i]);
     }
     free(engine->branches);
+    free(engine->copied.rows);
     free(engine->summary);
     json_decref(engine->content);
     json_decref(engine->history);
@@ -258,6 +259,23 @@ static int take_started(struct engine *engine, struct journal_event *event, stru
     return 0;
 }
 
+/* All before it was copied: what it used and how long it took is not this run's. Until the job starts nobody works. */
+static int take_forked(struct engine *engine, struct journal_event *event, struct ab_error *err)
+{
+    (void)err;
+    engine->forked_of = event->forked.of;
+    engine->forked_seq = event->forked.of_seq;
+    for (size_t i = 0; i < engine->n_branches; i++)
+        usage_merge(&engine->copied, &engine->branches[i]->usage);
+    if (!engine->begun)
+        return 0;
+    engine->forked_ms = event->at_ms;
+    engine->asked_ms = 0;
+    engine->paused_ms = engine->last_ms;
+    engine->copied_ms = engine->last_ms - engine->begin_ms - engine->waited_ms;
+    return 0;
+}
+
 static int take_nothing(struct engine *engine, struct journal_event *event, struct ab_error *err)
 {
     (void)engine;
@@ -281,6 +299,7 @@ static const struct {
     [AB_KIND_INPUT] = {take_input, AT(input.at_ms), AT(input.ask)},
     [AB_KIND_END] = {take_end, AT(end.at_ms), 0},
     [AB_KIND_PAUSED] = {take_paused, AT(paused.at_ms), 0},
+    [AB_KIND_FORKED] = {take_forked, AT(forked.at_ms), 0},
 };
 #undef AT
 
@@ -333,19 +352,22 @@ static int64_t left_ms(const struct engine *engine)
     uint64_t seconds_max = engine->limits.seconds_max;
     if (!seconds_max || seconds_max > INT64_MAX / 2000)
         return INT64_MAX;
-    int64_t spent_ms = engine->last_ms - engine->begin_ms - engine->waited_ms;
+    int64_t spent_ms = engine->last_ms - engine->begin_ms - engine->waited_ms - engine->copied_ms;
     return (int64_t)seconds_max * 1000 - (spent_ms > 0 ? spent_ms : 0);
 }
 
 static struct usage total_of(const struct engine *engine)
 {
-    struct usage total = {0};
+    struct usage total = {0}, copied = usage_total(&engine->copied);
     for (size_t i = 0; i < engine->n_branches; i++) {
         struct usage one = usage_total(&engine->branches[i]->usage);
         total.calls += one.calls;
         total.prompt += one.prompt;
         total.completion += one.completion;
     }
+    total.calls -= copied.calls;
+    total.prompt -= copied.prompt;
+    total.completion -= copied.completion;
     return total;
 }
 

@@ -14,7 +14,7 @@
  * SAY             turn         with the effect's step, agent and text: nothing needs to be done for it
  * FINISH          end
  *
- * `started`, `attempt_failed`, `paused` and `end` are accepted whatever is wanted; any other event that satisfies no wanted effect
+ * `started`, `attempt_failed`, `paused`, `forked` and `end` are accepted whatever is wanted; any other event that satisfies no wanted effect
  * is AB_ENONDETERMINISM, and the engine must not be used further.
  *
  * A step is "node path:counter": the counter belongs to its node, so that it does not depend on the order in which

@@ -62,6 +62,8 @@ uint64_t usage_calls(const struct usage_table *table, const char *agent);
 void usage_add_cost(struct usage *usage, uint64_t calls, uint64_t cost_pico_usd);
 uint64_t usage_trimmed(const struct usage_table *table, const char *agent);
 void usage_merge(struct usage_table *into, const struct usage_table *table);
+/* Of which `table` was a part. */
+void usage_subtract(struct usage_table *from, const struct usage_table *table);
 struct usage usage_total(const struct usage_table *table);
 json_t *usage_tree(const struct usage_table *table);
 
@@ -97,6 +99,7 @@ struct journal_event {
         struct ab_input_event input;
         struct ab_end end;
         struct ab_paused paused;
+        struct ab_forked forked;
     };
 };
 
@@ -160,6 +163,11 @@ struct engine {
     char *summary; /* what a model made of the run; NULL: nothing yet */
     bool begun, ended, offline;
     struct ab_error failure;     /* why the run failed; code 0: it did not */
+    struct ab_id forked_of;      /* zero: the journal is all its own; else what was copied: */
+    uint64_t forked_seq;         /* up to this event of that job */
+    struct usage_table copied;   /* this was used */
+    int64_t copied_ms;           /* this much of the caps' time */
+    int64_t forked_ms;           /* the run's own beginning; 0 = begin_ms */
     uint64_t events;             /* applied so far */
     int64_t event_ms;            /* wall clock of the event that is being applied */
     int64_t begin_ms, last_ms;   /* wall clock of begin and of the last event */
@@ -181,6 +189,8 @@ struct node *parallel_create(struct engine *engine, const char *path);
 /* A sequential step's task: the message, the results of the steps before it, its own instruction. */
 json_t *sequence_task(const json_t *content, struct node *const *before, size_t n_before,
                       const struct ab_agent *receiver);
+/* worker/engine/result.c: what was used, by agents, without what was copied. The caller frees the rows. */
+struct usage_table usage_own(const struct engine *engine);
 /* worker/engine/summary.c: the answer as a model makes it of the run. */
 bool summary_wanted(const struct engine *engine);
 void summary_effect(const struct engine *engine, struct engine_effect *effect);

@@ -118,12 +118,15 @@ static int take_turn(struct taking *t, struct ab_error *err)
     const struct ab_agent *agent = t->side->agent;
     struct ab_view said = ab_any_str(t->event->turn.content);
 
+    bool edited = t->event->turn.edited;
     if (!ab_view_is(t->event->turn.agent, agent->name) || !said.p ||
-        !ab_view_is(said, agent->default_auto_reply))
+        (!edited && !ab_view_is(said, agent->default_auto_reply)))
         return node_not_wanted(t->node, t->event, err);
-    t->content = json_string(agent->default_auto_reply);
+    t->content = json_stringn(said.p, said.n);
+    if (!t->content)
+        return ab_fail_at(err, AB_EDAMAGED, "content", "a turn in the journal is not UTF-8");
     t->side->auto_replies++;
-    t->filler = true;
+    t->filler = !edited;
     return 0;
 }
 

@@ -49,14 +49,28 @@ static json_t *messages_tree(const struct engine *engine)
     return messages;
 }
 
-static json_t *all_usage_tree(const struct engine *engine)
+struct usage_table usage_own(const struct engine *engine)
 {
-    struct usage_table all = {0};
+    struct usage_table own = {0};
     for (size_t i = 0; i < engine->n_branches; i++)
-        usage_merge(&all, &engine->branches[i]->usage);
-    json_t *tree = usage_tree(&all);
-    free(all.rows);
+        usage_merge(&own, &engine->branches[i]->usage);
+    usage_subtract(&own, &engine->copied);
+    return own;
+}
+
+static json_t *own_usage_tree(const struct engine *engine)
+{
+    struct usage_table own = usage_own(engine);
+    json_t *tree = usage_tree(&own);
+    free(own.rows);
     return tree;
+}
+
+static json_t *fork_tree(const struct engine *engine)
+{
+    char job[AB_ID_TEXT];
+    return json_pack("{ss sI so}", "job", ab_id_text(engine->forked_of, job), "seq",
+                     (json_int_t)engine->forked_seq, "usage", usage_tree(&engine->copied));
 }
 
 /* Which of its termination conditions ended the conversation, as the workflow has it. */
@@ -86,12 +100,14 @@ static json_t *results_tree(const struct node *root)
 json_t *engine_result(const struct engine *engine, const char *stop_reason, int64_t at_ms)
 {
     int64_t end_ms = at_ms > engine->last_ms ? at_ms : engine->last_ms;
-    int64_t begin_ms = engine->begun ? engine->begin_ms : end_ms;
+    int64_t begin_ms = engine->forked_ms ? engine->forked_ms : engine->begun ? engine->begin_ms : end_ms;
     json_t *result =
         json_pack("{so ss s[] so so sf ss so}", "messages", messages_tree(engine), "summary_method",
                   summary_names[engine->workflow->summary], "files", "start_time", time_tree(begin_ms),
                   "end_time", time_tree(end_ms), "duration_s", (double)(end_ms - begin_ms) / 1000,
-                  "stop_reason", stop_reason, "usage", all_usage_tree(engine));
+                  "stop_reason", stop_reason, "usage", own_usage_tree(engine));
+    if (!ab_id_zero(engine->forked_of))
+        json_object_set_new(result, "forked", fork_tree(engine));
     if (engine->root && engine->root->ops->next == NULL)
         json_object_set_new(result, "results", results_tree(engine->root));
     add_condition(result, engine->root);

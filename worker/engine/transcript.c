@@ -192,6 +192,28 @@ void usage_merge(struct usage_table *into, const struct usage_table *table)
     }
 }
 
+static void take_off(uint64_t *from, uint64_t part)
+{
+    *from -= part < *from ? part : *from;
+}
+
+void usage_subtract(struct usage_table *from, const struct usage_table *table)
+{
+    for (size_t i = 0; i < table->n; i++) {
+        const struct usage *part = &table->rows[i];
+        struct usage *row = usage_of(from, part->agent);
+        take_off(&row->calls, part->calls);
+        take_off(&row->cached_calls, part->cached_calls);
+        take_off(&row->prompt, part->prompt);
+        take_off(&row->completion, part->completion);
+        take_off(&row->cached, part->cached);
+        take_off(&row->reasoning, part->reasoning);
+        take_off(&row->priced_calls, part->priced_calls);
+        take_off(&row->cost_pico_usd, part->cost_pico_usd);
+        row->estimated &= row->calls > 0;
+    }
+}
+
 struct usage usage_total(const struct usage_table *table)
 {
     struct usage total = {0};
