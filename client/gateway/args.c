@@ -269,7 +269,7 @@ bool args_read(struct call *call)
         rc = check_required(r);
     if (rc)
         call_fail(call, &r->err, NULL);
-    else if (!(call->route->flags & ROUTE_PUBLIC))
+    else if (!(call->route->flags & (ROUTE_PUBLIC | ROUTE_SEED)))
         guard_user(call, ab_tree_str(call->args, "user"));
     free(r);
     return !rc;

@@ -150,8 +150,9 @@ void guard_cors(struct call *call, struct MHD_Response *response);
  * from here: args.c calls it with the argument `user`, the seed's handlers with the user_id of their bodies. */
 const char *guard_user(struct call *call, const char *named);
 
-/* ---- openapi.c ---- */
+/* ---- openapi.c, seed_message.c ---- */
 void openapi_handle(struct call *call);
+void seed_message_handle(struct call *call);
 /* ---- forward.c ---- */
 void forward_handle(struct call *call);
 /* Asks an operation for this request, with call->user as its user; `fields` is taken. `done` gets the request as its

@@ -231,8 +231,8 @@ static void run_handler(struct call *call)
         call_answer_empty(call, MHD_HTTP_NO_CONTENT);
         add_allow(call);
     } else if (args_read(call)) {
-        body_release(call);
         (call->route->handle ? call->route->handle : forward_handle)(call);
+        body_release(call);
     }
 }
 

@@ -3,7 +3,7 @@
 
 #include <assert.h>
 
-const struct route *const route_tables[] = {routes_service, routes_jobs, NULL};
+const struct route *const route_tables[] = {routes_service, routes_jobs, routes_seed, NULL};
 
 /* The next segment of a path; false at its end. */
 static bool segment(struct ab_view *path, struct ab_view *out)

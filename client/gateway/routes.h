@@ -58,6 +58,7 @@ struct route {
     const char *operation;
     const struct arg *args; /* ends with a NULL name; NULL: the operation's fields */
     const char *answers;    /* statuses that may come beside those every route has, "202 409"; first: success */
+    const char *body;       /* of a ROUTE_RAW: what it is called in /openapi.json */
     const char *shape;      /* of the successful answer: a name in /openapi.json, or NULL */
     const char *summary;
 };
