@@ -105,7 +105,8 @@ static void make_agent(struct maker *maker, int depth, bool group)
 {
     static const char *const human[] = {"NEVER", "NEVER", "TERMINATE", "ALWAYS"};
     static const char *const more[] = {"", ", \"is_termination_msg\": \"DONE\"",
-                                       ", \"system_message\": \"Talk.\""};
+                                       ", \"system_message\": \"Talk.\"", ", \"context\": {\"last\": 2}",
+                                       ", \"context\": {\"head\": 1, \"tokens\": 40}"};
     char name[16];
     name_of(maker->agents++, name);
     ADD(maker, "{\"name\": \"%s\", ", name);
