@@ -53,7 +53,7 @@ SCRIPTS := $(wildcard .ci/run deploy/*.sh tests/*.sh)
 
 # ---- flags -------------------------------------------------------------------------------------------------
 MSGPACK  := $(shell $(PKG_CONFIG) --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack)
-PACKAGES := libzmq libczmq sqlite3 $(MSGPACK) libcurl jansson yaml-0.1 libsodium libmicrohttpd
+PACKAGES := libzmq libczmq sqlite3 $(MSGPACK) libcurl jansson yaml-0.1 libsodium libmicrohttpd libseccomp
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS   := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null)
 CMOCKA_LIBS  := $(shell $(PKG_CONFIG) --libs cmocka 2>/dev/null || echo -lcmocka)

@@ -20,6 +20,8 @@ build | module | jansson | libjansson-dev
 build | module | yaml-0.1 | libyaml-dev
 build | module | libsodium | libsodium-dev
 build | module | libmicrohttpd | libmicrohttpd-dev
+build | module | libseccomp | libseccomp-dev
+build | command | bwrap | bubblewrap
 test | module | cmocka | libcmocka-dev
 test | file | /usr/bin/python3 | python3
 test | python | pytest | python3-pytest

@@ -1,0 +1,102 @@
+/* Inside worker/exec: runs, and what a back end does for them. */
+#ifndef AB_WORKER_EXEC_INTERNAL_H
+#define AB_WORKER_EXEC_INTERNAL_H
+
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "worker/exec/cgroup.h"
+#include "worker/exec/exec.h"
+
+enum {
+    PROBE_MS = 10000,       /* for a probe */
+    PROBE_AGAIN_MS = 15000, /* before a back end that was not there is looked for again */
+    LOOK_MS = 100,          /* between looks at the directory of code that runs */
+    KILL_MS = 2000, /* that processes take to go, at most; then they are given up, with an error in the log */
+    HASH_BYTES = 1 << 20, /* in one go, before others have their turn */
+    READ_BYTES = 64 << 10,
+};
+
+enum exec_state {
+    RUN_QUEUED,
+    RUN_RUNNING,
+    RUN_COLLECTING,
+    RUN_DONE /* on_done is due */
+};
+
+/* A descriptor in the epoll set. */
+struct watch {
+    struct exec_run *run;
+    int fd; /* -1: none */
+    void (*ready)(struct exec_run *run);
+};
+
+struct exec_run {
+    struct exec *exec;
+    const struct exec_backend *backend;
+    struct exec_request request;
+    char *texts[3]; /* of the request; owned */
+    struct exec_callbacks callbacks;
+    void *user;
+    bool probe; /* no directory: it looks at the sandbox from inside */
+
+    enum exec_state state;
+    int64_t started_ms, deadline_ms, look_ms; /* monotonic */
+
+    pid_t pid;
+    struct watch exited, init, output, status; /* pidfd; pidfd of the namespace's init; pipes */
+    bool init_known;                           /* `init` is open, or it is gone already */
+    bool ran;                                  /* the script was started: else the back end failed */
+    struct ab_buf status_text;
+    struct cgroup cgroup;
+
+    struct ab_buf raw, kept; /* bytes not yet read as text; text */
+    uint64_t written;
+    bool full; /* something was left out: nothing may follow it */
+    int exit_code;
+    char *stopped; /* owned */
+    struct file_list files;
+    bool listed;
+    struct ab_error error;
+    TAILQ_ENTRY(exec_run) in_all;
+};
+
+struct exec_backend {
+    const char *name;
+    /* Starts it, with its watches and `pid`. */
+    int (*start)(struct exec_run *run, struct ab_error *err);
+    /* Ends all its processes; they may not be gone yet. */
+    void (*kill)(struct exec_run *run);
+    /* Reads what the probe saw. */
+    int (*judge)(const struct exec_run *probe, char protections[EXEC_PROTECTIONS_MAX], struct ab_error *err);
+};
+extern const struct exec_backend exec_local, exec_unsafe_host;
+
+enum readiness { UNKNOWN, PROBING, READY, BROKEN };
+struct kind_state {
+    const struct exec_backend *backend; /* NULL: this build has none */
+    enum readiness readiness;
+    struct ab_error why; /* BROKEN */
+    int64_t again_ms;    /* BROKEN: until then */
+    char protections[EXEC_PROTECTIONS_MAX];
+};
+
+struct exec {
+    struct exec_options options;
+    int epoll, more; /* an eventfd: there is work that no descriptor tells of */
+    int filter;      /* the seccomp program */
+    struct cgroups cgroups;
+    struct kind_state kinds[EXEC_KINDS];
+    TAILQ_HEAD(exec_run_list, exec_run) all;
+    size_t running;
+};
+
+void watch_add(struct exec_run *run, struct watch *watch, int fd, void (*ready)(struct exec_run *run));
+void watch_close(struct exec *exec, struct watch *watch);
+/* The run's processes are all gone: what they left is collected. */
+void run_gone(struct exec_run *run);
+/* It is ended before its time: why is taken. */
+void run_stop(struct exec_run *run, int exit_code, char *why);
+void run_output(struct exec_run *run); /* reads what is in the pipe */
+
+#endif

@@ -1,0 +1,598 @@
+/* The back ends on this machine: bubblewrap, and no isolation at all.
+ *
+ * bubblewrap makes the namespaces and the file system that the code sees: /usr and the libraries read-only, /proc
+ * read-only, a minimal /dev, private /tmp and /dev/shm of bounded size, the job's directory as /workspace, nothing else. Its
+ * first process in the new pid namespace is the one all others die with. A shell in front of the script sets the limit on
+ * processes, which counts per user namespace and so can only be set inside.
+ *
+ * Everything the child does between fork and exec is safe in a process with threads.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/tree.h"
+#include "worker/exec/internal.h"
+
+enum {
+    ARGS_MAX = 160,
+    STATUS_FD = 3, /* as bubblewrap's arguments name them */
+    FILTER_FD = 4,
+    FDS_FROM = 16, /* descriptors that are moved to those numbers stand above */
+    STATUS_BYTES_MAX = 4096,
+};
+
+/* --- arguments ------------------------------------------------------------------------------------------------ */
+
+struct args {
+    char *items[ARGS_MAX]; /* owned, NULL-terminated */
+    size_t n;
+};
+
+static void add(struct args *args, const char *text)
+{
+    if (args->n < ARGS_MAX - 1)
+        args->items[args->n++] = ab_strdup(text);
+}
+
+static void add_all(struct args *args, const char *const *texts)
+{
+    for (; *texts; texts++)
+        add(args, *texts);
+}
+
+static void add_number(struct args *args, const char *flag, unsigned long long number)
+{
+    char *text = ab_format("%llu", number);
+    add(args, flag);
+    add(args, text);
+    free(text);
+}
+
+static void args_finish(struct args *args)
+{
+    for (size_t i = 0; i < args->n; i++)
+        free(args->items[i]);
+}
+
+static const struct {
+    const char *name, *command[3];
+} languages[] = {
+    {"python", {"python3", "-u", NULL}},
+    {"sh", {"/bin/sh", NULL}},
+    {"bash", {"bash", NULL}},
+};
+
+/* What code finds in its environment, besides PATH: nothing of the worker's. */
+static const char *const environment[][2] = {
+    {"PATH", "/usr/local/bin:/usr/bin:/bin"},
+    {"HOME", "/tmp"},
+    {"USER", "code"},
+    {"LOGNAME", "code"},
+    {"LANG", "C.UTF-8"},
+    {"TMPDIR", "/tmp"},
+    {"PYTHONDONTWRITEBYTECODE", "1"},
+    {"MPLBACKEND", "Agg"},
+    {"MPLCONFIGDIR", "/tmp"},
+};
+
+/* "$1" processes, then the rest as a command. dash and busybox call the limit -p, bash -u. */
+static const char in_front[] =
+    "ulimit -p \"$1\" 2>/dev/null || ulimit -u \"$1\" || exit 126; shift; exec \"$@\"";
+
+/* From inside: limits, capabilities, filter, namespaces, and what must not be writable. */
+static const char probe_script[] =
+    "cat /proc/self/status /proc/self/limits; for n in user pid net ipc uts mnt cgroup; do "
+    "echo \"ns $(readlink /proc/self/ns/$n)\"; done; for f in / /usr /proc/sys/kernel/core_pattern /dev /bin; "
+    "do "
+    "[ -w $f ] && echo \"writable $f\"; done; exit 0";
+
+static void add_command(struct args *args, const struct exec_run *run)
+{
+    const struct exec_request *request = &run->request;
+    if (run->probe) {
+        static const char *const probe[] = {"/bin/sh", "-c", probe_script, NULL};
+        add_all(args, probe);
+        return;
+    }
+    for (size_t i = 0; i < sizeof languages / sizeof *languages; i++)
+        if (!strcmp(languages[i].name, request->language))
+            add_all(args, languages[i].command);
+    char *file = ab_format("./%s", request->file); /* a name may begin with a dash */
+    add(args, file);
+    free(file);
+}
+
+/* Folders of the system beside /usr: links into it, or folders of their own on older systems. */
+static void add_system(struct args *args)
+{
+    static const char *const beside[] = {"/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32"};
+    static const char *const optional[] = {"/etc/alternatives", "/etc/ld.so.cache", "/etc/localtime",
+                                           "/etc/fonts"};
+    char target[256];
+    struct stat st;
+    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {
+        if (lstat(beside[i], &st))
+            continue;
+        ssize_t n = S_ISLNK(st.st_mode) ? readlink(beside[i], target, sizeof target - 1) : 0;
+        target[n > 0 ? n : 0] = 0;
+        add(args, n > 0 ? "--symlink" : "--ro-bind");
+        add(args, n > 0 ? target : beside[i]);
+        add(args, beside[i]);
+    }
+    for (size_t i = 0; i < sizeof optional / sizeof *optional; i++) {
+        add(args, "--ro-bind-try");
+        add(args, optional[i]);
+        add(args, optional[i]);
+    }
+}
+
+static void add_workspace(struct args *args, const struct exec_run *run)
+{
+    const char *folder = run->probe ? "" : run->request.folder;
+    char *inside = ab_format("/workspace%s%s", *folder ? "/" : "", folder);
+    if (run->probe) {
+        add(args, "--tmpfs");
+    } else {
+        add(args, "--bind");
+        add(args, workdir_path(run->request.dir));
+    }
+    add(args, "/workspace");
+    static const char *const closing[] = {"--remount-ro", "/", "--chdir", NULL};
+    add_all(args, closing);
+    add(args, inside);
+    free(inside);
+}
+
+static void add_bubblewrap(struct args *args, const struct exec_run *run)
+{
+    static const char *const first[] = {"bwrap",
+                                        "--unshare-user",
+                                        "--unshare-pid",
+                                        "--unshare-net",
+                                        "--unshare-ipc",
+                                        "--unshare-uts",
+                                        "--unshare-cgroup-try",
+                                        "--uid",
+                                        "65534",
+                                        "--gid",
+                                        "65534",
+                                        "--hostname",
+                                        "sandbox",
+                                        "--die-with-parent",
+                                        "--new-session",
+                                        "--cap-drop",
+                                        "ALL",
+                                        "--json-status-fd",
+                                        "3",
+                                        "--seccomp",
+                                        "4",
+                                        "--ro-bind",
+                                        "/usr",
+                                        "/usr",
+                                        "--proc",
+                                        "/proc",
+                                        "--remount-ro",
+                                        "/proc",
+                                        "--dev",
+                                        "/dev",
+                                        "--remount-ro",
+                                        "/dev",
+                                        NULL};
+    static const char *const spaces[] = {"/tmp", "/dev/shm"};
+    add_all(args, first);
+    for (size_t i = 0; i < sizeof spaces / sizeof *spaces; i++) {
+        add_number(args, "--size", EXEC_TMP_BYTES_MAX);
+        add(args, "--tmpfs");
+        add(args, spaces[i]);
+    }
+    add_system(args);
+    add_workspace(args, run);
+    add(args, "--clearenv");
+    for (size_t i = 0; i < sizeof environment / sizeof *environment; i++) {
+        add(args, "--setenv");
+        add(args, environment[i][0]);
+        add(args, environment[i][1]);
+    }
+    static const char *const shell[] = {"--", "/bin/sh", "-c", in_front, NULL};
+    add_all(args, shell);
+    add_number(args, "sh", EXEC_PROCESSES_MAX);
+}
+
+/* --- the child ------------------------------------------------------------------------------------------------ */
+
+/* All that it needs is made before the fork. */
+struct launch {
+    struct args args;
+    char *env[sizeof environment / sizeof *environment + 1]; /* owned */
+    const char *program, *cwd;
+    int nothing, output, status, filter; /* status, filter: -1 if there is none */
+    const struct cgroup *cgroup;
+    uint64_t memory_bytes; /* of one process; 0: the control group bounds it */
+    pid_t parent;
+};
+
+static void limit(int which, uint64_t value)
+{
+    struct rlimit both = {value, value};
+    if (setrlimit((__rlimit_resource_t)which, &both))
+        _exit(126);
+}
+
+static void set_limits(const struct launch *launch)
+{
+    limit(RLIMIT_CORE, 0);
+    limit(RLIMIT_FSIZE, WORKDIR_FILE_BYTES_MAX);
+    limit(RLIMIT_NOFILE, EXEC_OPEN_FILES_MAX);
+    limit(RLIMIT_MEMLOCK, 64 << 10);
+    limit(RLIMIT_MSGQUEUE, 0);
+    if (launch->memory_bytes)
+        limit(RLIMIT_AS, launch->memory_bytes);
+}
+
+static void take_signals(void)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    for (int i = 1; i < NSIG; i++)
+        signal(i, SIG_DFL);
+}
+
+static void join(const struct cgroup *cgroup)
+{
+    for (int i = 0; i < CGROUP_CONTROLLERS; i++)
+        if (cgroup->procs[i] >= 0 && write(cgroup->procs[i], "0", 1) != 1)
+            _exit(126);
+}
+
+static void put_fd(int from, int to)
+{
+    if (from >= 0 ? dup2(from, to) < 0 : close(to) && errno != EBADF)
+        _exit(126);
+}
+
+/* When memory runs out, code goes before the service does. */
+static void go_first(void)
+{
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        if (write(fd, "800", 3) != 3)
+            _exit(126);
+        close(fd);
+    }
+}
+
+static void child(const struct launch *launch) __attribute__((noreturn));
+static void child(const struct launch *launch)
+{
+    take_signals();
+    if (setsid() < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != launch->parent)
+        _exit(126);
+    join(launch->cgroup);
+    go_first();
+    put_fd(launch->nothing, STDIN_FILENO);
+    put_fd(launch->output, STDOUT_FILENO);
+    put_fd(launch->output, STDERR_FILENO);
+    put_fd(launch->status, STATUS_FD);
+    put_fd(launch->filter, FILTER_FD);
+    if (syscall(SYS_close_range, FILTER_FD + 1, ~0u, 0))
+        _exit(126);
+    umask(022);
+    set_limits(launch);
+    if (chdir(launch->cwd))
+        _exit(126);
+    execve(launch->program, launch->args.items, launch->env);
+    _exit(127);
+}
+
+/* --- starting ------------------------------------------------------------------------------------------------- */
+
+static const char *find_bubblewrap(void)
+{
+    static const char *const places[] = {"/usr/bin/bwrap", "/usr/local/bin/bwrap", "/bin/bwrap"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        if (!access(places[i], X_OK))
+            return places[i];
+    return NULL;
+}
+
+/* Out of the way of the numbers that the child gives them. */
+static int lifted(int fd)
+{
+    if (fd < 0 || fd >= FDS_FROM)
+        return fd;
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, FDS_FROM);
+    close(fd);
+    return high;
+}
+
+static int open_pipe(int *reading, int *writing)
+{
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC))
+        return -1;
+    *reading = fds[0];
+    *writing = lifted(fds[1]);
+    return *writing < 0 ? -1 : fcntl(fds[0], F_SETFL, O_NONBLOCK);
+}
+
+static void gone_if(struct exec_run *run)
+{
+    if (run->exited.fd < 0 && run->init_known && run->init.fd < 0)
+        run_gone(run);
+}
+
+static void on_init(struct exec_run *run)
+{
+    watch_close(run->exec, &run->init);
+    gone_if(run);
+}
+
+/* The namespace's init: when it is gone, all in it are. If it is gone already there is nothing to wait for. */
+static void learn_init(struct exec_run *run, long pid)
+{
+    run->init_known = true;
+    int fd = pid > 0 ? (int)syscall(SYS_pidfd_open, (pid_t)pid, 0) : -1;
+    if (fd >= 0)
+        watch_add(run, &run->init, fd, on_init);
+}
+
+static void read_status(struct exec_run *run)
+{
+    const char *text = ab_buf_cstr(&run->status_text), *at = strstr(text, "\"child-pid\":");
+    if (!run->init_known && at && strchr(at, '}'))
+        learn_init(run, strtol(at + strlen("\"child-pid\":"), NULL, 10));
+    run->ran |= strstr(text, "\"exit-code\":") != NULL;
+}
+
+/* bubblewrap says who the init is as soon as it made it, and at the end how the script did. */
+static void on_status(struct exec_run *run)
+{
+    char bytes[512];
+    ssize_t n = read(run->status.fd, bytes, sizeof bytes);
+    if (n > 0 && run->status_text.n < STATUS_BYTES_MAX)
+        ab_buf_add(&run->status_text, bytes, (size_t)n);
+    read_status(run);
+    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+        return;
+    watch_close(run->exec, &run->status);
+    run->init_known = true; /* or it was never made */
+    gone_if(run);
+}
+
+static void on_exited(struct exec_run *run)
+{
+    siginfo_t info = {0};
+    if (waitid((idtype_t)P_PIDFD, (id_t)run->exited.fd, &info, WEXITED | WNOHANG) || !info.si_pid)
+        return;
+    if (!run->stopped)
+        run->exit_code = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
+    watch_close(run->exec, &run->exited);
+    while (run->status.fd >= 0) { /* all of it is there: its writer is gone, or about to */
+        size_t before = run->status_text.n;
+        on_status(run);
+        if (run->status.fd >= 0 && run->status_text.n == before)
+            break;
+    }
+    if (run->state == RUN_RUNNING)
+        gone_if(run);
+}
+
+/* With a position of its own: each child reads it to its end. */
+static int own_filter(const struct exec *exec)
+{
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", exec->filter);
+    return lifted(open(path, O_RDONLY | O_CLOEXEC));
+}
+
+static int launch(struct exec_run *run, struct launch *l, struct ab_error *err)
+{
+    int reading = -1, status_in = -1;
+    l->parent = getpid();
+    l->output = l->status = -1;
+    l->nothing = lifted(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    for (size_t i = 0; i < sizeof environment / sizeof *environment; i++)
+        l->env[i] = ab_format("%s=%s", environment[i][0], environment[i][1]);
+    bool sandboxed = run->backend == &exec_local;
+    l->filter = sandboxed ? own_filter(run->exec) : -1;
+    bool ready = l->nothing >= 0 && (!sandboxed || l->filter >= 0) && !open_pipe(&reading, &l->output) &&
+                 (!sandboxed || !open_pipe(&status_in, &l->status));
+    pid_t pid = ready ? fork() : -1;
+    if (!pid)
+        child(l);
+    int failed = errno;
+    run->pid = pid;
+    if (pid > 0) {
+        watch_add(run, &run->exited, (int)syscall(SYS_pidfd_open, pid, 0), on_exited);
+        watch_add(run, &run->output, reading, run_output);
+        if (sandboxed)
+            watch_add(run, &run->status, status_in, on_status);
+    }
+    int own[] = {l->nothing, l->output, l->status, l->filter, pid > 0 ? -1 : reading, pid > 0 ? -1 : status_in};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (own[i] >= 0)
+            close(own[i]);
+    for (size_t i = 0; i < sizeof environment / sizeof *environment; i++)
+        free(l->env[i]);
+    cgroup_joined(&run->cgroup);
+    return pid > 0 ? 0 : ab_fail(err, AB_EUNAVAILABLE, "cannot start a process for code: %s", strerror(failed));
+}
+
+static int start(struct exec_run *run, struct launch *l, struct ab_error *err)
+{
+    const struct exec_options *options = &run->exec->options;
+    int code = cgroup_create(&run->exec->cgroups, options->memory_bytes_max, EXEC_PROCESSES_MAX + 8,
+                             &run->cgroup, err);
+    l->cgroup = &run->cgroup;
+    l->memory_bytes = run->exec->cgroups.base[CGROUP_MEMORY] ? 0 : options->memory_bytes_max;
+    return code ? code : launch(run, l, err);
+}
+
+static int start_local(struct exec_run *run, struct ab_error *err)
+{
+    struct launch l = {.program = find_bubblewrap(), .cwd = "/"};
+    if (!l.program)
+        return ab_fail(
+            err, AB_ESYSTEM,
+            "code cannot be run: there is no bubblewrap here; install it (package bubblewrap) on the "
+            "worker's machine");
+    add_bubblewrap(&l.args, run);
+    add_command(&l.args, run);
+    int code = start(run, &l, err);
+    args_finish(&l.args);
+    return code;
+}
+
+/* Nothing protects here: the worker's configuration wants it so. */
+static int start_unsafe_host(struct exec_run *run, struct ab_error *err)
+{
+    struct launch l = {.program = "/bin/sh"};
+    static const char *const shell[] = {"/bin/sh", "-c", "shift; exec \"$@\"", "sh", "-", NULL};
+    const char *folder = run->probe ? "" : run->request.folder;
+    char *cwd = run->probe ? ab_strdup("/tmp")
+                           : ab_format("%s%s%s", workdir_path(run->request.dir), *folder ? "/" : "", folder);
+    l.cwd = cwd;
+    add_all(&l.args, shell);
+    add_command(&l.args, run);
+    run->init_known = run->ran = true;
+    int code = start(run, &l, err);
+    args_finish(&l.args);
+    free(cwd);
+    return code;
+}
+
+/* --- ending --------------------------------------------------------------------------------------------------- */
+
+static void kill_local(struct exec_run *run)
+{
+    int64_t until_ms = ab_mono_ms() + KILL_MS;
+    /* Killed before it said who the init is, it could leave one behind that waits for it for ever. */
+    while (!run->init_known && run->status.fd >= 0 && ab_mono_ms() < until_ms) {
+        struct pollfd one = {.fd = run->status.fd, .events = POLLIN};
+        if (poll(&one, 1, (int)(until_ms - ab_mono_ms())) > 0)
+            on_status(run);
+    }
+    if (run->init.fd >= 0)
+        syscall(SYS_pidfd_send_signal, run->init.fd, SIGKILL, NULL, 0);
+    if (run->exited.fd >= 0)
+        syscall(SYS_pidfd_send_signal, run->exited.fd, SIGKILL, NULL, 0);
+}
+
+static void kill_unsafe_host(struct exec_run *run)
+{
+    if (run->exited.fd >= 0)
+        kill(-run->pid, SIGKILL); /* its session's group; it is not waited for yet, so the number is its own */
+}
+
+/* --- the probe ------------------------------------------------------------------------------------------------ */
+
+/* The number or word behind a line's title; "" if there is no such line. */
+static void field(const char *text, const char *title, char *out, size_t size)
+{
+    const char *at = strstr(text, title);
+    at = at ? at + strlen(title) : "";
+    at += strspn(at, " \t");
+    snprintf(out, size, "%.*s", (int)strcspn(at, " \t\n"), at);
+}
+
+static bool has_field(const char *text, const char *title, const char *value)
+{
+    char found[64];
+    field(text, title, found, sizeof found);
+    return !strcmp(found, value);
+}
+
+/* A namespace that is not the worker's: its link does not stand among those that the worker sees. */
+static bool own_namespace(const char *text, const char *name)
+{
+    char path[64], ours[64], line[96];
+    snprintf(path, sizeof path, "/proc/self/ns/%s", name);
+    ssize_t n = readlink(path, ours, sizeof ours - 1);
+    if (n <= 0)
+        return false;
+    ours[n] = 0;
+    snprintf(line, sizeof line, "ns %s\n", ours);
+    char *title = ab_format("ns %s:[", name);
+    bool there = strstr(text, title) != NULL;
+    free(title);
+    return there && !strstr(text, line);
+}
+
+static const char *missing(const char *text, bool pids_bounded)
+{
+    static const char *const namespaces[] = {"user", "pid", "net", "ipc", "uts", "mnt"};
+    char number[16];
+    snprintf(number, sizeof number, "%d", EXEC_PROCESSES_MAX);
+    for (size_t i = 0; i < sizeof namespaces / sizeof *namespaces; i++)
+        if (!own_namespace(text, namespaces[i]))
+            return namespaces[i];
+    if (!has_field(text, "\nNoNewPrivs:", "1") || !has_field(text, "\nSeccomp:", "2"))
+        return "filter of system calls (seccomp)";
+    if (!has_field(text, "\nCapEff:", "0000000000000000") || !has_field(text, "\nCapBnd:", "0000000000000000"))
+        return "dropping of capabilities";
+    if (strstr(text, "\nwritable "))
+        return "read-only system";
+    if (!has_field(text, "\nMax processes", number) || !has_field(text, "\nMax core file size", "0"))
+        return "limits (rlimits)";
+    /* The kernel does not count root's processes, whatever it is called inside. */
+    return !geteuid() && !pids_bounded ? "limit on processes" : NULL;
+}
+
+static int judge_local(const struct exec_run *probe, char protections[EXEC_PROTECTIONS_MAX],
+                       struct ab_error *err)
+{
+    struct ab_buf text = {0};
+    char *const *base = probe->exec->cgroups.base;
+    ab_buf_add(&text, probe->kept.p, probe->kept.n);
+    const char *seen = ab_buf_cstr(&text), *lacks = NULL;
+    int code = 0;
+    if (probe->exit_code || !probe->ran)
+        code = ab_fail(
+            err, AB_ESYSTEM,
+            "code cannot be run: bubblewrap does not work here (%.*s); the worker needs unprivileged user "
+            "namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
+            "kernel.apparmor_restrict_unprivileged_userns; in a container also its seccomp profile)",
+            (int)strcspn(seen, "\n"), seen);
+    else if ((lacks = missing(seen, base[CGROUP_PIDS])))
+        code = ab_fail(err, AB_ESYSTEM, "code cannot be run: the sandbox has no %s here%s", lacks,
+                       strcmp(lacks, "limit on processes")
+                           ? ""
+                           : "; run the worker as another user than root, or let it "
+                             "make control groups (pids) below its own");
+    else
+        snprintf(
+            protections, EXEC_PROTECTIONS_MAX,
+            "bubblewrap: namespaces user pid net ipc uts mnt%s; read-only system; no capabilities; seccomp; "
+            "rlimits%s%s%s",
+            own_namespace(seen, "cgroup") ? " cgroup" : "",
+            base[CGROUP_MEMORY] || base[CGROUP_PIDS] ? "; cgroup" : "", base[CGROUP_MEMORY] ? " memory" : "",
+            base[CGROUP_PIDS] ? " pids" : "");
+    ab_buf_finish(&text);
+    return code;
+}
+
+static int judge_unsafe_host(const struct exec_run *probe, char protections[EXEC_PROTECTIONS_MAX],
+                             struct ab_error *err)
+{
+    (void)probe;
+    (void)err;
+    snprintf(protections, EXEC_PROTECTIONS_MAX, "none (unsafe-host)");
+    return 0;
+}
+
+const struct exec_backend exec_local = {"local", start_local, kill_local, judge_local};
+const struct exec_backend exec_unsafe_host = {"unsafe-host", start_unsafe_host, kill_unsafe_host,
+                                              judge_unsafe_host};
