@@ -88,6 +88,11 @@ enum ab_program {
     X(JOB_CALLS_MAX, job_calls_max, INT, "1000", 1, AB_CONFIG_INT_MAX, NULL, WORKER, "model calls of one job")         \
     X(JOB_TOKENS_MAX, job_tokens_max, INT, "10000000", 1, AB_CONFIG_INT_MAX, NULL, WORKER, "tokens of one job")        \
     X(JOB_SECONDS_MAX, job_seconds_max, INT, "86400", 1, AB_CONFIG_INT_MAX, NULL, WORKER, "running time of one job")   \
+    X(ISOLATION, isolation, ENUM, "sandbox", 0, 0, "sandbox|unsafe-host", WORKER,                                      \
+      "how code of `local` runs: sandboxed, or with all rights of the worker")                                         \
+    X(WORK_DIR, work_dir, PATH, "", 0, 0, NULL, WORKER, "folder for the directories of jobs' code; empty: DIR/work")   \
+    X(CODE_MEMORY_BYTES_MAX, code_memory_bytes_max, BYTES, "1GiB", 67108864, AB_CONFIG_INT_MAX, NULL, WORKER,          \
+      "memory of a code block")                                                                                        \
     X(DEFAULT_USER_ID, default_user_id, STRING, "default", 0, 0, NULL, CLI | GATEWAY, "user if none is named")         \
     X(DEFAULT_SESSION_ID, default_session_id, STRING, "", 0, 0, NULL, CLI | GATEWAY, "session if none is named")       \
     X(DEFAULT_GALLERY_ID, default_gallery_id, STRING, "", 0, 0, NULL, CLI | GATEWAY, "gallery item if none is named")  \

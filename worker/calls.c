@@ -191,7 +191,7 @@ void calls_abort(struct run *run)
 }
 
 /* For good at once; for now when the other calls are over. The call is gone already. */
-static void give_up(struct run *run, const struct ab_error *error)
+void run_give_up(struct run *run, const struct ab_error *error)
 {
     if (!error->retryable)
         journal_end(run, "failed", "error", error);
@@ -234,7 +234,7 @@ void call_start(struct run *run, const struct engine_effect *effect)
     if (!err.code)
         return;
     forget_call(call);
-    give_up(run, &err);
+    run_give_up(run, &err);
 }
 
 /* --- the reply ------------------------------------------------------------------------------------------------ */
@@ -297,7 +297,7 @@ static void journal_reply(struct run *run, const struct engine_effect *effect, u
     if (reply->tool_calls)
         event.tool_calls = ab_buf_view(&tool_calls);
     if (journal_add(run, AB_KIND_MODEL_REPLY, &event, &err))
-        give_up(run, &err);
+        run_give_up(run, &err);
     ab_buf_finish(&tool_calls);
 }
 
@@ -326,15 +326,15 @@ static void on_done(void *user, struct model_reply *reply, const struct model_fa
     uint64_t trimmed = call->trimmed;
     forget_call(call);
     if (err.code) {
-        give_up(run, &err);
+        run_give_up(run, &err);
     } else if (AB_FAILPOINT("worker.after_reply")) {
         ab_fail(&err, AB_EUNAVAILABLE, "fail point worker.after_reply");
-        give_up(run, &err);
+        run_give_up(run, &err);
     } else if (reply) {
         journal_reply(run, &effect, trimmed, reply);
     } else if (failure->kind == MODEL_FAILED_TOTAL) { /* as if the cap was met between two calls */
         journal_end(run, "succeeded", engine_stop_name(ENGINE_STOP_SECONDS), NULL);
     } else {
-        give_up(run, &failure->error);
+        run_give_up(run, &failure->error);
     }
 }

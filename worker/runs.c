@@ -88,6 +88,8 @@ void runs_take(struct worker *worker, const struct ab_job *job, struct ab_view b
     run->workflow = workflows_get(&worker->workflows, (const uint8_t *)job->hash.p);
     STAILQ_INIT(&run->inbox);
     TAILQ_INIT(&run->calls);
+    TAILQ_INIT(&run->codes);
+    TAILQ_INIT(&run->spaces);
     link_run(worker, run);
     if (take_body(run, body, &err))
         journal_end(run, "failed", "error", &err);
@@ -99,6 +101,7 @@ void run_drop(struct run *run)
     struct worker *worker = run->worker;
 
     calls_abort(run);
+    codes_finish(run);
     if (run->awake)
         TAILQ_REMOVE(&worker->awake, run, in_awake);
     SLIST_REMOVE(&worker->buckets[bucket_of(run->job)], run, run, in_bucket);

@@ -257,6 +257,19 @@ static enum pace do_model(struct run *run, const struct engine_effect *effect)
     return WAIT;
 }
 
+/* Code may do anything but leave its sandbox: also it runs only when what it follows from is on disk. */
+static enum pace do_code(struct run *run, const struct engine_effect *effect)
+{
+    struct ab_error err = {0};
+    if (run->gave_up.code || !journal_holds(run, effect->after))
+        return WAIT;
+    if (code_step(run, effect, &err))
+        return GO_ON;
+    if (err.code)
+        run_give_up(run, &err);
+    return WAIT;
+}
+
 static enum pace take_answer(struct run *run, const struct inbox_row *row, const struct engine_effect *effect)
 {
     struct ab_input_event input = {.k = row->k,
@@ -279,7 +292,7 @@ static bool answers(const struct inbox_row *row, const struct engine_effect *eff
 /* Questions of agents that talk at the same time are asked one after the other, once nothing else can be done. */
 static enum pace ask(struct run *run, const struct engine_effect *effect)
 {
-    if (!TAILQ_EMPTY(&run->calls))
+    if (run_busy(run))
         return WAIT;
     if (!run->inbox_known)
         return ask_load(run);
@@ -313,18 +326,30 @@ static enum pace do_finish(struct run *run, const struct engine_effect *effect)
 {
     if (effect->failure)
         return fail_run(run, effect->failure);
-    if (!TAILQ_EMPTY(&run->calls))
+    codes_abort(run);
+    if (run_busy(run))
         return WAIT;
     journal_end(run, "succeeded", engine_stop_name(effect->stop), NULL);
     return WAIT;
 }
 
 static enum pace (*const performers[])(struct run *run, const struct engine_effect *effect) = {
-    [ENGINE_BEGIN] = do_begin,
-    [ENGINE_MODEL] = do_model,
-    [ENGINE_SAY] = do_say,
-    [ENGINE_FINISH] = do_finish,
+    [ENGINE_BEGIN] = do_begin,   [ENGINE_MODEL] = do_model, [ENGINE_SAY] = do_say,
+    [ENGINE_FINISH] = do_finish, [ENGINE_CODE] = do_code,
 };
+
+/* It is to be paused: what is under way comes to its end, nothing else begins. */
+static enum pace wind_down(struct run *run, struct engine_effect *effects)
+{
+    size_t n = TAILQ_EMPTY(&run->codes) ? 0 : engine_next(run->engine, effects, ENGINE_EFFECTS_MAX);
+    for (size_t i = 0; i < n; i++)
+        if (effects[i].want == ENGINE_CODE && code_under_way(run, effects[i].step) &&
+            do_code(run, &effects[i]) == GO_ON)
+            return GO_ON;
+    if (!run_busy(run) && journal_settled(run))
+        journal_pause(run);
+    return WAIT;
+}
 
 /* All that is wanted, in the order in which the engine tells it, until something changed. */
 static enum pace perform(struct run *run)
@@ -332,15 +357,14 @@ static enum pace perform(struct run *run)
     struct engine_effect *effects = run->worker->effects;
     bool others = false;
 
-    if (run->gave_up.code && TAILQ_EMPTY(&run->calls))
+    if (run->gave_up.code)
+        codes_abort(run); /* unlike a model's reply, what they bring costs nothing */
+    if (run->gave_up.code && !run_busy(run))
         return fail_run(run, &run->gave_up);
-    if (run->paused) {
-        if (TAILQ_EMPTY(&run->calls) && journal_settled(run))
-            journal_pause(run);
-        return WAIT;
-    }
     if (!journal_room(run))
         return WAIT;
+    if (run->paused)
+        return wind_down(run, effects);
     size_t n = engine_next(run->engine, effects, ENGINE_EFFECTS_MAX);
     for (size_t i = 0; i < n; i++) {
         if (effects[i].want == ENGINE_HUMAN)
@@ -361,6 +385,7 @@ static void heed_cancel(struct run *run)
     if (!run->cancelled || journal_closed(run))
         return;
     calls_abort(run);
+    codes_abort(run);
     ab_fail(&why, AB_ECANCELLED, "%s", run->cancelled);
     journal_end(run, "cancelled", "cancelled", &why);
 }

@@ -11,6 +11,7 @@
 #include "common/failpoint.h"
 #include "common/log.h"
 #include "common/version.h"
+#include "worker/exec/exec.h"
 
 /* --- the broker's commands ------------------------------------------------------------------------------------ */
 
@@ -285,6 +286,13 @@ static bool on_models(void *owner)
     return false;
 }
 
+static bool on_exec(void *owner)
+{
+    struct worker *worker = owner;
+    exec_poll(worker->exec, ab_mono_ms());
+    return false;
+}
+
 static int64_t sooner(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -294,6 +302,7 @@ static int64_t deadline(void *owner, int64_t now_ms)
 {
     struct worker *worker = owner;
     int64_t at = sooner(link_deadline(&worker->broker), link_deadline(&worker->storage));
+    at = sooner(at, exec_deadline_ms(worker->exec));
     at = sooner(at, sooner(queries_deadline(worker, now_ms), model_client_deadline_ms(worker->models)));
     at = sooner(at, pricing_deadline(worker));
     return worker->unsent ? sooner(at, now_ms + WORKER_RETRY_MS) : at;
@@ -315,6 +324,8 @@ static void tick(void *owner, int64_t now_ms)
 
     if (model_client_deadline_ms(worker->models) <= now_ms)
         model_client_run(worker->models, now_ms);
+    if (exec_deadline_ms(worker->exec) <= now_ms)
+        exec_poll(worker->exec, now_ms);
     link_tick(&worker->broker, now_ms);
     link_tick(&worker->storage, now_ms);
     queries_tick(worker, now_ms);
@@ -409,6 +420,21 @@ static int start_models(struct worker *worker, struct ab_error *err)
     return worker->models ? 0 : err->code;
 }
 
+/* The sandbox itself is looked at when code is first run: workers of jobs without code need none. */
+static int start_exec(struct worker *worker, struct ab_error *err)
+{
+    struct exec_options options = {
+        .unsafe_host = !strcmp(ab_config_text(worker->config, AB_CONF_ISOLATION), "unsafe-host"),
+        .memory_bytes_max = (uint64_t)ab_config_int(worker->config, AB_CONF_CODE_MEMORY_BYTES_MAX)};
+    const char *work_dir = ab_config_text(worker->config, AB_CONF_WORK_DIR);
+    char *otherwise = ab_format("%s/work", ab_config_text(worker->config, AB_CONF_DIR));
+    int code = exec_create(&options, &worker->exec, err);
+    if (!code)
+        code = workdirs_create(*work_dir ? work_dir : otherwise, &worker->workdirs, err);
+    free(otherwise);
+    return code;
+}
+
 static void name_worker(struct worker *worker)
 {
     char host[HOST_NAME_MAX + 1] = "";
@@ -443,8 +469,11 @@ int worker_init(struct worker *worker, const struct ab_config *config, struct ab
         code = load_pair(worker, err);
     if (!code)
         code = start_models(worker, err);
+    if (!code)
+        code = start_exec(worker, err);
     if (code)
         return code;
+    ab_loop_add_fd(worker->loop, exec_fd(worker->exec), on_exec, worker);
     ab_loop_add_fd(worker->loop, model_client_fd(worker->models), on_models, worker);
     return link_start(&worker->broker, worker->loop, ab_config_text(config, AB_CONF_WORKER_ENDPOINT),
                       worker->body_bytes_max, err);
@@ -467,6 +496,8 @@ void worker_finish(struct worker *worker)
     link_finish(&worker->broker);
     link_finish(&worker->storage);
     model_client_destroy(worker->models);
+    exec_destroy(worker->exec);
+    workdirs_destroy(worker->workdirs);
     workflows_finish(&worker->workflows);
     prices_finish(&worker->pricing.prices);
     secrets_pair_finish(&worker->pair);

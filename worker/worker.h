@@ -8,9 +8,11 @@
  * steps.c     what a job does next: load, fold, perform
  * calls.c     model calls and the text they stream
  * pricing.c   what they cost (prices.c: the arithmetic)
+ * codes.c     code blocks and the files they leave (code_files.c)
  * journal.c   events on their way to the disk
  *
- * The engine decides (worker/engine), the model client asks models (worker/model); neither knows of the other.
+ * The engine decides (worker/engine), the model client asks models (worker/model), the sandbox runs code (worker/exec);
+ * none knows of another.
  * Plain structs, visible inside worker/ only. One thread.
  */
 #ifndef AB_WORKER_WORKER_H
@@ -130,6 +132,8 @@ struct run {
     char *cancelled; /* why; NULL: it is not */
     TAILQ_HEAD(call_list, call) calls;
     size_t calls_n;
+    TAILQ_HEAD(code_list, code) codes; /* code blocks under way */
+    TAILQ_HEAD(workspace_list, workspace) spaces;
     struct ab_error
         gave_up; /* why this attempt ends as soon as the calls under way are over; code 0: it does not */
     STAILQ_HEAD(inbox_list, inbox_row) inbox;
@@ -167,7 +171,21 @@ void run_step(struct run *run);
 /* Makes the call of this effect, unless it is under way. */
 void call_start(struct run *run, const struct engine_effect *effect);
 void calls_abort(struct run *run); /* all of them; nothing happens if there is none */
+/* Something failed: for good at once, for now when all that is under way is over. */
+void run_give_up(struct run *run, const struct ab_error *error);
 void calls_flush_text(struct run *run);
+
+/* ---- codes.c ---- */
+
+/* Goes on with the code block of this effect. True: its event was added. err is set if it cannot be run. */
+bool code_step(struct run *run, const struct engine_effect *effect, struct ab_error *err);
+bool code_under_way(struct run *run, const char *step);
+void codes_abort(struct run *run);  /* kills what runs */
+void codes_finish(struct run *run); /* the directories too */
+static inline bool run_busy(const struct run *run)
+{
+    return !TAILQ_EMPTY(&run->calls) || !TAILQ_EMPTY(&run->codes);
+}
 
 /* ---- queries.c ---- */
 
@@ -222,6 +240,8 @@ struct worker {
     struct model_client *models;
     struct workflows workflows;
     struct pricing pricing;
+    struct exec *exec;
+    struct workdirs *workdirs;
 
     char name[AB_NAME_MAX];
     struct ab_id instance; /* of this process */

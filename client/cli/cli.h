@@ -49,6 +49,7 @@ enum {
     X(at, 0, "SEQ", "the last event that is copied; 0: none")                                              \
     X(step, 0, "STEP", "likewise, by the step it names, as `watch --json` shows them")                     \
     X(text, 0, "TEXT", "instead of what is said there; without --at and --step: instead of the message")   \
+    X(save, 'o', "FILE", "write it there; - is standard output")                                           \
     X(timeline, 0, NULL, "draw who worked when, one row per agent")                                        \
     X(input, 0, "USD", "price of a million tokens of the prompt")                                          \
     X(cached, 0, "USD", "of a million cached ones (default: as --input)")                                  \
@@ -225,6 +226,8 @@ int verb_workflows(struct cli *cli);
 int verb_workflows_add(struct cli *cli);
 int verb_workflows_show(struct cli *cli);
 int verb_workflows_rm(struct cli *cli);
+int verb_files(struct cli *cli);
+int verb_files_get(struct cli *cli);
 int verb_import(struct cli *cli);
 int verb_prices(struct cli *cli);
 int verb_prices_set(struct cli *cli);

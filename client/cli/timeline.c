@@ -54,7 +54,7 @@ static bool is_start(const char *kind)
 static void add_work(json_t *agents, const json_t *event, int64_t at_ms)
 {
     json_t *row = agent_row(agents, ab_tree_str(event, "agent"));
-    int64_t took_ms = ab_tree_int(event, "latency_ms", 0);
+    int64_t took_ms = ab_tree_int(event, "latency_ms", ab_tree_int(event, "duration_ms", 0));
     if (took_ms < 0 || took_ms > at_ms || ab_tree_bool(event, "cached", false))
         took_ms = 0;
     add_span(row, event, at_ms - took_ms, at_ms);

@@ -213,6 +213,26 @@ static void show_model_reply(struct view *view, const json_t *event)
          again ? ", asked again as nobody was named alone" : "", content ? content : "");
 }
 
+/* What code wrote, as the reply that comes of it says it. */
+static void show_code_result(struct view *view, const json_t *event)
+{
+    const char *agent = ab_tree_str(event, "agent"), *output = ab_tree_str(event, "output");
+    const char *language = ab_tree_str(event, "language"), *stopped = ab_tree_str(event, "stopped");
+    long long exit_code = ab_tree_int(event, "exit_code", 0);
+    close_line(view);
+    print_speaker(view, agent ? agent : "?", ab_tree_str(event, "to"));
+    if (output && *output) {
+        term_text(view->out, output, strlen(output));
+        if (output[strlen(output) - 1] != '\n')
+            fputs("\n", view->out);
+    }
+    note(view, "  %s · exit code %lld (%s) · %.1f s · %zu files%s%s", language ? language : "?", exit_code,
+         exit_code ? "failed" : "succeeded", (double)ab_tree_int(event, "duration_ms", 0) / 1000,
+         json_array_size(json_object_get(event, "files")), stopped ? " · stopped: " : "",
+         stopped ? stopped : "");
+    fputs("\n", view->out);
+}
+
 static void show_started(struct view *view, const json_t *event)
 {
     const char *worker = ab_tree_str(event, "worker");
@@ -323,15 +343,11 @@ static const struct {
     const char *kind;
     void (*show)(struct view *view, const json_t *event);
 } kinds[] = {
-    {"started", show_started},
-    {"turn", show_turn},
-    {"model_reply", show_model_reply},
-    {"attempt_failed", show_attempt_failed},
-    {"waiting", show_waiting},
-    {"input", show_input},
-    {"paused", show_paused},
-    {"forked", show_forked},
-    {"end", show_end},
+    {"started", show_started},         {"turn", show_turn},
+    {"model_reply", show_model_reply}, {"attempt_failed", show_attempt_failed},
+    {"waiting", show_waiting},         {"input", show_input},
+    {"paused", show_paused},           {"forked", show_forked},
+    {"code_result", show_code_result}, {"end", show_end},
 };
 
 /* ---- why does nothing happen? ---- */

@@ -317,6 +317,22 @@ enum ab_command {
     F(o, BOOL, edited, OPT, 0, "the text was given when the job was forked")                                   \
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
+#define AB_CODE_RESULT_FIELDS(F, o)                                                                            \
+    F(o, STR, step, REQ, AB_NAME_MAX, "node path : that node's counter")                                       \
+    F(o, STR, agent, REQ, AB_NAME_MAX, "who ran it")                                                           \
+    F(o, STR, to, OPT, AB_NAME_MAX, "whose message the code is from")                                          \
+    F(o, UINT, block, OPT, 0, "which code block of that message, from 0")                                      \
+    F(o, STR, language, REQ, 16, "python, sh or bash")                                                         \
+    F(o, INT, exit_code, OPT, 0, "0: success; 124: stopped at its time limit; 137: at another")                \
+    F(o, STR, stopped, OPT, AB_ERROR_TEXT_MAX, "why it was stopped, or not even started")                      \
+    F(o, STR, output, REQ, 0, "the beginning of what it wrote, stdout and stderr")                             \
+    F(o, UINT, output_bytes, OPT, 0, "all that it wrote")                                                      \
+    F(o, UINT, duration_ms, OPT, 0, "")                                                                        \
+    F(o, STR, isolation, OPT, 256, "what protected the machine from it; absent if it did not run")             \
+    F(o, STR, folder, OPT, AB_NAME_MAX, "of the job's files: which conversation's; absent: there is one only") \
+    F(o, ANY, files, OPT, 0, "all files then: array of {path, hash (hex), bytes, executable}, by path")        \
+    F(o, UINT, at_ms, REQ, 0, "wall clock")
+
 #define AB_END_FIELDS(F, o)                                                                                    \
     F(o, STR, state, REQ, 16, "succeeded, failed, cancelled, expired or dead")                                 \
     F(o, STR, stop_reason, REQ, AB_NAME_MAX, "why the run ended")                                              \
@@ -348,7 +364,9 @@ enum ab_command {
     X(INPUT, input, input_event, "worker", "an inbox row was consumed")                                        \
     X(END, end, end, "worker, broker", "the job's one end; its last event")                                    \
     X(PAUSED, paused, paused, "worker", "this attempt is over, as was wished; another follows after resume")   \
-    X(FORKED, forked, forked, "storage", "all before it was copied: what it used is not this job's")
+    X(FORKED, forked, forked, "storage", "all before it was copied: what it used is not this job's")           \
+    X(CODE_RESULT, code_result, code_result, "worker",                                                         \
+      "a code block ran; after the last one, or one that failed, also the agent's turn")
 
 /* or one of these messages, which are not kept: command, who makes it, meaning. */
 #define AB_EPHEMERAL(X)                                                                                        \
@@ -400,7 +418,8 @@ enum ab_event_kind {
     S(input_event, AB_INPUT_EVENT_FIELDS)                                                                      \
     S(end, AB_END_FIELDS)                                                                                      \
     S(paused, AB_PAUSED_FIELDS)                                                                                \
-    S(forked, AB_FORKED_FIELDS)
+    S(forked, AB_FORKED_FIELDS)                                                                                \
+    S(code_result, AB_CODE_RESULT_FIELDS)
 
 #define S(name, LIST) AB_STRUCT(name, LIST)
 AB_SCHEMAS(S)

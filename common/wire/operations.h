@@ -140,6 +140,47 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
 #define AB_OP_HISTORY_ANSWER_FIELDS(F, o)                                                                      \
     F(o, ANY, messages, REQ, 0, "array of {id, role, content}, oldest first")
 
+/* ---- files: what jobs' code made. A content is known by its hash within its job, so that nobody can ask whether
+ * another's job has it ---- */
+#define AB_OP_PUT_FILE_FIELDS(F, o)                                                                            \
+    F(o, UINT, n, REQ, 0, "the job")                                                                           \
+    F(o, STR, hash, REQ, 64, "BLAKE2b-256 of the whole content, in hex")                                       \
+    F(o, UINT, at, OPT, 0, "bytes before this piece")                                                          \
+    F(o, BIN, data, REQ, 512 << 10, "the piece: 524288 bytes, or less if it is the last one")
+#define AB_OP_LOAD_FILE_FIELDS(F, o)                                                                           \
+    F(o, UINT, n, REQ, 0, "the job")                                                                           \
+    F(o, STR, hash, REQ, 64, "")                                                                               \
+    F(o, UINT, at, OPT, 0, "where a piece begins")
+#define AB_OP_FILE_PIECE_FIELDS(F, o) F(o, BIN, data, REQ, 512 << 10, "from there on; empty: there is no more")
+
+#define AB_OP_LIST_FILES_FIELDS(F, o)                                                                          \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, job, REQ, 64, "id, unique prefix of at least 4 characters, or last")
+#define AB_OP_LIST_FILES_ANSWER_FIELDS(F, o) F(o, ANY, files, REQ, 0, "array of file records, by path")
+#define AB_OP_GET_FILE_FIELDS(F, o)                                                                            \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, job, REQ, 64, "id, unique prefix of at least 4 characters, or last")                             \
+    F(o, STR, path, REQ, 600, "as listed")                                                                     \
+    F(o, UINT, at, OPT, 0, "where a piece begins: 0, 524288, 1048576 …")
+#define AB_OP_GET_FILE_ANSWER_FIELDS(F, o)                                                                     \
+    F(o, ANY, file, REQ, 0, "its file record")                                                                 \
+    F(o, BIN, data, REQ, 512 << 10, "the piece; the last one reaches the record's bytes")
+/* what a client sees of a file */
+#define AB_FILE_RECORD_FIELDS(F, o)                                                                            \
+    F(o, STR, path, REQ, 600, "relative to the job's directory")                                               \
+    F(o, STR, name, REQ, 600, "the path's last part")                                                          \
+    F(o, STR, extension, OPT, 600, "without the dot")                                                          \
+    F(o, STR, type, REQ, 16, "code, csv, image, pdf, text or unknown; by the extension")                       \
+    F(o, UINT, bytes, OPT, 0, "")                                                                              \
+    F(o, STR, hash, REQ, 64, "BLAKE2b-256 of the content, in hex")                                             \
+    F(o, BOOL, executable, OPT, 0, "")
+/* one of `files` of a code_result */
+#define AB_FILE_ENTRY_FIELDS(F, o)                                                                             \
+    F(o, STR, path, REQ, 512, "relative to its folder")                                                        \
+    F(o, STR, hash, REQ, 64, "")                                                                               \
+    F(o, UINT, bytes, OPT, 0, "")                                                                              \
+    F(o, BOOL, executable, OPT, 0, "")
+
 /* ---- clients': jobs ---- */
 #define AB_OP_GET_JOB_FIELDS(F, o)                                                                             \
     F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
@@ -422,6 +463,11 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     X(workflow, 10, READ, AB_BY_WORKER | AB_BY_CLIENT, op_workflow, op_workflow_answer,                        \
       "a workflow's text by its hash")                                                                         \
     X(history, 11, READ, AB_BY_WORKER, op_history, op_history_answer, "what the session held before the job")  \
+    X(put_file, 12, WRITE, AB_BY_WORKER, op_put_file, op_empty,                                                \
+      "a piece of a file that a job's code made; the same again changes nothing")                              \
+    X(load_file, 13, READ, AB_BY_WORKER, op_load_file, op_file_piece, "a piece of it, by its hash")            \
+    X(list_files, 22, READ, AB_BY_CLIENT, op_list_files, op_list_files_answer, "the files that a job made")    \
+    X(get_file, 23, READ, AB_BY_CLIENT, op_get_file, op_get_file_answer, "a piece of one of them")             \
     X(get_job, 20, READ, AB_BY_CLIENT, op_get_job, op_get_job_answer, "one job")                               \
     X(list_jobs, 21, READ, AB_BY_CLIENT, op_list_jobs, op_list_jobs_answer, "jobs, newest first")              \
     X(load_messages, 30, READ, AB_BY_CLIENT, op_load_messages, op_messages_answer, "messages of a session")    \
@@ -488,6 +534,15 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     S(op_workflow_answer, AB_OP_WORKFLOW_ANSWER_FIELDS)                                                        \
     S(op_history, AB_OP_HISTORY_FIELDS)                                                                        \
     S(op_history_answer, AB_OP_HISTORY_ANSWER_FIELDS)                                                          \
+    S(op_put_file, AB_OP_PUT_FILE_FIELDS)                                                                      \
+    S(op_load_file, AB_OP_LOAD_FILE_FIELDS)                                                                    \
+    S(op_file_piece, AB_OP_FILE_PIECE_FIELDS)                                                                  \
+    S(op_list_files, AB_OP_LIST_FILES_FIELDS)                                                                  \
+    S(op_list_files_answer, AB_OP_LIST_FILES_ANSWER_FIELDS)                                                    \
+    S(op_get_file, AB_OP_GET_FILE_FIELDS)                                                                      \
+    S(op_get_file_answer, AB_OP_GET_FILE_ANSWER_FIELDS)                                                        \
+    S(file_record, AB_FILE_RECORD_FIELDS)                                                                      \
+    S(file_entry, AB_FILE_ENTRY_FIELDS)                                                                        \
     S(op_get_job, AB_OP_GET_JOB_FIELDS)                                                                        \
     S(op_get_job_answer, AB_OP_GET_JOB_ANSWER_FIELDS)                                                          \
     S(op_list_jobs, AB_OP_LIST_JOBS_FIELDS)                                                                    \

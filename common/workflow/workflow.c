@@ -114,9 +114,9 @@ int ab_workflow_read(struct ab_view text, const char *file, unsigned flags, stru
 
 /* --- what runs -------------------------------------------------------------------------------------------- */
 
-static bool runs_code(const struct ab_agent *agent)
+static bool uses_docker(const struct ab_agent *agent)
 {
-    return agent->code.mode != AB_CODE_OFF;
+    return agent->code.mode == AB_CODE_DOCKER;
 }
 
 static bool has_tools(const struct ab_agent *agent)
@@ -178,7 +178,8 @@ static const struct {
      "set it on its members"},
     {group_opens_oddly, ".config.messages", "a groupchat starts with messages of text or {name, content}",
      "write each as text, or give it content"},
-    {runs_code, ".config.code_execution_config", "this release does not run code yet", "use false"},
+    {uses_docker, ".config.code_execution_config", "this release does not run code in containers yet",
+     "use local"},
     {has_tools, ".tools", "this release does not call tools yet", "remove them"},
     {has_skills, ".skills", "this release does not call skills yet", "remove them"},
 };

@@ -55,6 +55,11 @@ static const struct {
     {"SELECT n FROM imports WHERE n NOT IN (SELECT n FROM ends)", "imported job %s has no end"},
     {"SELECT v.name FROM saved_workflows v LEFT JOIN workflows w ON w.key=v.workflow WHERE w.key IS NULL",
      "saved workflow %s has no text"},
+    {"SELECT DISTINCT f.n FROM files f LEFT JOIN jobs j ON j.n=f.n WHERE j.n IS NULL",
+     "files of job %s, which does not exist"},
+    {"SELECT f.n FROM files f LEFT JOIN job_files s ON s.n=f.n GROUP BY f.n HAVING "
+     "coalesce(min(s.bytes),0)<>sum(length(f.data))",
+     "the files of job %s are not as many bytes as were counted"},
     {"SELECT n FROM job_secrets WHERE n NOT IN (SELECT n FROM open_jobs)",
      "sealed keys of job %s, which is not open"},
 };

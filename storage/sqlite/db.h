@@ -237,7 +237,7 @@ op_fn op_epoch, op_submit, op_append, op_inbox, op_open_jobs, op_load, op_journa
     op_create_session, op_delete_user_sessions, op_publish_session, op_get_gallery, op_rename_session,
     op_clear_session, op_rename_gallery, op_delete_gallery, op_import_gallery, op_storage_status,
     op_save_workflow, op_list_workflows, op_get_workflow, op_delete_workflow, op_set_prices, op_list_prices,
-    op_delete_price, op_import_run;
+    op_delete_price, op_import_run, op_put_file, op_load_file, op_list_files, op_get_file;
 
 /* ---- what was deleted last (gone.c) ---- */
 enum gone_kind {
@@ -276,6 +276,9 @@ void fork_finish(struct fork *fork);
 int open_job_map(struct db *db, uint64_t n, struct ab_buf *out, struct ab_error *err);
 /* An inbox row of storage's own; remembers the notice. */
 int job_send_cancel(struct db *db, uint64_t n, const char *reason, struct ab_error *err);
+/* The user's job by its id, the beginning of one, or `last`. */
+int job_find(struct db *db, struct ab_view user, struct ab_view job, uint64_t *n, struct ab_error *err);
+int job_remove_files(struct db *db, uint64_t n, struct ab_error *err);
 /* Removes what an ended job held: events before seq, input, inbox. The row stays, so that its id stays taken. */
 int job_purge(struct db *db, uint64_t n, uint64_t seq, struct ab_error *err);
 /* Messages of a session as a list of records, pos > after, at most limit; *next = cursor or 0. */

@@ -449,5 +449,6 @@ int job_purge(struct db *db, uint64_t n, uint64_t seq, struct ab_error *err)
         return code;
     s = db_sql(db, SQL_INBOX_REMOVE);
     bind_int(s, 1, (int64_t)n);
-    return db_run(db, s, err);
+    code = db_run(db, s, err);
+    return code ? code : job_remove_files(db, n, err);
 }

@@ -82,6 +82,12 @@ const struct migration migrations[] = {
         "ALTER TABLE jobs ADD COLUMN fork_of BLOB;"
         "ALTER TABLE jobs ADD COLUMN fork_seq INTEGER;",
     },
+    {
+        /* hash: hex, of the whole content; at: bytes before this piece */
+        "CREATE TABLE files(n INTEGER NOT NULL, hash TEXT NOT NULL, at INTEGER NOT NULL, data BLOB NOT NULL,"
+        " PRIMARY KEY(n,hash,at));"
+        "CREATE TABLE job_files(n INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, pieces INTEGER NOT NULL);",
+    },
 };
 const unsigned migrations_n = sizeof migrations / sizeof migrations[0];
 

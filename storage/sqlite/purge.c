@@ -163,7 +163,9 @@ static int purge_job(struct slice *slice, const struct old_job *job, struct ab_e
 {
     int code = note_cutoff(slice, err);
     if (code || (code = remove_journal(slice, job, err)) ||
-        (code = run_n(slice, SQL_INBOX_REMOVE, (int64_t)job->n, 0, err)))
+        (code = run_n(slice, SQL_INBOX_REMOVE, (int64_t)job->n, 0, err)) ||
+        (code = run_n(slice, SQL_FILES_REMOVE, (int64_t)job->n, 0, err)) ||
+        (code = run_n(slice, SQL_FILES_UNCOUNT, (int64_t)job->n, 0, err)))
         return code;
     int shown = is_shown(slice->db, job, err);
     return shown < 0 ? shown : shown ? 0 : remove_job(slice, job, err);

@@ -181,15 +181,20 @@ static int find_prefix(struct db *db, int64_t user, struct ab_view job, uint64_t
     return 0;
 }
 
+int job_find(struct db *db, struct ab_view user_name, struct ab_view job, uint64_t *n, struct ab_error *err)
+{
+    int64_t user = user_find(db, user_name, err);
+    *n = 0;
+    if (user <= 0)
+        return user ? (int)user : no_such_job(job, err);
+    return ab_view_is(job, "last") ? find_last(db, user, job, n, err) : find_prefix(db, user, job, n, err);
+}
+
 int op_get_job(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
     const struct ab_op_get_job *r = request;
-    int64_t user = user_find(db, r->user, err);
-    if (user <= 0)
-        return user ? (int)user : no_such_job(r->job, err);
     uint64_t n = 0;
-    int code = ab_view_is(r->job, "last") ? find_last(db, user, r->job, &n, err)
-                                          : find_prefix(db, user, r->job, &n, err);
+    int code = job_find(db, r->user, r->job, &n, err);
     if (code)
         return code;
     struct ab_buf record = {0};

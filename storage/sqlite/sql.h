@@ -131,6 +131,15 @@
     X(MESSAGE_ID_ADD, "INSERT INTO message_ids(user,id,session,pos) VALUES(?1,?2,?3,?4)")                      \
     X(MESSAGE_ID_GET, "SELECT session,pos FROM message_ids WHERE user=?1 AND id=?2")                           \
     X(MESSAGE_ID_REMOVE, "DELETE FROM message_ids WHERE user=?1 AND id=?2")                                    \
+    /* files */                                                                                                \
+    X(FILE_GET, "SELECT data FROM files WHERE n=?1 AND hash=?2 AND at=?3")                                     \
+    X(FILE_ADD, "INSERT INTO files(n,hash,at,data) VALUES(?1,?2,?3,?4)")                                       \
+    X(FILES_OF_JOB, "SELECT bytes,pieces FROM job_files WHERE n=?1")                                           \
+    X(FILES_COUNT, "INSERT INTO job_files(n,bytes,pieces) VALUES(?1,?2,1) ON CONFLICT(n) DO UPDATE SET "       \
+                   "bytes=bytes+?2,pieces=pieces+1")                                                           \
+    X(FILES_REMOVE, "DELETE FROM files WHERE n=?1")                                                            \
+    X(FILES_UNCOUNT, "DELETE FROM job_files WHERE n=?1")                                                       \
+    X(EVENTS_OF_KIND, "SELECT body FROM events WHERE n=?1 AND kind=?2 ORDER BY seq DESC")                      \
     /* retention */                                                                                            \
     X(ENDED_AFTER, "SELECT j.n,j.id,j.session,e.event,coalesce(i.at_ms,e.at_ms),"                              \
                    "coalesce(i.at_ms,j.created_ms) FROM ends e JOIN jobs j ON j.n=e.n "                        \

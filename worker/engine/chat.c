@@ -30,7 +30,7 @@ static void say(struct chat *chat, int from, json_t *content, bool filler)
     if (chat->transcript.n > 1)
         ending_judge(&chat->node, &chat->sides[from], content);
     chat->addressed = !from;
-    chat->reply = (struct reply){.final = reply_final(to, content)};
+    chat->reply = reply_begin(to, content);
 }
 
 static int chat_apply(struct node *node, const struct journal_event *event, struct ab_error *err)

@@ -33,8 +33,7 @@ static void choose(struct group *group, int speaker)
     group->asked = false;
     json_array_clear(group->choices);
     const struct transcript *said = &group->transcript;
-    group->reply = (struct reply){
-        .final = reply_final(group->sides[speaker].agent, said->n ? said->lines[said->n - 1].content : NULL)};
+    group->reply = reply_begin(group->sides[speaker].agent, said->n ? said->lines[said->n - 1].content : NULL);
 }
 
 void group_choose_alone(struct group *group)

@@ -58,6 +58,7 @@ void engine_destroy(struct engine *engine)
     for (size_t i = 0; i < engine->n_branches; i++) {
         transcript_finish(&engine->branches[i]->log);
         free(engine->branches[i]->usage.rows);
+        ab_buf_finish(&engine->branches[i]->files);
         free(engine->branches[i]);
     }
     free(engine->branches);
@@ -300,6 +301,7 @@ static const struct {
     [AB_KIND_END] = {take_end, AT(end.at_ms), 0},
     [AB_KIND_PAUSED] = {take_paused, AT(paused.at_ms), 0},
     [AB_KIND_FORKED] = {take_forked, AT(forked.at_ms), 0},
+    [AB_KIND_CODE_RESULT] = {take_step, AT(code_result.at_ms), AT(code_result.step)},
 };
 #undef AT
 
@@ -411,9 +413,10 @@ size_t engine_next(const struct engine *engine, struct engine_effect *effects, s
     else
         n = node_next(engine->root, effects, max);
     for (size_t i = 0; i < n; i++) {
-        if (effects[i].want != ENGINE_MODEL)
+        bool code = effects[i].want == ENGINE_CODE;
+        if (effects[i].want != ENGINE_MODEL && !code)
             continue;
-        if (stop)
+        if (code ? stop == ENGINE_STOP_SECONDS : stop)
             return one(effects, ENGINE_FINISH, stop);
         effects[i].left_ms = left_ms(engine) < INT64_MAX ? left_ms(engine) : 0;
         effects[i].calls_left = engine->limits.calls_max ? engine->limits.calls_max - total.calls : UINT64_MAX;

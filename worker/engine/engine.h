@@ -12,6 +12,7 @@
  * MODEL           model_reply  with the effect's step and agent
  * HUMAN           input        with the effect's step as `ask` (or none); a `waiting` may come before it
  * SAY             turn         with the effect's step, agent and text: nothing needs to be done for it
+ * CODE            code_result  with the effect's step and agent
  * FINISH          end
  *
  * `started`, `attempt_failed`, `paused`, `forked` and `end` are accepted whatever is wanted; any other event that satisfies no wanted effect
@@ -30,12 +31,14 @@
 #include "common/bytes.h"
 #include "common/error.h"
 #include "common/workflow/workflow.h"
+#include "worker/engine/blocks.h"
 
 enum {
     ENGINE_VERSION =
         3, /* of the rules that turn a journal into effects; a journal names the one that made it */
     ENGINE_EFFECTS_MAX = 64, /* wanted at the same time */
     ENGINE_STEP_MAX = 128,
+    ENGINE_FOLDER_MAX = 32,
     ENGINE_HISTORY_MESSAGES_MAX = 200,
     ENGINE_HISTORY_BYTES_MAX = 128 << 10, /* about 32,000 tokens */
 };
@@ -78,7 +81,7 @@ struct engine_limits {
     uint64_t seconds_max;
 };
 
-enum engine_want { ENGINE_BEGIN, ENGINE_MODEL, ENGINE_HUMAN, ENGINE_SAY, ENGINE_FINISH };
+enum engine_want { ENGINE_BEGIN, ENGINE_MODEL, ENGINE_HUMAN, ENGINE_SAY, ENGINE_FINISH, ENGINE_CODE };
 
 /* One wanted effect. All pointers are borrowed and, unless it says otherwise, valid until the next engine_apply. */
 struct engine_effect {
@@ -91,14 +94,20 @@ struct engine_effect {
     uint64_t calls_left;      /* MODEL: how many the cap allows, those under way included */
     uint64_t
         after; /* MODEL, HUMAN: it follows from the first so many events that were applied, and from no later one */
-    int64_t left_ms;  /* MODEL: until seconds_max is reached, from the last event on; 0: there is no such cap */
-    char prompt[512]; /* HUMAN */
-    bool asked;       /* HUMAN: a `waiting` for it is in the journal */
-    const char *text; /* SAY */
+    int64_t
+        left_ms; /* MODEL, CODE: until seconds_max is reached, from the last event on; 0: there is no such cap */
+    char prompt[512];        /* HUMAN */
+    bool asked;              /* HUMAN: a `waiting` for it is in the journal */
+    const char *text;        /* SAY */
     json_t *response_format; /* MODEL: in OpenAI's shape; of the workflow; NULL: any text */
     enum engine_stop stop;   /* FINISH */
     const struct ab_error
         *failure; /* FINISH: why the run failed; of the engine, as long as it lives; NULL: it did not */
+    const struct ab_code_config *code_config; /* CODE; of the workflow, as long as it lives */
+    size_t code_index;                        /* CODE: which block of the message it is, from 0 */
+    struct code_block code;                   /* CODE */
+    char folder[ENGINE_FOLDER_MAX]; /* CODE: where it works; each of several conversations has its own */
+    struct ab_view files;           /* CODE: what is in it, as in code_result; {NULL,0}: nothing yet */
 };
 
 struct engine;

@@ -60,6 +60,7 @@ void node_destroy(struct node *node)
         return;
     node_forget_children(node);
     json_decref(node->faulty);
+    ab_buf_finish(&node->code.output);
     node->ops->destroy(node);
 }
 

@@ -97,6 +97,7 @@ struct journal_event {
         struct ab_attempt_failed attempt_failed;
         struct ab_waiting waiting;
         struct ab_input_event input;
+        struct ab_code_result code_result;
         struct ab_end end;
         struct ab_paused paused;
         struct ab_forked forked;
@@ -141,6 +142,10 @@ struct node {
     const struct ab_agent *receiver; /* who answers in it; NULL in a node of several */
     struct node **children;          /* owned; those that stopped included */
     size_t n_children;
+    struct {
+        size_t ran;           /* blocks of the message that is being replied to */
+        struct ab_buf output; /* of them */
+    } code;
 };
 
 /* What happens one after the other: the whole run, or one of several conversations that go on at the same time. Nothing
@@ -148,7 +153,9 @@ struct node {
 struct branch {
     struct transcript log; /* all that was said in it, whatever node said it */
     struct usage_table usage;
-    uint64_t events; /* events of the journal up to the last one it took */
+    uint64_t events;                /* events of the journal up to the last one it took */
+    char folder[ENGINE_FOLDER_MAX]; /* of its files, among those of the job; "" if it is the only one */
+    struct ab_buf files;            /* raw array, of the last code_result; empty: none yet */
 };
 
 struct engine {
@@ -248,7 +255,7 @@ void ending_count(struct node *node, const struct ab_model_reply *reply);
 
 /* ---- worker/engine/reply.c: who replies with what, for one agent that is addressed ---- */
 
-enum move { MOVE_STOP, MOVE_ASK, MOVE_MODEL, MOVE_DEFAULT };
+enum move { MOVE_STOP, MOVE_ASK, MOVE_MODEL, MOVE_DEFAULT, MOVE_CODE };
 
 /* An agent, and how a reply of it stands. */
 struct side {
@@ -258,10 +265,14 @@ struct side {
 /* ending.c: it has said this; sets the node's `stop` if that ends the conversation. */
 void ending_judge(struct node *node, const struct side *speaker, const json_t *content);
 struct reply {
-    bool final;    /* the message it replies to ends the chat for the agent */
-    bool declined; /* a person was asked for this reply and let the agent answer */
-    bool asked;    /* a `waiting` for this step is in the journal */
+    bool final;         /* the message it replies to ends the chat for the agent */
+    bool declined;      /* a person was asked for this reply and let the agent answer */
+    bool asked;         /* a `waiting` for this step is in the journal */
+    const json_t *told; /* that message; of the transcript */
+    size_t blocks;      /* of code in it that the agent runs */
 };
+/* The agent is to reply to this. */
+struct reply reply_begin(const struct ab_agent *agent, const json_t *told);
 bool reply_full(const struct side *side);
 bool reply_final(const struct ab_agent *agent, const json_t *content);
 enum move reply_move(const struct side *side, const struct reply *reply);

@@ -9,7 +9,7 @@
  *   TERMINATE  ask            ask            reply
  *   ALWAYS     ask            ask            ask
  *
- * It replies by its model, or by its default_auto_reply (which may be empty, and is said all the same). A person's answer
+ * It replies by what came of running the code in the message, if it runs code and there is any; else by its model, or by its default_auto_reply (which may be empty, and is said all the same). A person's answer
  * "exit" ends the chat; an empty one ends it if the message was final, and else lets the agent reply by itself; any other
  * is the agent's turn and sets its count back to 0.
  */
@@ -32,19 +32,28 @@ bool reply_final(const struct ab_agent *agent, const json_t *content)
     return final;
 }
 
-static enum move own_reply(const struct ab_agent *agent)
+struct reply reply_begin(const struct ab_agent *agent, const json_t *told)
 {
+    bool runs_code = agent->code.mode != AB_CODE_OFF;
+    return (struct reply){
+        .final = reply_final(agent, told), .told = told, .blocks = runs_code ? code_block_count(told) : 0};
+}
+
+static enum move own_reply(const struct ab_agent *agent, const struct reply *reply)
+{
+    if (reply->blocks)
+        return MOVE_CODE;
     return agent->llm.n_entries ? MOVE_MODEL : MOVE_DEFAULT;
 }
 
 enum move reply_move(const struct side *side, const struct reply *reply)
 {
     if (reply->declined)
-        return own_reply(side->agent);
+        return own_reply(side->agent, reply);
     if (side->agent->human_input == AB_HUMAN_ALWAYS)
         return MOVE_ASK;
     if (!reply_full(side) && !reply->final)
-        return own_reply(side->agent);
+        return own_reply(side->agent, reply);
     return side->agent->human_input == AB_HUMAN_NEVER ? MOVE_STOP : MOVE_ASK;
 }
 
@@ -62,6 +71,19 @@ static void want_human(const struct reply *reply, struct engine_effect *effect)
     assert(bytes > 0 && bytes < (int)sizeof effect->prompt); /* names have a cap */
 }
 
+static void want_code(const struct node *node, const struct ab_agent *agent, const struct reply *reply,
+                      struct engine_effect *effect)
+{
+    const struct branch *branch = node->branch;
+    effect->want = ENGINE_CODE;
+    effect->code_config = &agent->code;
+    effect->code_index = node->code.ran;
+    code_block_at(reply->told, node->code.ran, &effect->code);
+    memcpy(effect->folder, branch->folder, sizeof effect->folder);
+    if (branch->files.n)
+        effect->files = ab_buf_view(&branch->files);
+}
+
 void reply_effect(const struct node *node, const struct side *side, const struct reply *reply,
                   const struct ab_agent *to, struct engine_effect *effect)
 {
@@ -72,6 +94,8 @@ void reply_effect(const struct node *node, const struct side *side, const struct
     node_step(node, effect->step);
     if (move == MOVE_ASK) {
         want_human(reply, effect);
+    } else if (move == MOVE_CODE) {
+        want_code(node, agent, reply, effect);
     } else if (move == MOVE_MODEL) {
         effect->want = ENGINE_MODEL;
         effect->llm = &agent->llm;
@@ -161,6 +185,51 @@ static int take_waiting(struct taking *t, struct ab_error *err)
     return 0;
 }
 
+static void keep_files(struct branch *branch, struct ab_view files)
+{
+    if (!files.p)
+        return;
+    ab_buf_clear(&branch->files);
+    ab_buf_add(&branch->files, files.p, files.n);
+}
+
+static void add_output(struct ab_buf *output, const struct ab_code_result *result)
+{
+    if (output->n && output->p[output->n - 1] != '\n')
+        ab_buf_char(output, '\n');
+    ab_buf_add(output, result->output.p, result->output.n);
+    if (result->output_bytes > result->output.n)
+        ab_buf_format(output, "\n[of %llu bytes of output only the first are shown]",
+                      (unsigned long long)result->output_bytes);
+    if (result->stopped.n)
+        ab_buf_format(output, "%s[stopped: %.*s]", output->n ? "\n" : "", AB_VIEW_FMT(result->stopped));
+}
+
+/* The last block, or the first that failed, makes the reply. */
+static int take_code_result(struct taking *t, struct ab_error *err)
+{
+    const struct ab_code_result *result = &t->event->code_result;
+    struct node *node = t->node;
+
+    if (!ab_view_is(result->agent, t->side->agent->name) || result->block != node->code.ran ||
+        !ab_view_is(result->folder, node->branch->folder))
+        return node_not_wanted(node, t->event, err);
+    keep_files(node->branch, result->files);
+    add_output(&node->code.output, result);
+    if (++node->code.ran < t->reply->blocks && !result->exit_code)
+        return 0;
+    struct ab_buf text = {0};
+    ab_buf_format(&text, "exitcode: %lld (execution %s)\nCode output: ", (long long)result->exit_code,
+                  result->exit_code ? "failed" : "succeeded");
+    ab_buf_add(&text, node->code.output.p, node->code.output.n);
+    t->content = json_of_buf(&text);
+    node->code.ran = 0;
+    ab_buf_finish(&node->code.output);
+    t->side->auto_replies++;
+    return t->content ? 0
+                      : ab_fail_at(err, AB_EDAMAGED, "output", "what code wrote is not UTF-8 in the journal");
+}
+
 /* Which event satisfies which move. */
 static const struct {
     enum ab_event_kind kind;
@@ -172,6 +241,7 @@ static const struct {
     {AB_KIND_TURN, MOVE_DEFAULT, false, take_turn},
     {AB_KIND_INPUT, MOVE_ASK, false, take_input},
     {AB_KIND_WAITING, MOVE_ASK, true, take_waiting},
+    {AB_KIND_CODE_RESULT, MOVE_CODE, false, take_code_result},
 };
 
 int reply_take(struct node *node, struct side *side, struct reply *reply, const struct journal_event *event,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
+#include "common/files.h"
 
 static const char *const summary_names[] = {
     [AB_SUMMARY_LAST] = "last", [AB_SUMMARY_LLM] = "llm", [AB_SUMMARY_NONE] = "none"};
@@ -97,15 +98,25 @@ static json_t *results_tree(const struct node *root)
     return results;
 }
 
+static json_t *files_tree(const struct engine *engine)
+{
+    json_t *files = json_array();
+    for (size_t i = 0; i < engine->n_branches; i++) {
+        const struct branch *branch = engine->branches[i];
+        ab_files_tree(ab_view_of(branch->folder), ab_buf_view(&branch->files), files);
+    }
+    return files;
+}
+
 json_t *engine_result(const struct engine *engine, const char *stop_reason, int64_t at_ms)
 {
     int64_t end_ms = at_ms > engine->last_ms ? at_ms : engine->last_ms;
     int64_t begin_ms = engine->forked_ms ? engine->forked_ms : engine->begun ? engine->begin_ms : end_ms;
-    json_t *result =
-        json_pack("{so ss s[] so so sf ss so}", "messages", messages_tree(engine), "summary_method",
-                  summary_names[engine->workflow->summary], "files", "start_time", time_tree(begin_ms),
-                  "end_time", time_tree(end_ms), "duration_s", (double)(end_ms - begin_ms) / 1000,
-                  "stop_reason", stop_reason, "usage", own_usage_tree(engine));
+    json_t *result = json_pack("{so ss so so so sf ss so}", "messages", messages_tree(engine), "summary_method",
+                               summary_names[engine->workflow->summary], "files", files_tree(engine),
+                               "start_time", time_tree(begin_ms), "end_time", time_tree(end_ms), "duration_s",
+                               (double)(end_ms - begin_ms) / 1000, "stop_reason", stop_reason, "usage",
+                               own_usage_tree(engine));
     if (!ab_id_zero(engine->forked_of))
         json_object_set_new(result, "forked", fork_tree(engine));
     if (engine->root && engine->root->ops->next == NULL)

@@ -153,7 +153,9 @@ struct node *parallel_create(struct engine *engine, const char *path)
     node_init(node, &parallel_ops, engine, NULL, path);
     for (size_t i = 0; i < engine->workflow->n_receivers; i++) {
         char *below = ab_format("%s/%zu", path, i + 1);
-        node_adopt(node, node_converse(engine, engine_branch(engine), below, &engine->workflow->sender,
+        struct branch *branch = engine_branch(engine);
+        snprintf(branch->folder, sizeof branch->folder, "chat-%zu", i + 1);
+        node_adopt(node, node_converse(engine, branch, below, &engine->workflow->sender,
                                        &engine->workflow->receivers[i], engine->content,
                                        engine->workflow->termination));
         free(below);

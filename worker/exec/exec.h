@@ -49,6 +49,7 @@ struct exec_request {
     const char *folder;   /* to work in, below the directory; "" = the directory itself */
     const char *language; /* python, sh or bash */
     const char *file;     /* the script, relative to `folder` */
+    bool keep_file;       /* false: the script is removed before the directory is listed */
     int64_t timeout_ms;
     const struct file_list *before; /* what the directory held after the last run, for hashes; may be NULL */
 };

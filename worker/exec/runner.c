@@ -199,12 +199,23 @@ static void over_limit(struct exec_run *run, const struct ab_error *err)
     run->state = RUN_DONE;
 }
 
+static void remove_script(struct exec_run *run)
+{
+    const struct exec_request *request = &run->request;
+    if (request->keep_file)
+        return;
+    char *path = ab_format("%s%s%s", request->folder, *request->folder ? "/" : "", request->file);
+    workdir_remove(request->dir, path);
+    free(path);
+}
+
 static void collect(struct exec_run *run)
 {
     struct ab_error err = {0};
     bool done = false;
     int code = 0;
     if (!run->listed && !run->error.code) {
+        remove_script(run);
         code = workdir_list(run->request.dir, &run->files, &err);
         run->listed = true;
     }

@@ -368,6 +368,18 @@ int workdir_read(struct workdir *dir, const char *path, uint64_t offset, size_t 
     return code;
 }
 
+void workdir_remove(struct workdir *dir, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *above = slash ? ab_strndup(path, (size_t)(slash - path)) : ab_strdup(".");
+    int fd = open_beneath(dir->fd, above, O_RDONLY | O_DIRECTORY, 0);
+    if (fd >= 0) {
+        unlinkat(fd, slash ? slash + 1 : path, 0);
+        close(fd);
+    }
+    free(above);
+}
+
 /* --- listing -------------------------------------------------------------------------------------------------- */
 
 void file_list_finish(struct file_list *list)

@@ -64,6 +64,8 @@ int workdir_write(struct workdir *dir, const char *path, uint64_t offset, struct
 int workdir_read(struct workdir *dir, const char *path, uint64_t offset, size_t bytes, struct ab_buf *out,
                  struct ab_error *err);
 
+void workdir_remove(struct workdir *dir, const char *path); /* a file, if it is there */
+
 /* Lists what is there, without hashes, and removes what cannot be kept. AB_ETOOLARGE if it is over a limit. */
 int workdir_list(struct workdir *dir, struct file_list *list, struct ab_error *err);
 /* Hashes files that have none yet, about `bytes_max` of them; those unchanged since `before` keep its hash. *done tells

@@ -1,0 +1,234 @@
+/* Files that jobs' code made: their contents in pieces, known by hash within their job; which paths a job has now is in the
+ * last code_result of each of its conversations. */
+#include <stdlib.h>
+
+#include "common/files.h"
+#include "storage/sqlite/db.h"
+
+/* ---- contents ---- */
+static int check_hash(struct ab_view hash, struct ab_error *err)
+{
+    size_t good = 0;
+    while (good < hash.n &&
+           ((hash.p[good] >= '0' && hash.p[good] <= '9') || (hash.p[good] >= 'a' && hash.p[good] <= 'f')))
+        good++;
+    return good == hash.n && hash.n == AB_FILE_HASH_TEXT
+               ? 0
+               : ab_fail_at(err, AB_EINVALID, "hash", "is %d hexadecimal digits", AB_FILE_HASH_TEXT);
+}
+
+static int read_piece(struct db *db, uint64_t n, struct ab_view hash, uint64_t at, struct ab_view *data,
+                      struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_FILE_GET);
+    bind_int(s, 1, (int64_t)n);
+    bind_text(s, 2, hash);
+    bind_int(s, 3, at > INT64_MAX ? INT64_MAX : (int64_t)at);
+    int got = db_row(db, s, err);
+    if (got > 0)
+        *data = col_blob(s, 0);
+    return got;
+}
+
+static int check_room(struct db *db, const struct ab_op_put_file *r, struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_FILES_OF_JOB);
+    bind_int(s, 1, (int64_t)r->n);
+    int got = db_row(db, s, err);
+    uint64_t bytes = got > 0 ? (uint64_t)col_int(s, 0) : 0, pieces = got > 0 ? (uint64_t)col_int(s, 1) : 0;
+    if (got < 0)
+        return got;
+    if (bytes + r->data.n > AB_JOB_FILES_BYTES_MAX || pieces >= AB_JOB_FILES_PIECES_MAX)
+        return ab_fail(
+            err, AB_ETOOLARGE,
+            "the files that this job's code made, with those it changed since, are over %d MiB or %d pieces",
+            AB_JOB_FILES_BYTES_MAX >> 20, AB_JOB_FILES_PIECES_MAX);
+    return 0;
+}
+
+/* The broker's rule for writes: all is checked before the first one. */
+int op_put_file(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
+{
+    const struct ab_op_put_file *r = request;
+    struct head head;
+    struct ab_view there;
+    int code = check_hash(r->hash, err);
+    if (!code)
+        code = head_load(db, r->n, &head, err);
+    if (!code && head.end)
+        code = ab_fail(err, AB_EENDED, "job %llu has ended", (unsigned long long)r->n);
+    int got = code ? code : read_piece(db, r->n, r->hash, r->at, &there, err);
+    if (got < 0)
+        return got;
+    if (!got && (code = check_room(db, r, err)))
+        return code;
+    ab_encode(answer, &ab_op_empty_schema, &(struct ab_op_empty){0});
+    if (got)
+        return 0;
+    sqlite3_stmt *s = db_sql(db, SQL_FILE_ADD);
+    bind_int(s, 1, (int64_t)r->n);
+    bind_text(s, 2, r->hash);
+    bind_int(s, 3, (int64_t)r->at);
+    bind_blob(s, 4, r->data);
+    if ((code = db_run(db, s, err)))
+        return code;
+    s = db_sql(db, SQL_FILES_COUNT);
+    bind_int(s, 1, (int64_t)r->n);
+    bind_int(s, 2, (int64_t)r->data.n);
+    return db_run(db, s, err);
+}
+
+int op_load_file(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
+{
+    const struct ab_op_load_file *r = request;
+    struct ab_op_file_piece a = {.data = ab_view("", 0)};
+    int got = read_piece(db, r->n, r->hash, r->at, &a.data, err);
+    if (got < 0)
+        return got;
+    if (!got && !r->at)
+        return ab_fail_at(err, AB_ENOTFOUND, "hash", "job %llu has no such file", (unsigned long long)r->n);
+    ab_encode(answer, &ab_op_file_piece_schema, &a);
+    return 0;
+}
+
+int job_remove_files(struct db *db, uint64_t n, struct ab_error *err)
+{
+    static const enum sql_id both[] = {SQL_FILES_REMOVE, SQL_FILES_UNCOUNT};
+    int code = 0;
+    for (size_t i = 0; !code && i < sizeof both / sizeof *both; i++) {
+        sqlite3_stmt *s = db_sql(db, both[i]);
+        bind_int(s, 1, (int64_t)n);
+        code = db_run(db, s, err);
+    }
+    return code;
+}
+
+/* ---- what a job has ---- */
+
+/* A reader's callback for each file, by folder and path. Returns > 0 to stop. */
+typedef int file_fn(void *context, const struct ab_file_record *record);
+
+static int each_entry(const struct ab_code_result *result, file_fn *fn, void *context)
+{
+    struct ab_reader reader = ab_reader(result->files);
+    struct ab_file_entry entry;
+    struct ab_file_record record;
+    struct ab_view raw;
+    char path[AB_FILE_PATH_MAX];
+    uint32_t n;
+    int stop = 0;
+    if (!result->files.n || ab_read_array(&reader, &n))
+        return 0;
+    for (uint32_t i = 0; !stop && i < n && !ab_read_any(&reader, &raw); i++) {
+        if (ab_decode(&ab_file_entry_schema, raw, &entry, NULL))
+            continue;
+        ab_file_describe(result->folder, &entry, path, &record);
+        stop = fn(context, &record);
+    }
+    return stop;
+}
+
+enum { FOLDERS_MAX = 256 };
+
+/* Whether this folder was met before; it is remembered. */
+static bool met(char *folders[FOLDERS_MAX], size_t *n, struct ab_view folder)
+{
+    for (size_t i = 0; i < *n; i++)
+        if (ab_view_is(folder, folders[i]))
+            return true;
+    if (*n < FOLDERS_MAX)
+        folders[(*n)++] = ab_strndup(folder.p ? folder.p : "", folder.n);
+    return false;
+}
+
+/* The newest list of each folder; a job of one conversation has one folder without a name. */
+static int each_file(struct db *db, uint64_t n, file_fn *fn, void *context, struct ab_error *err)
+{
+    char *folders[FOLDERS_MAX];
+    size_t folders_n = 0;
+    int got, stop = 0;
+    sqlite3_stmt *s = db_sql(db, SQL_EVENTS_OF_KIND);
+    bind_int(s, 1, (int64_t)n);
+    bind_int(s, 2, AB_KIND_CODE_RESULT);
+    while (!stop && (got = db_row(db, s, err)) > 0) {
+        struct ab_code_result result;
+        if (ab_decode(&ab_code_result_schema, col_blob(s, 0), &result, NULL) || !result.files.p)
+            continue;
+        if (met(folders, &folders_n, result.folder))
+            continue;
+        stop = each_entry(&result, fn, context);
+        if (!result.folder.n)
+            break;
+    }
+    for (size_t i = 0; i < folders_n; i++)
+        free(folders[i]);
+    return !stop && got < 0 ? got : stop;
+}
+
+static int add_record(void *context, const struct ab_file_record *record)
+{
+    struct list *list = context;
+    ab_encode(&list->buf, &ab_file_record_schema, record);
+    list->n++;
+    return 0;
+}
+
+int op_list_files(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
+{
+    const struct ab_op_list_files *r = request;
+    struct list list;
+    uint64_t n;
+    int code = job_find(db, r->user, r->job, &n, err);
+    if (code)
+        return code;
+    list_init(&list);
+    code = each_file(db, n, add_record, &list, err);
+    if (code >= 0) {
+        struct ab_op_list_files_answer a = {.files = list_done(&list)};
+        ab_encode(answer, &ab_op_list_files_answer_schema, &a);
+    }
+    list_finish(&list);
+    return code;
+}
+
+struct wanted {
+    struct ab_view path;
+    struct ab_buf record; /* encoded; empty: not found */
+    char hash[AB_FILE_HASH_TEXT];
+    uint64_t bytes;
+};
+
+static int take_wanted(void *context, const struct ab_file_record *record)
+{
+    struct wanted *wanted = context;
+    if (!ab_view_eq(record->path, wanted->path) || record->hash.n != AB_FILE_HASH_TEXT)
+        return 0;
+    ab_encode(&wanted->record, &ab_file_record_schema, record);
+    memcpy(wanted->hash, record->hash.p, AB_FILE_HASH_TEXT);
+    wanted->bytes = record->bytes;
+    return 1;
+}
+
+int op_get_file(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
+{
+    const struct ab_op_get_file *r = request;
+    struct wanted wanted = {.path = r->path};
+    struct ab_op_get_file_answer a = {.data = ab_view("", 0)};
+    uint64_t n;
+    int code = job_find(db, r->user, r->job, &n, err);
+    if (!code)
+        code = each_file(db, n, take_wanted, &wanted, err);
+    if (!code)
+        code = ab_fail_at(err, AB_ENOTFOUND, "path", "the job has no file %.*s", AB_VIEW_FMT(r->path));
+    if (code > 0 && r->at < wanted.bytes)
+        code = read_piece(db, n, ab_view(wanted.hash, sizeof wanted.hash), r->at, &a.data, err);
+    if (!code)
+        code = ab_fail_at(err, AB_EINVALID, "at", "no piece of this file begins there; pieces have %d bytes",
+                          AB_FILE_PIECE_MAX);
+    if (code > 0) {
+        a.file = ab_buf_view(&wanted.record);
+        ab_encode(answer, &ab_op_get_file_answer_schema, &a);
+    }
+    ab_buf_finish(&wanted.record);
+    return code > 0 ? 0 : code;
+}
