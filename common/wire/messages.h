@@ -321,9 +321,9 @@ enum ab_command {
     F(o, STR, step, REQ, AB_NAME_MAX, "node path : that node's counter")                                       \
     F(o, STR, agent, REQ, AB_NAME_MAX, "who ran it")                                                           \
     F(o, STR, to, OPT, AB_NAME_MAX, "whose message the code is from")                                          \
-    F(o, UINT, block, OPT, 0, "which code block of that message, from 0")                                      \
+    F(o, UINT, block, REQ, 0, "which code block of that message, from 0")                                      \
     F(o, STR, language, REQ, 16, "python, sh or bash")                                                         \
-    F(o, INT, exit_code, OPT, 0, "0: success; 124: stopped at its time limit; 137: at another")                \
+    F(o, INT, exit_code, REQ, 0, "0: success; 124: stopped at its time limit; 137: at another")                \
     F(o, STR, stopped, OPT, AB_ERROR_TEXT_MAX, "why it was stopped, or not even started")                      \
     F(o, STR, output, REQ, 0, "the beginning of what it wrote, stdout and stderr")                             \
     F(o, UINT, output_bytes, OPT, 0, "all that it wrote")                                                      \

@@ -1,0 +1,214 @@
+"""Code of agents through the whole system: blocks, files, limits, cancelling, moving to another worker."""
+
+import os
+import pathlib
+import time
+
+import code
+import flows
+import pytest
+from service import processes, wait_until
+
+
+@pytest.fixture
+def work_dirs(shared):
+    return shared.dir / "work"
+
+
+def test_the_reply_is_the_exit_code_and_the_output(client):
+    results, end = code.run(client, code.block("print('hello')"), code.block("import sys; print('bad'); sys.exit(3)"))
+    assert code.said(end) == ["exitcode: 0 (execution succeeded)\nCode output: hello\n",
+                              "exitcode: 3 (execution failed)\nCode output: bad\n"]
+    assert [result["exit_code"] for result in results] == [0, 3]
+    for part in ("user", "pid", "net", "seccomp", "read-only system", "no capabilities"):
+        assert part in results[0]["isolation"]
+
+
+def test_blocks_run_in_order_and_stop_at_the_first_failure(client):
+    text = "\n".join(["First", code.block("echo one > a", "sh"), "then", code.block("print(open('a').read())"),
+                      "then", code.block("echo three; exit 7", "bash"), "never", code.block("echo four", "sh")])
+    results, end = code.run(client, text)
+    assert [(result["block"], result["language"]) for result in results] == [
+        (0, "sh"), (1, "python"), (2, "bash")]
+    assert code.said(end) == ["exitcode: 7 (execution failed)\nCode output: one\n\nthree\n"]
+
+
+def test_other_fences_are_text(client):
+    text = "```json\n{}\n```\n```\nls\n```\n```python\nnot closed"
+    results, end = code.run(client, text)
+    assert not results and code.said(end) == ["go on"]
+
+
+def test_files_have_names_types_and_contents(client):
+    results, end = code.run(
+        client,
+        code.block("open('plot.png','wb').write(bytes(range(256)) * 8)\nopen('t.csv','w').write('a,b\\n')\n"
+                   "import os\nos.makedirs('sub/deep')\nopen('sub/deep/notes.txt','w').write('x')\nopen('empty','w')",
+                   name="make.py"),
+        code.block("printf '#!/bin/sh\\necho run' > tool; chmod +x tool; rm t.csv; ./tool", "sh"))
+    files = {one["path"]: one for one in end["result"]["files"]}
+    assert list(files) == ["empty", "make.py", "plot.png", "sub/deep/notes.txt", "tool"]
+    assert [one["type"] for one in files.values()] == ["unknown", "code", "image", "text", "unknown"]
+    assert files["sub/deep/notes.txt"]["name"] == "notes.txt" and files["sub/deep/notes.txt"]["extension"] == "txt"
+    assert files["tool"]["executable"] is True and files["plot.png"]["bytes"] == 2048
+    assert "run" in results[1]["output"]
+    job = "last"
+    listed = client.storage.ask("list_files", job=job)["files"]
+    assert [one["path"] for one in listed] == list(files)
+    got = client.storage.ask("get_file", job=job, path="plot.png")
+    assert got["data"] == bytes(range(256)) * 8 and got["file"]["hash"] == files["plot.png"]["hash"]
+    with pytest.raises(Exception, match="no file"):
+        client.storage.ask("get_file", job=job, path="t.csv")
+
+
+def test_a_file_of_several_pieces_comes_back_whole(client):
+    code.run(client, code.block("import random\nopen('big','wb').write(random.Random(7).randbytes(3_000_001))"))
+    data = b""
+    while True:
+        piece = client.storage.ask("get_file", job="last", path="big", at=len(data))
+        data += piece["data"]
+        if len(data) == piece["file"]["bytes"]:
+            break
+    import random
+    assert data == random.Random(7).randbytes(3_000_001)
+
+
+def test_another_user_sees_no_files(shared, client):
+    _, end = code.run(client, code.block("open('secret.txt','w').write('x')"))
+    assert end["result"]["files"]
+    with shared.client("somebody-else") as other:
+        with pytest.raises(Exception, match="no such job|no job"):
+            other.storage.ask("list_files", job="last")
+
+
+def test_files_are_deleted_with_their_session(shared, client):
+    job = client.submit(code.flow(code.block("open('x','w').write('mine')")), "go", watch="all")
+    client.events_to_end(job.id)
+    record = client.job(job.id)
+    n = record["n"]
+    with shared.sqlite() as db:
+        assert db.execute("SELECT count(*) FROM files WHERE n=?", (n,)).fetchone() == (1,)
+    client.storage.ask("delete_user_sessions", session=record["session"])
+    with shared.sqlite() as db:
+        assert db.execute("SELECT count(*) FROM files WHERE n=?", (n,)).fetchone() == (0,)
+        assert db.execute("SELECT count(*) FROM job_files WHERE n=?", (n,)).fetchone() == (0,)
+
+
+@pytest.mark.parametrize("name", ["../up.py", "/etc/up.py", "a/../../up.py", "a//b.py", ".", "a/" * 20 + "b.py"])
+def test_a_file_name_stays_inside_of_the_directory(client, name):
+    [result], end = code.run(client, code.block("print('ran')", name=name))
+    assert result["exit_code"] == 1 and "ran" not in result["output"] and "file name" in result["stopped"]
+    assert code.said(end)[0].startswith("exitcode: 1 (execution failed)")
+    assert not end["result"]["files"]
+
+
+def test_a_work_dir_is_a_folder_in_the_directory(client):
+    [result], end = code.run(client, code.block("import os; print(os.getcwd()); open('x','w')", name="in.py"),
+                             code={"work_dir": "coding/here", "use_docker": False})
+    assert result["output"] == "/workspace/coding/here\n"
+    assert [one["path"] for one in end["result"]["files"]] == ["coding/here/in.py", "coding/here/x"]
+
+
+def test_a_time_limit_ends_all_its_processes(client):
+    marker = f"97{os.getpid()}1"
+    start = time.monotonic()
+    [result], _ = code.run(client, code.block(f"echo before; setsid sleep {marker} & sleep {marker}", "sh"),
+                           code={"timeout": 1, "use_docker": False})
+    assert result["exit_code"] == 124 and result["output"] == "before\n" and "1 s" in result["stopped"]
+    assert time.monotonic() - start < 10
+    assert not processes("sleep", marker)
+
+
+def test_nothing_is_left_behind_by_code_that_ends(client, work_dirs):
+    marker = f"97{os.getpid()}2"
+    result = code.one(client, f"(setsid sleep {marker} >/dev/null 2>&1 &) ; setsid sleep {marker} & echo done", "sh")
+    assert result["exit_code"] == 0 and result["output"] == "done\n"
+    assert not processes("sleep", marker)
+    wait_until(lambda: not [path for worker in work_dirs.iterdir() for path in worker.iterdir()], 10, "empty work_dir")
+
+
+def test_cancelling_kills_at_once(client):
+    marker = f"97{os.getpid()}3"
+    job = client.submit(code.flow(code.block(f"touch x; setsid sleep {marker} & sleep {marker}", "sh")), "go",
+                        watch="all").id
+    wait_until(lambda: processes("sleep", marker), what="the code runs")
+    start = time.monotonic()
+    client.cancel(job)
+    end = client.events_to_end(job)[-1]
+    assert end["state"] == "cancelled" and time.monotonic() - start < 5
+    wait_until(lambda: not processes("sleep", marker), 5, "the code is gone")
+
+
+def test_simultaneous_conversations_have_folders_of_their_own(client):
+    receivers = [{"name": name, "type": "assistant", "config": {
+        "llm_config": {"config_list": [flows.script([code.block(f"import os; print(os.listdir()); open('{name}','w')"),
+                                                     "TERMINATE"])]}}} for name in ("one", "two", "three")]
+    sender = {"name": "user", "type": "userproxy", "config": {
+        "llm_config": False, "max_consecutive_auto_reply": 3, "code_execution_config": "local"}}
+    job = client.submit({"name": "t", "type": "autonomous", "sender": sender, "receiver": receivers}, "go", watch="all")
+    events = client.events_to_end(job.id)
+    assert [result["output"].count("'") for result in code.results(events)] == [2, 2, 2]  # only the script itself
+    paths = ["chat-1/one", "chat-2/two", "chat-3/three"]
+    assert [one["path"] for one in events[-1]["result"]["files"]] == paths
+    assert sorted(one["path"] for one in client.storage.ask("list_files", job="last")["files"]) == paths
+
+
+def test_a_job_whose_worker_dies_between_two_blocks_goes_on_with_its_files(make_service, tmp_path):
+    service = make_service(workers=0, config={"heartbeat_ms": 200, "lease_ms": 1000})
+    roots = [tmp_path / "here", tmp_path / "there"]
+    marker = f"1.97{os.getpid()}4"
+    first = code.block("import os\nos.mkdir('d')\nopen('d/data.bin','wb').write(b'\\0\\1' * 700_000)\n"
+                       "open('empty','w')\nprint('made')", name="lib/tool.py")
+    second = code.block(f"chmod +x lib/tool.py; sleep {marker}", "sh")
+    third = code.block("import os\nprint(os.path.getsize('d/data.bin'), os.path.exists('empty'), "
+                       "os.access('lib/tool.py', os.X_OK), open('d/data.bin','rb').read(3))")
+    service.start("worker1", flags=["--work-dir", str(roots[0])])
+    service.wait_ready(1)
+    with service.client() as client:
+        job = client.submit(code.flow("\n".join([first, second, third])), "go", watch="all").id
+        wait_until(lambda: processes("sleep", marker), what="the second block runs")
+        service.kill("worker1")
+        wait_until(lambda: not processes("sleep", marker), 10, "the code died with its worker")
+        service.start("worker2", flags=["--work-dir", str(roots[1])])
+        events = client.events_to_end(job, timeout=60)
+    results = code.results(events)
+    assert [result["block"] for result in results] == [0, 1, 2], results
+    assert len([event for event in events if event["kind"] == "started"]) == 2
+    assert results[2]["output"] == "1400000 True True b'\\x00\\x01\\x00'\n"
+    assert [one["path"] for one in events[-1]["result"]["files"]] == ["d/data.bin", "empty", "lib/tool.py"]
+
+
+def test_a_worker_removes_the_directories_of_a_dead_one(make_service):
+    service = make_service(workers=1)
+    marker = f"97{os.getpid()}5"
+    with service.client() as client:
+        job = client.submit(code.flow(code.block(f"touch file; sleep {marker}", "sh")), "go", watch="all").id
+        wait_until(lambda: list((service.dir / "work").glob("w-*/*/file")), what="the file")
+        service.kill("worker1")
+        wait_until(lambda: not processes("sleep", marker), 10, "the code died with its worker")
+        [left] = (service.dir / "work").iterdir()
+        service.start("worker1")
+        wait_until(lambda: not left.exists(), what="the removal of the dead worker's directory")
+        client.cancel(job)
+        client.events_to_end(job)
+
+
+def test_unsafe_host_is_only_what_the_configuration_says(make_service):
+    service = make_service(config={"isolation": "unsafe-host"})
+    with service.client() as client:
+        [result], _ = code.run(client, code.block("import os; print(os.getpid() > 100, 'OPENAI_API_KEY' in os.environ)"))
+        assert result["output"].endswith("False\n") and result["isolation"] == "none (unsafe-host)"
+
+
+def test_files_on_the_command_line(shared, client, user, tmp_path):
+    import cli
+    code.run(client, code.block("open('a.bin','wb').write(bytes(range(16)))\nopen('b.txt','w').write('text\\n')"))
+    flags = ["--dir", str(shared.dir), "--user", user]
+    listed = cli.run("files", "list", "last", *flags)
+    assert listed.code == 0 and [line.split()[-1] for line in listed.out.splitlines()] == ["a.bin", "b.txt"]
+    assert cli.run("files", "get", "last", "b.txt", *flags).out == "text\n"
+    target = tmp_path / "a.bin"
+    assert cli.run("files", "get", "last", "a.bin", "-o", str(target), *flags).code == 0
+    assert target.read_bytes() == bytes(range(16))
+    missing = cli.run("files", "get", "last", "none", *flags)
+    assert missing.code == 1 and "no file none" in missing.err

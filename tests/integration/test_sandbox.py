@@ -1,0 +1,459 @@
+"""Escapes and abuses: what sandboxed code cannot do. Each attack prints what came of it: the name of the error that it
+met, or ESCAPED; so an attack that did not even run fails its test too."""
+
+import os
+import pathlib
+import platform
+import socket
+
+import code
+import pytest
+from service import processes
+
+SECRET = "sk-the-worker-has-this"
+NUMBERS = {"x86_64": {"keyctl": 250, "add_key": 248, "bpf": 321, "perf_event_open": 298, "userfaultfd": 323,
+                      "io_uring_setup": 425, "init_module": 175, "kexec_load": 246, "reboot": 169, "clone3": 435,
+                      "open_by_handle_at": 304, "pidfd_getfd": 438, "process_vm_readv": 310, "swapon": 167,
+                      "quotactl": 179, "acct": 163, "syslog": 103, "personality": 135, "fsopen": 430, "setns": 308},
+           "aarch64": {"keyctl": 219, "add_key": 217, "bpf": 280, "perf_event_open": 241, "userfaultfd": 282,
+                       "io_uring_setup": 425, "init_module": 105, "kexec_load": 104, "reboot": 142, "clone3": 435,
+                       "open_by_handle_at": 265, "pidfd_getfd": 438, "process_vm_readv": 270, "swapon": 224,
+                       "quotactl": 60, "acct": 89, "syslog": 116, "personality": 92, "fsopen": 430, "setns": 268}}
+
+
+@pytest.fixture(scope="module")
+def service(short_folder):
+    """One worker, so that every attack has the same neighbour; with something to steal."""
+    from service import Service
+    one = Service(short_folder(), workers=1, env={"OPENAI_API_KEY": SECRET},
+                  config={"code_memory_bytes_max": "256MiB"})
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def client(service, user):
+    with service.client(user) as one:
+        yield one
+    service.assert_alive()
+
+
+def attack(client, text, **more):
+    """The output of a Python block that begins with the helpers."""
+    result = code.one(client, code.PYTHON + text, **more)
+    assert "ESCAPED" not in result["output"], result["output"]
+    return result
+
+
+# --- the network ------------------------------------------------------------------------------------------------------
+
+
+def test_no_connection_to_this_machine(client):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        socket.create_connection(("127.0.0.1", port), 5).close()  # it does listen
+        said = attack(client, f"attempt('tcp', lambda: socket.create_connection(('127.0.0.1', {port}), 5))")
+        assert said["output"] == "tcp ECONNREFUSED\n"  # of its own, empty loopback
+
+
+def test_no_connection_to_others(client):
+    said = attack(client, """
+attempt('tcp', lambda: socket.create_connection(('192.0.2.1', 80), 5))
+attempt('udp', lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 53)))
+attempt('six', lambda: socket.create_connection(('2001:db8::1', 80), 5))
+attempt('meta', lambda: socket.create_connection(('169.254.169.254', 80), 5))
+""")
+    assert [line.split()[1] for line in said["output"].splitlines()] == ["ENETUNREACH"] * 4
+
+
+def test_no_odd_sockets(client):
+    said = attack(client, """
+for family, kind in ((17, 3), (40, 1), (38, 5), (31, 3), (29, 3), (44, 3)):
+    attempt(family, lambda: socket.socket(family, kind))
+attempt('raw', lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1))
+""")
+    assert said["output"].split()[1::2] == ["EAFNOSUPPORT"] * 6 + ["EPERM"]
+
+
+def test_no_abstract_sockets_of_the_machine(client):
+    name = f"\0autobots-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(name)
+        server.listen()
+        said = attack(client, f"attempt('abstract', lambda: socket.socket(socket.AF_UNIX).connect({name!r}))")
+        assert said["output"] == "abstract ECONNREFUSED\n"
+
+
+# --- what belongs to the worker ---------------------------------------------------------------------------------------
+
+
+def test_no_sockets_and_files_of_the_service(client, service):
+    said = attack(client, f"""
+for name in ('worker.sock', 'storage.sock', 'client.sock'):
+    attempt(name, lambda: socket.socket(socket.AF_UNIX).connect({str(service.dir)!r} + '/' + name))
+for name in ('database.sqlite', 'pool-default.key', '.'):
+    attempt(name, lambda: os.stat({str(service.dir)!r} + '/' + name))
+""")
+    assert said["output"].split()[1::2] == ["ENOENT"] * 6
+
+
+def test_nothing_of_the_workers_environment(client):
+    said = attack(client, f"""
+import glob
+seen = [open(path, 'rb').read() for path in glob.glob('/proc/[0-9]*/environ')]
+print(len(seen) > 0, any(b'{SECRET[3:]}' in one for one in seen), sorted(os.environ) )
+""")
+    seen, leaked, names = said["output"].split(" ", 2)
+    assert (seen, leaked) == ("True", "False")
+    assert not [name for name in eval(names) if name.startswith(("AUTOBOTS", "OPENAI", "SSH", "GIT"))]
+
+
+def test_no_descriptors_of_the_worker(client):
+    said = attack(client, "print(sorted(os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd') "
+                          "if os.path.islink(f'/proc/self/fd/{n}') and int(n) != 3), os.listdir('/proc/self/fd'))")
+    assert said["output"].count("pipe:") == 2 and said["output"].count("/dev/null") == 1, said["output"]
+    assert "socket:" not in said["output"] and "memfd" not in said["output"]
+
+
+def test_no_signals_to_the_worker(client, service):
+    worker = service["worker1"].pid
+    said = attack(client, f"""
+for pid in ({worker}, {os.getpid()}, os.getppid() + 100000):
+    attempt(pid, lambda: os.kill(pid, 9))
+""")
+    assert said["output"].split()[1::2] == ["ESRCH"] * 3
+
+
+def test_killing_everything_kills_itself_only(client, service):
+    result = code.one(client, "kill -9 -1; echo still here", "sh")
+    assert result["exit_code"] in (0, 137)
+    service.assert_alive()
+
+
+def test_no_processes_but_its_own(client, service):
+    said = attack(client, "print(sorted(open(f'/proc/{n}/comm').read().strip() for n in os.listdir('/proc') "
+                          "if n.isdigit()))")
+    assert set(eval(said["output"])) <= {"bwrap", "python3"}
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_of_the_machine_but_the_system(client, tmp_path):
+    (tmp_path / "private").write_text("x")
+    said = attack(client, f"""
+for path in ('/etc/shadow', '/etc/passwd', '/root', '/home', '/var', '/run', '/sys', '/boot', {str(tmp_path)!r}):
+    attempt(path, lambda: os.stat(path))
+print(os.listdir('/tmp'))
+""")
+    assert said["output"].split()[1::2] == ["ENOENT"] * 9 and said["output"].endswith("[]\n")
+
+
+def test_the_system_is_read_only(client):
+    said = attack(client, """
+for path in ('/x', '/usr/x', '/usr/bin/x', '/dev/x', '/lib/x', '/proc/x'):
+    attempt(path, lambda: open(path, 'w'))
+attempt('chmod', lambda: os.chmod('/usr', 0o777))
+attempt('unlink', lambda: os.unlink('/usr/bin/env'))
+""")
+    assert set(said["output"].split()[1::2]) <= {"EROFS", "ENOENT"}
+
+
+def test_no_directory_of_another_job(client, service):
+    marker = f"98{os.getpid()}1"
+    job = client.submit(code.flow(code.block(f"echo secret > mine; sleep {marker}", "sh")), "go", watch="all").id
+    try:
+        from service import wait_until
+        [mine] = wait_until(lambda: list((service.dir / "work").glob("w-*/*/mine")), what="the other job's file")
+        said = attack(client, f"""
+attempt('path', lambda: os.stat({str(mine)!r}))
+print(os.listdir('/workspace/..'), os.listdir('/workspace'))
+""")
+        assert "path ENOENT" in said["output"] and "mine" not in said["output"].partition("\n")[2]
+    finally:
+        client.cancel(job)
+        client.events_to_end(job)
+
+
+def test_links_are_not_followed_out_and_not_kept(client, service):
+    target = service.folder / "target.py"
+    target.write_text("untouched")
+    results, end = code.run(
+        client,
+        code.block(f"ln -s {target} plot.py; ln -s / root; ln -s ../.. up; mkfifo pipe; echo ok > kept; ls", "sh"),
+        code.block("print('second')", name="plot.py"))
+    assert "plot.py" in results[0]["output"] and results[1]["output"] == "second\n"
+    assert target.read_text() == "untouched"
+    assert [one["path"] for one in end["result"]["files"]] == ["kept", "plot.py"]
+
+
+def test_a_link_in_the_way_of_a_folder_is_not_followed(client, service):
+    outside = service.folder / "outside"
+    outside.mkdir(exist_ok=True)
+    code.run(client, code.block(f"ln -s {outside} d", "sh") + "\n" + code.block("print(1)", name="d/x.py"))
+    assert not list(outside.iterdir())
+
+
+# --- the kernel -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(NUMBERS["x86_64"]))
+def test_no_system_call(client, name):
+    number = NUMBERS.get(platform.machine(), {}).get(name)
+    assert number is not None, f"add the numbers of {platform.machine()}"
+    said = attack(client, f"attempt('{name}', lambda: must(libc.syscall({number}, 0, 0, 0, 0, 0, 0)))")
+    assert said["output"] == f"{name} {'ENOSYS' if name == 'clone3' else 'EPERM'}\n"
+
+
+def test_no_namespaces(client):
+    said = attack(client, """
+for flag in (0x10000000, 0x00020000, 0x40000000, 0x20000000, 0x08000000, 0x04000000, 0x02000000):
+    attempt(hex(flag), lambda: must(libc.unshare(flag)))
+number = {'x86_64': 56, 'aarch64': 220}[platform.machine()]
+attempt('clone', lambda: must(libc.syscall(number, 0x10000000 | 17, 0, 0, 0, 0)))
+""")
+    assert said["output"].split()[1::2] == ["EPERM"] * 8
+
+
+def test_no_mounts(client):
+    said = attack(client, """
+os.mkdir('m')
+attempt('tmpfs', lambda: must(libc.mount(b'none', b'm', b'tmpfs', 0, None)))
+attempt('bind', lambda: must(libc.mount(b'/', b'm', None, 4096, None)))
+attempt('rw', lambda: must(libc.mount(None, b'/usr', None, 32 | 4096, None)))
+attempt('umount', lambda: must(libc.umount2(b'/usr', 2)))
+attempt('chroot', lambda: os.chroot('m'))
+""")
+    assert said["output"].split()[1::2] == ["EPERM"] * 5
+
+
+def test_no_tracing(client):
+    said = attack(client, """
+attempt('traceme', lambda: must(libc.ptrace(0, 0, 0, 0)))
+attempt('attach', lambda: must(libc.ptrace(16, os.getppid(), 0, 0)))
+attempt('seize', lambda: must(libc.ptrace(0x4206, 1, 0, 0)))
+attempt('mem', lambda: open('/proc/1/mem', 'rb').read(1))
+""")
+    assert set(said["output"].split()[1::2]) <= {"EPERM", "EACCES", "EIO", "EROFS"}
+
+
+def test_no_kernel_settings(client):
+    pattern = pathlib.Path("/proc/sys/kernel/core_pattern").read_text()
+    said = attack(client, """
+for path in ('/proc/sys/kernel/core_pattern', '/proc/sys/vm/panic_on_oom', '/proc/sysrq-trigger', '/proc/sys/kernel/hostname',
+             '/proc/self/uid_map', '/proc/irq/default_smp_affinity'):
+    attempt(path, lambda: open(path, 'w').write('1'))
+""")
+    assert set(said["output"].split()[1::2]) <= {"EROFS", "EACCES", "ENOENT", "EPERM"}
+    assert pathlib.Path("/proc/sys/kernel/core_pattern").read_text() == pattern
+
+
+def test_no_clock_and_no_names(client):
+    name = socket.gethostname()
+    said = attack(client, """
+attempt('clock', lambda: time.clock_settime(time.CLOCK_REALTIME, 0))
+attempt('hostname', lambda: socket.sethostname('mine'))
+print(socket.gethostname())
+""")
+    assert said["output"] == "clock EPERM\nhostname EPERM\nsandbox\n" and socket.gethostname() == name
+
+
+def test_no_devices(client):
+    said = attack(client, """
+for path in ('/dev/mem', '/dev/kmsg', '/dev/vda', '/dev/sda', '/dev/kvm', '/dev/fuse', '/dev/net/tun'):
+    attempt(path, lambda: os.stat(path))
+attempt('mknod', lambda: os.mknod('disk', 0o60666, os.makedev(8, 0)))
+print(sorted(os.listdir('/dev')))
+""")
+    assert said["output"].split()[1:14:2] == ["ENOENT"] * 7 and "mknod EPERM" in said["output"]
+    listed = eval(said["output"].splitlines()[-1])
+    assert set(listed) <= {"core", "fd", "full", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout",
+                           "tty", "urandom", "zero", "console"}
+
+
+def test_no_terminal(client):
+    said = attack(client, """
+import fcntl, pty, termios
+attempt('tty', lambda: open('/dev/tty'))
+master, slave = pty.openpty()
+attempt('sti', lambda: fcntl.ioctl(slave, termios.TIOCSTI, b'x'))
+attempt('linux', lambda: fcntl.ioctl(slave, 0x541c, b'\\2'))
+""")
+    assert said["output"] == "tty ENXIO\nsti EPERM\nlinux EPERM\n"
+
+
+def test_no_rights_by_setuid_programs(client):
+    said = attack(client, """
+import shutil, subprocess
+shutil.copy('/usr/bin/id', 'id')
+try:
+    os.chmod('id', 0o6755)
+except OSError:
+    pass
+print(subprocess.run(['./id', '-u'], capture_output=True, text=True).stdout.strip())
+status = dict(line.split(':', 1) for line in open('/proc/self/status'))
+print(*(status[key].strip() for key in ('NoNewPrivs', 'Seccomp', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb')))
+attempt('setuid', lambda: os.setuid(0))
+""")
+    assert said["output"] == "65534\n1 2 " + " ".join(["0" * 16] * 4) + "\nsetuid EINVAL\n"
+
+
+def test_no_core_dumps(client):
+    said = attack(client, """
+if not os.fork():
+    os.abort()
+print(os.wait()[1] & 0x7f == signal.SIGABRT, os.listdir())
+""")
+    assert said["output"].startswith("True ") and "core" not in said["output"]
+
+
+# --- too much of everything -------------------------------------------------------------------------------------------
+
+
+def test_limits_cannot_be_raised(client):
+    said = attack(client, """
+for which in ('NPROC', 'NOFILE', 'FSIZE', 'CORE', 'MEMLOCK', 'MSGQUEUE'):
+    number = getattr(resource, 'RLIMIT_' + which)
+    soft, hard = resource.getrlimit(number)
+    try:
+        resource.setrlimit(number, (hard + 1, hard + 1))
+    except (ValueError, OSError):
+        print(which, hard)
+    else:
+        print(which, 'ESCAPED')
+""")
+    assert dict(line.split() for line in said["output"].splitlines()) == {
+        "NPROC": "64", "NOFILE": "256", "FSIZE": str(32 << 20), "CORE": "0", "MEMLOCK": str(64 << 10), "MSGQUEUE": "0"}
+
+
+def test_a_fork_bomb_runs_into_its_limit(client):
+    said = attack(client, """
+made = 0
+try:
+    while True:
+        if not os.fork():
+            time.sleep(60)
+            os._exit(0)
+        made += 1
+except OSError as failure:
+    print(errno.errorcode[failure.errno], 10 < made < 80)
+""")
+    assert said["output"] == "EAGAIN True\n"
+
+
+def test_memory_is_bounded(client, service):
+    result = code.one(client, code.PYTHON + "x = bytearray(400 << 20)\nx[::4096] = b'1' * len(x[::4096])\nprint('ESCAPED')")
+    assert result["exit_code"] != 0 and "ESCAPED" not in result["output"]
+    assert "memory" in result.get("stopped", "") or "MemoryError" in result["output"]
+    service.assert_alive()
+
+
+def test_memory_of_many_processes_is_bounded_together(client, service):
+    result = code.one(client, code.PYTHON + """
+for i in range(8):
+    if not os.fork():
+        x = bytearray(100 << 20)
+        x[::4096] = b'1' * len(x[::4096])
+        time.sleep(60)
+        os._exit(0)
+print(os.wait()[1])
+""", code={"timeout": 5, "use_docker": False})
+    if "cgroup memory" in result["isolation"]:
+        assert "memory" in result["stopped"], result
+    service.assert_alive()
+
+
+def test_private_memory_file_systems_are_bounded(client):
+    said = attack(client, """
+for path in ('/tmp/x', '/dev/shm/x'):
+    def fill():
+        for i in range(4):
+            with open(path + str(i), 'wb') as out:
+                for _ in range(31):
+                    out.write(bytes(1 << 20))
+    attempt(path, fill)
+""")
+    assert said["output"].split()[1::2] == ["ENOSPC"] * 2
+
+
+def test_a_large_file_is_cut(client):
+    result = code.one(client, code.PYTHON + """
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+def fill():
+    with open('x', 'wb') as out:
+        for _ in range(64):
+            out.write(bytes(1 << 20))
+attempt('file', fill)
+os.unlink('x')
+""")
+    assert result["output"] == "file EFBIG\n"
+
+
+def test_a_full_directory_is_stopped(client):
+    result = code.one(client, """i=0
+while [ $i -lt 40 ]; do dd if=/dev/zero of=f$i bs=1M count=20 2>/dev/null; i=$((i+1)); done; sleep 30""", "sh")
+    assert result["exit_code"] == 137 and "64 MiB" in result["stopped"]
+
+
+def test_too_many_files_are_stopped(client):
+    result = code.one(client, "for i in range(5000): open(f'f{i}', 'w').close()")
+    assert result["exit_code"] == 137 and "more files" in result["stopped"]
+
+
+def test_a_directory_too_deep_is_refused_and_removed(client, service):
+    result = code.one(client, """import os
+for i in range(3000):
+    os.mkdir('d' * 100)
+    os.chdir('d' * 100)
+""")
+    assert result["exit_code"] == 137 and ("deep" in result["stopped"] or "folders" in result["stopped"])
+    from service import wait_until
+    wait_until(lambda: not [job for worker in (service.dir / "work").iterdir() for job in worker.iterdir()], 20,
+               "the directory is gone")
+
+
+def test_after_a_limit_the_next_block_has_the_files_of_before(client):
+    results, end = code.run(client, code.block("open('kept','w').write('1')"),
+                            code.block("open('kept','w').write('2')\nfor i in range(5000): open(f'f{i}','w').close()"),
+                            code.block("import os\nprint(open('kept').read(), len(os.listdir()))"))
+    assert results[1]["exit_code"] == 137 and results[2]["output"] == "1 2\n"
+    assert [one["path"] for one in end["result"]["files"]] == ["kept"]
+
+
+def test_a_flood_of_output_is_stopped(client):
+    result = code.one(client, "yes", "sh")
+    assert result["exit_code"] == 137 and "output" in result["stopped"] and len(result["output"]) <= 64 << 10
+
+
+def test_much_output_is_cut(client):
+    [result], end = code.run(client, code.block("print('x' * 100_000)"))
+    assert result["exit_code"] == 0 and len(result["output"]) == 64 << 10 and result["output_bytes"] == 100_001
+    assert "only the first are shown" in code.said(end)[0]
+
+
+def test_output_that_is_no_text_becomes_text(client):
+    result = code.one(client, "import os; os.write(1, b'a\\0\\xff\\xc3\\xa4\\xe2\\x82z\\xf0')")
+    assert result["output"] == "a\ufffd\ufffdä\ufffd\ufffdz\ufffd"
+
+
+def test_a_busy_loop_is_stopped(client):
+    result = code.one(client, "while True: pass", code={"timeout": 1, "use_docker": False})
+    assert result["exit_code"] == 124
+
+
+def test_others_are_served_while_code_runs(client, service, user):
+    """Many runs at the same time, more than may run at once, and each comes to its end."""
+    jobs = [client.submit(code.flow(code.block(f"print({i})")), "go", watch="all").id for i in range(24)]
+    for i, job in enumerate(jobs):
+        assert code.results(client.events_to_end(job))[0]["output"] == f"{i}\n"
+
+
+def test_nothing_is_left(client, service):
+    """After all of the above: no process, no directory, no control group."""
+    from service import wait_until
+    wait_until(lambda: not processes(str(service.dir / "work")), 10, "no process of the sandbox")
+    wait_until(lambda: not [job for worker in (service.dir / "work").iterdir() for job in worker.iterdir()], 10,
+               "no directory")
+    worker = service["worker1"].pid
+    groups = lambda: [path for path in pathlib.Path("/sys/fs/cgroup").rglob(f"autobots-{worker}-*")]
+    wait_until(lambda: not groups(), 10, "no control group")
