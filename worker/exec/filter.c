@@ -79,11 +79,11 @@ static int add_sockets(scmp_filter_ctx ctx)
             allowed |= families[i] == family;
         if (!allowed)
             rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-                                  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family));
+                                  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family, 0));
     }
     if (!rc)
         rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-                              SCMP_A0(SCMP_CMP_GT, (scmp_datum_t)greatest));
+                              SCMP_A0(SCMP_CMP_GT, (scmp_datum_t)greatest, 0));
     return rc;
 }
 
