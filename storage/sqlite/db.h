@@ -278,6 +278,8 @@ int open_job_map(struct db *db, uint64_t n, struct ab_buf *out, struct ab_error 
 int job_send_cancel(struct db *db, uint64_t n, const char *reason, struct ab_error *err);
 /* The user's job by its id, the beginning of one, or `last`. */
 int job_find(struct db *db, struct ab_view user, struct ab_view job, uint64_t *n, struct ab_error *err);
+/* All contents, for a job that begins with the journal of another. */
+int job_copy_files(struct db *db, uint64_t from, uint64_t to, struct ab_error *err);
 int job_remove_files(struct db *db, uint64_t n, struct ab_error *err);
 /* Removes what an ended job held: events before seq, input, inbox. The row stays, so that its id stays taken. */
 int job_purge(struct db *db, uint64_t n, uint64_t seq, struct ab_error *err);

@@ -91,6 +91,19 @@ int op_load_file(struct db *db, const void *request, struct ab_buf *answer, stru
     return 0;
 }
 
+int job_copy_files(struct db *db, uint64_t from, uint64_t to, struct ab_error *err)
+{
+    static const enum sql_id both[] = {SQL_FILES_COPY, SQL_FILES_COPY_COUNT};
+    int code = 0;
+    for (size_t i = 0; !code && i < sizeof both / sizeof *both; i++) {
+        sqlite3_stmt *s = db_sql(db, both[i]);
+        bind_int(s, 1, (int64_t)from);
+        bind_int(s, 2, (int64_t)to);
+        code = db_run(db, s, err);
+    }
+    return code;
+}
+
 int job_remove_files(struct db *db, uint64_t n, struct ab_error *err)
 {
     static const enum sql_id both[] = {SQL_FILES_REMOVE, SQL_FILES_UNCOUNT};

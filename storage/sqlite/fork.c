@@ -209,10 +209,11 @@ static int copy_events(struct db *db, uint64_t n, const struct fork *fork, uint6
     if (code)
         return code;
     *copies = (uint64_t)sqlite3_changes(db->handle);
-    if (!fork->edited.n)
-        return 0;
+    int64_t last = sqlite3_last_insert_rowid(db->handle);
+    if ((code = job_copy_files(db, fork->from, n, err)) || !fork->edited.n)
+        return code;
     s = db_sql(db, SQL_EVENT_SET); /* the last one that was copied */
-    bind_int(s, 1, sqlite3_last_insert_rowid(db->handle));
+    bind_int(s, 1, last);
     bind_blob(s, 2, ab_buf_view(&fork->edited));
     bind_int(s, 3, crc32c(ab_buf_view(&fork->edited)));
     return db_run(db, s, err);

@@ -137,6 +137,9 @@
     X(FILES_OF_JOB, "SELECT bytes,pieces FROM job_files WHERE n=?1")                                           \
     X(FILES_COUNT, "INSERT INTO job_files(n,bytes,pieces) VALUES(?1,?2,1) ON CONFLICT(n) DO UPDATE SET "       \
                    "bytes=bytes+?2,pieces=pieces+1")                                                           \
+    X(FILES_COPY, "INSERT INTO files(n,hash,at,data) SELECT ?2,hash,at,data FROM files WHERE n=?1")            \
+    X(FILES_COPY_COUNT,                                                                                        \
+      "INSERT INTO job_files(n,bytes,pieces) SELECT ?2,bytes,pieces FROM job_files WHERE n=?1")                \
     X(FILES_REMOVE, "DELETE FROM files WHERE n=?1")                                                            \
     X(FILES_UNCOUNT, "DELETE FROM job_files WHERE n=?1")                                                       \
     X(EVENTS_OF_KIND, "SELECT body FROM events WHERE n=?1 AND kind=?2 ORDER BY seq DESC")                      \

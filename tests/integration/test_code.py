@@ -212,3 +212,18 @@ def test_files_on_the_command_line(shared, client, user, tmp_path):
     assert target.read_bytes() == bytes(range(16))
     missing = cli.run("files", "get", "last", "none", *flags)
     assert missing.code == 1 and "no file none" in missing.err
+
+
+def test_a_fork_begins_with_the_files_of_its_origin(client):
+    from autobots_wire import id_text, make_id, pack
+    job = client.submit(code.flow(code.block("open('data','w').write('of the first job')"),
+                                  code.block("print(open('data').read())")), "go", watch="all").id
+    events = client.events_to_end(job)
+    seq = events.index(code.results(events)[0]) + 1
+    new = make_id()
+    client.request("SUBMIT", {"job": new, "user": client.user, "fork_of": job, "fork_seq": seq, "watch": "all"},
+                   pack(None))
+    again = client.events_to_end(new)
+    assert [result["output"] for result in code.results(again)] == ["", "of the first job\n"]
+    assert again[-1]["result"]["files"] == events[-1]["result"]["files"]
+    assert client.storage.ask("get_file", job=id_text(new), path="data")["data"] == b"of the first job"
