@@ -140,10 +140,11 @@ int service_supervisor(const char *dir, bool *offline);
 char *service_lock_path(const char *dir);
 
 /* ---- run.c: a whole run ---- */
-/* All events of a job, each with its seq, as an array; NULL with the exit code after a message. */
-json_t *run_events(struct cli *cli, struct autobots *bots, const char *id, int *code);
-/* Moves a page's events over, each with its seq; `last` is that of the last one. */
-void run_add_page(json_t *events, const json_t *page, int64_t last);
+/* All events of a job, each with its seq, as an array; NULL with the exit code after a message. `bytes` gets them as they
+ * are stored, in base 16; NULL: not wanted. */
+json_t *run_events(struct cli *cli, struct autobots *bots, const char *id, struct ab_buf *bytes, int *code);
+/* Bytes of an answer: 16 of them come as an id, with dashes. NULL is none. */
+void run_add_hex(struct ab_buf *out, const char *hex);
 /* run_file.c: whether a file looks like an exported run (else it may be a database), and its import. */
 bool run_file_is(const char *path);
 int run_file_import(struct cli *cli);

@@ -85,11 +85,15 @@ static int source_open(struct cli *cli, struct source *source)
 {
     int code = CLI_DONE;
     *source = (struct source){0};
-    if (cli->option[OPT_workflow])
-        source->workflow = workflow_read(cli, cli->option[OPT_workflow], &code);
+    const char *word = cli->option[OPT_workflow];
+    bool stored = word && !workflow_is_file(word);
+    if (word && !stored)
+        source->workflow = workflow_read(cli, word, &code);
     if (!code)
         source->bots = service_open(cli, SERVICE_BROKER | SERVICE_STORAGE, &code);
-    if (source->bots)
+    if (source->bots && stored)
+        source->workflow = workflow_stored(cli, source->bots, word, &code);
+    if (source->bots && !code)
         source->answer =
             service_ask(cli, source->bots, "get_job", json_pack("{s:s}", "job", cli->words[0]), &code);
     source->job = json_object_get(source->answer, "job");
@@ -128,7 +132,7 @@ static int last_good(struct cli *cli, struct source *source)
     source->seq = (uint64_t)ab_tree_int(source->job, "seq", 1) - 1;
     if (n < sizeof format || strcmp(path + n - (sizeof format - 1), format))
         return code;
-    json_t *events = run_events(cli, source->bots, ab_tree_str(source->job, "id"), &code), *event;
+    json_t *events = run_events(cli, source->bots, ab_tree_str(source->job, "id"), NULL, &code), *event;
     size_t i;
     json_array_foreach (events, i, event) {
         if (is(event, "kind", "model_reply"))
@@ -181,7 +185,7 @@ static int find_seq(struct cli *cli, struct source *source)
     if (at)
         return parse_number(at, &source->seq) ? CLI_DONE
                                               : cli_failf(cli, CLI_USAGE, "--at %s is no event number", at);
-    json_t *events = run_events(cli, source->bots, id, &code);
+    json_t *events = run_events(cli, source->bots, id, NULL, &code);
     if (events)
         source->seq = seq_of(events, step);
     if (events && step && !source->seq)

@@ -46,7 +46,7 @@ const struct verb cli_verbs[] = {
      "job holds no worker and survives restarts; its deadline still counts.",
      BIT(user), 1, 2, verb_pause},
     {"resume", "JOB", "let a paused job go on", BIT(user), 1, 1, verb_resume},
-    {"retry", "JOB [-w FILE] [--detach]",
+    {"retry", "JOB [-w WORKFLOW] [--detach]",
      "a new job that goes on where one failed\n\n"
      "For a job that failed, died, expired or was cancelled: the new one begins with a copy of its journal, so nothing that\n"
      "is in there is done or paid again, and goes on in the same session. A workflow with keys of its own in it must be\n"

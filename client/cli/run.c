@@ -14,7 +14,8 @@ enum { PAGE_MAX = 1000, COLUMNS_DEFAULT = 80 };
 
 /* ---- events ---- */
 
-void run_add_page(json_t *events, const json_t *page, int64_t last)
+/* Moves a page's events over, each with its seq; `last` is that of the last one. */
+static void add_page(json_t *events, const json_t *page, int64_t last)
 {
     size_t i, n = json_array_size(page);
     json_t *event;
@@ -24,21 +25,31 @@ void run_add_page(json_t *events, const json_t *page, int64_t last)
     }
 }
 
-json_t *run_events(struct cli *cli, struct autobots *bots, const char *id, int *code)
+void run_add_hex(struct ab_buf *out, const char *hex)
+{
+    for (; hex && *hex; hex++)
+        if (*hex != '-')
+            ab_buf_char(out, *hex);
+}
+
+json_t *run_events(struct cli *cli, struct autobots *bots, const char *id, struct ab_buf *bytes, int *code)
 {
     json_t *events = json_array();
     int64_t after = 0;
     for (bool more = true; more;) {
-        json_t *answer = service_ask(cli, bots, "journal",
-                                     json_pack("{s:s, s:s, s:I, s:i}", "job", id, "user", cli->user, "after",
-                                               (json_int_t)after, "limit", PAGE_MAX),
-                                     code);
+        json_t *answer =
+            service_ask(cli, bots, "journal",
+                        json_pack("{s:s, s:s, s:I, s:i, s:b}", "job", id, "user", cli->user, "after",
+                                  (json_int_t)after, "limit", PAGE_MAX, "raw", bytes != NULL),
+                        code);
         if (!answer) {
             json_decref(events);
             return NULL;
         }
         int64_t last = ab_tree_int(answer, "seq", after);
-        run_add_page(events, json_object_get(answer, "events"), last);
+        add_page(events, json_object_get(answer, "events"), last);
+        if (bytes)
+            run_add_hex(bytes, ab_tree_str(answer, "raw"));
         more = ab_tree_bool(answer, "more", false) && last > after;
         after = last;
         json_decref(answer);
@@ -64,7 +75,7 @@ int run_timeline(struct cli *cli, struct autobots *bots, const json_t *job)
 {
     int code = CLI_DONE;
     const char *id = ab_tree_str(job, "id"), *state = ab_tree_str(job, "state");
-    json_t *events = run_events(cli, bots, id ? id : "", &code);
+    json_t *events = run_events(cli, bots, id ? id : "", NULL, &code);
     if (!events)
         return code;
     json_t *timeline = timeline_of(events, ab_wall_ms());

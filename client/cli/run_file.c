@@ -12,7 +12,7 @@
 #include "common/clock.h"
 #include "common/tree.h"
 
-enum { PAGE_MAX = 1000, RUN_VERSION = 2, CHECKSUM_BYTES = 32, RUN_FILE_BYTES_MAX = 1 << 30 };
+enum { RUN_VERSION = 2, CHECKSUM_BYTES = 32, RUN_FILE_BYTES_MAX = 1 << 30 };
 static const char run_format[] = "autobots.run";
 
 /* BLAKE2b-256, in base 16, of the run without its checksum: compact JSON, keys sorted, 15 digits for reals. */
@@ -32,36 +32,6 @@ static char *checksum_of(const json_t *run)
 
 /* ---- export ---- */
 
-/* Bytes come as base 16; 16 of them as an id, with dashes. */
-static void add_hex(struct ab_buf *out, const char *hex)
-{
-    for (; hex && *hex; hex++)
-        if (*hex != '-')
-            ab_buf_char(out, *hex);
-}
-
-/* The job's events, each with its seq, and their bytes; false with *code. */
-static bool read_journal(struct cli *cli, struct autobots *bots, const char *id, json_t *events,
-                         struct ab_buf *bytes, int *code)
-{
-    int64_t after = 0;
-    for (bool more = true; more;) {
-        json_t *answer = service_ask(cli, bots, "journal",
-                                     json_pack("{s:s, s:s, s:I, s:i, s:b}", "job", id, "user", cli->user,
-                                               "after", (json_int_t)after, "limit", PAGE_MAX, "raw", 1),
-                                     code);
-        if (!answer)
-            return false;
-        int64_t last = ab_tree_int(answer, "seq", after);
-        run_add_page(events, json_object_get(answer, "events"), last);
-        add_hex(bytes, ab_tree_str(answer, "raw"));
-        more = ab_tree_bool(answer, "more", false) && last > after;
-        after = last;
-        json_decref(answer);
-    }
-    return true;
-}
-
 /* The text of the job's workflow; NULL with *code. */
 static char *read_workflow(struct cli *cli, struct autobots *bots, const json_t *job, int *code)
 {
@@ -75,25 +45,24 @@ static char *read_workflow(struct cli *cli, struct autobots *bots, const json_t 
     return text;
 }
 
-/* Takes events and bytes. */
-static json_t *build_run(json_t *job, const char *workflow, json_t *events, struct ab_buf *bytes)
+/* Takes events. */
+static json_t *build_run(json_t *job, const char *workflow, json_t *events, const char *bytes)
 {
     char when[AB_ISO8601_MAX];
     struct ab_buf input = {0};
     json_t *tree = NULL;
-    add_hex(&input, ab_tree_str(job, "input"));
+    run_add_hex(&input, ab_tree_str(job, "input"));
     json_object_del(job, "input");
     json_object_del(job, "end"); /* it is the last event */
     ab_json_parse(ab_view_of(workflow), &tree, NULL);
     json_t *run = json_pack("{s:s, s:i, s:s, s:s, s:O, s:o?, s:o, s:{s:s, s:s, s:s}}", "format", run_format,
                             "version", RUN_VERSION, "exported_at", ab_iso8601(ab_wall_ms(), when), "program",
                             autobots_version(), "job", job, "workflow", tree, "events", events, "exact",
-                            "workflow", workflow, "input", ab_buf_cstr(&input), "journal", ab_buf_cstr(bytes));
+                            "workflow", workflow, "input", ab_buf_cstr(&input), "journal", bytes);
     char *checksum = checksum_of(run);
     json_object_set_new(run, "checksum", json_string(checksum));
     free(checksum);
     ab_buf_finish(&input);
-    ab_buf_finish(bytes);
     return run;
 }
 
@@ -104,17 +73,17 @@ int verb_export(struct cli *cli)
     json_t *answer =
         bots ? service_ask(cli, bots, "get_job", json_pack("{s:s, s:b}", "job", cli->words[0], "raw", 1), &code)
              : NULL;
-    json_t *job = json_object_get(answer, "job"), *events = json_array();
+    json_t *job = json_object_get(answer, "job");
     const char *id = ab_tree_str(job, "id");
     if (answer && !id)
         code = cli_failf(cli, CLI_FAILED, "the service's answer has no job");
     char *workflow = id ? read_workflow(cli, bots, job, &code) : NULL;
     struct ab_buf bytes = {0};
-    if (workflow && read_journal(cli, bots, id, events, &bytes, &code))
-        term_json(stdout, build_run(job, workflow, json_incref(events), &bytes));
+    json_t *events = workflow ? run_events(cli, bots, id, &bytes, &code) : NULL;
+    if (events)
+        term_json(stdout, build_run(job, workflow, events, ab_buf_cstr(&bytes)));
     ab_buf_finish(&bytes);
     free(workflow);
-    json_decref(events);
     json_decref(answer);
     autobots_close(bots);
     return code;

@@ -209,8 +209,8 @@ def test_export_of_an_open_job_and_of_none(bots, chat, model):
 
 @pytest.fixture(scope="module")
 def elsewhere(short_folder):
-    """Another service, with nothing in it and no worker."""
-    with Service(short_folder(), workers=0) as service:
+    """Another service, with nothing in it."""
+    with Service(short_folder(), workers=1) as service:
         yield service
 
 
@@ -270,6 +270,19 @@ def test_an_imported_run_goes_into_a_session_if_one_is_named(chat, exported, the
         ("user", "a question"), ("assistant", "an answer")]
     assert there("sessions", "delete", "archive").code == 0
     assert there("show", job).code == 1
+
+
+def test_an_imported_run_can_be_forked(chat, exported, there):
+    """Nothing here is left of the service it ran in but its journal."""
+    job = chat(flows.script_chat(["one", "two", "three"], replies=2), "a question")
+    assert there("import", exported(job)).code == 0
+    events = there("export", job).json()["events"]
+    first = next(e["seq"] for e in events if e["kind"] == "model_reply")
+    forked = there("fork", job, "--at", str(first), "--json")
+    assert forked.code == 0, forked
+    assert forked.lines()[-1]["content"] == "three"
+    replies = [e["content"] for e in forked.lines() if e["kind"] == "model_reply"]
+    assert replies == ["one", "two", "three"]
 
 
 def test_a_failed_run_is_imported_as_failed(chat, exported, there):

@@ -88,10 +88,12 @@ def test_a_word_that_is_neither_is_told_as_both(bots):
     assert "no version 3" in bots("submit", "-w", "chat@3", "x").err
 
 
-def test_chat_and_sessions_take_a_name_too(bots, flow):
+def test_chat_fork_and_sessions_take_a_name_too(bots, flow):
     bots("workflows", "add", flow("Hullo again."), "--name", "greeter")
     talk = bots("chat", "-w", "greeter", input="hello\n")
     assert talk.code == 0 and "Hullo again." in talk.out, talk
+    again = bots("fork", "last", "-w", "greeter", "--json")
+    assert again.code == 0 and again.lines()[-1]["content"] == "Hullo again.", again
     session = bots("sessions", "create", "-w", "greeter").out.strip()
     assert "Hullo again." in bots("sessions", "show", session).out
 
