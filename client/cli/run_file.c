@@ -66,6 +66,17 @@ static json_t *build_run(json_t *job, const char *workflow, json_t *events, cons
     return run;
 }
 
+/* What is not in the file is said. */
+static void note_files(const json_t *events)
+{
+    size_t i, files = 0;
+    json_t *event;
+    json_array_foreach (events, i, event)
+        files += json_array_size(json_object_get(event, "files"));
+    if (files)
+        fputs("the files that its code made are not exported; `autobots files get` fetches them\n", stderr);
+}
+
 int verb_export(struct cli *cli)
 {
     int code = CLI_DONE;
@@ -80,6 +91,7 @@ int verb_export(struct cli *cli)
     char *workflow = id ? read_workflow(cli, bots, job, &code) : NULL;
     struct ab_buf bytes = {0};
     json_t *events = workflow ? run_events(cli, bots, id, &bytes, &code) : NULL;
+    note_files(events);
     if (events)
         term_json(stdout, build_run(job, workflow, events, ab_buf_cstr(&bytes)));
     ab_buf_finish(&bytes);

@@ -235,6 +235,9 @@ int op_get_file(struct db *db, const void *request, struct ab_buf *answer, struc
         code = ab_fail_at(err, AB_ENOTFOUND, "path", "the job has no file %.*s", AB_VIEW_FMT(r->path));
     if (code > 0 && r->at < wanted.bytes)
         code = read_piece(db, n, ab_view(wanted.hash, sizeof wanted.hash), r->at, &a.data, err);
+    if (!code && !r->at && wanted.bytes)
+        code = ab_fail_at(err, AB_ENOTFOUND, "path", "the content of %.*s is not here: its job was imported",
+                          AB_VIEW_FMT(r->path));
     if (!code)
         code = ab_fail_at(err, AB_EINVALID, "at", "no piece of this file begins there; pieces have %d bytes",
                           AB_FILE_PIECE_MAX);

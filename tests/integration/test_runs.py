@@ -11,6 +11,7 @@ import termios
 
 import autobots_wire as wire
 import cli
+import code
 import flows
 import pytest
 from service import Service
@@ -283,6 +284,18 @@ def test_an_imported_run_can_be_forked(chat, exported, there):
     assert forked.lines()[-1]["content"] == "three"
     replies = [e["content"] for e in forked.lines() if e["kind"] == "model_reply"]
     assert replies == ["one", "two", "three"]
+
+
+def test_of_files_the_export_has_the_names_only_and_says_so(shared, bots, exported, there, user):
+    with shared.client(user) as client:
+        code.run(client, code.block("open('a.txt','w').write('made')"))
+    said = bots("export", "last")
+    assert said.code == 0 and "files get" in said.err
+    job = said.json()["job"]["id"]
+    assert there("import", exported(job)).code == 0
+    assert there("files", job).out == bots("files", job).out
+    missing = there("files", "get", job, "a.txt")
+    assert missing.code == 1 and "its job was imported" in missing.err
 
 
 def test_a_failed_run_is_imported_as_failed(chat, exported, there):
