@@ -82,7 +82,12 @@ static void send_job(struct core *core, struct job *job, uint64_t seq, struct ab
 static void append_started(struct core *core, struct job *job)
 {
     const struct ab_started started = {
-        .attempt = job->attempt, .worker = ab_view_of(job->worker->name), .at_ms = (uint64_t)core->wall_ms};
+        .attempt = job->attempt,
+        .worker = ab_view_of(job->worker->name),
+        .crashes = job->crashes,
+        .company = job->company,
+        .at_ms = (uint64_t)core->wall_ms,
+    };
     ab_buf_clear(&core->scratch);
     ab_pack_array(&core->scratch, 1);
     ab_event_encode(&core->scratch, AB_KIND_STARTED, &started);

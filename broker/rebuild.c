@@ -52,6 +52,8 @@ struct job *job_new(struct core *core, const struct ab_open_job *open)
     job->token = open->token;
     job->attempt = (uint32_t)open->attempt;
     job->failures = (uint16_t)open->failures;
+    job->crashes = (uint16_t)open->crashes;
+    job->company = (uint16_t)open->company;
     job->inbox_k = (uint32_t)open->inbox_k;
     core->jobs.bytes += job->body_bytes;
     if (job->deadline_ms)

@@ -248,6 +248,9 @@ enum ab_command {
 #define AB_STARTED_FIELDS(F, o)                                                                                \
     F(o, UINT, attempt, REQ, 0, "1, 2, …")                                                                     \
     F(o, STR, worker, REQ, AB_NAME_MAX, "its name")                                                            \
+    F(o, UINT, crashes, OPT, 0,                                                                                \
+      "how often only this job was to blame for its worker's death, since it last got on")                     \
+    F(o, UINT, company, OPT, 0, "after such a death: how many suspects may run together, with this one")       \
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
 #define AB_BEGIN_FIELDS(F, o)                                                                                  \

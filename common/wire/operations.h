@@ -103,6 +103,8 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, UINT, attempt, OPT, 0, "started events so far")                                                       \
     F(o, BOOL, started, OPT, 0, "its last attempt is open: started and neither parked nor failed")             \
     F(o, STR, worker, OPT, AB_NAME_MAX, "of that attempt")                                                     \
+    F(o, UINT, crashes, OPT, 0, "of the last started event, if nothing but failed attempts came after it")     \
+    F(o, UINT, company, OPT, 0, "the same")                                                                    \
     F(o, UINT, inbox_k, OPT, 0, "last inbox row")                                                              \
     F(o, UINT, failures, OPT, 0, "attempt_failed events so far")                                               \
     F(o, BOOL, cancel, OPT, 0, "its inbox holds a cancel")                                                     \

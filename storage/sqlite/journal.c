@@ -4,17 +4,22 @@
 
 /* ---- open jobs ---- */
 
-/* What the journal of an open job says of its attempts. */
-static int fold_events(struct db *db, struct ab_open_job *job, int64_t *started_event, struct ab_error *err)
+/* What the journal of an open job says of its attempts. *started_event: the last one's; *got_on: the job added to its journal
+ * since then. */
+static int fold_events(struct db *db, struct ab_open_job *job, int64_t *started_event, bool *got_on,
+                       struct ab_error *err)
 {
     sqlite3_stmt *s = db_sql(db, SQL_EVENTS_KINDS);
     bind_int(s, 1, (int64_t)job->n);
     int got;
     *started_event = 0;
+    *got_on = false;
     while ((got = db_row(db, s, err)) > 0) {
         job->seq = (uint64_t)col_int(s, 1);
         job->token = (uint64_t)col_int(s, 2);
-        switch (col_int(s, 3)) {
+        int64_t kind = col_int(s, 3);
+        *got_on = kind != AB_KIND_STARTED && (*got_on || kind != AB_KIND_ATTEMPT_FAILED);
+        switch (kind) {
         case AB_KIND_STARTED:
             job->attempt++;
             job->started = true;
@@ -78,21 +83,40 @@ static void open_job_of(sqlite3_stmt *s, struct ab_open_job *job)
     };
 }
 
+/* What the last started event says; the views are valid until the statement is used again. */
+static int read_started(struct db *db, struct ab_open_job *job, int64_t event, bool got_on,
+                        struct ab_error *err)
+{
+    struct ab_started started;
+    sqlite3_stmt *s = db_sql(db, SQL_EVENT_BODY);
+    bind_int(s, 1, event);
+    int got = db_row(db, s, err);
+    if (got <= 0)
+        return got;
+    if (ab_decode(&ab_started_schema, col_blob(s, 0), &started, NULL))
+        return 0; /* damage is for the check to report; the job goes on without what it says */
+    if (job->started)
+        job->worker = started.worker;
+    if (!got_on) {
+        job->crashes = started.crashes;
+        job->company = started.company;
+    }
+    return 0;
+}
+
 static int open_job_add(struct db *db, sqlite3_stmt *row, struct ab_buf *out, struct ab_error *err)
 {
     struct ab_open_job job;
     int64_t started_event;
+    bool got_on;
     open_job_of(row, &job);
-    int code = fold_events(db, &job, &started_event, err);
-    if (code || (code = fold_inbox(db, &job, err)))
+    int code = fold_events(db, &job, &started_event, &got_on, err);
+    if (!code)
+        code = fold_inbox(db, &job, err);
+    if (!code && started_event)
+        code = read_started(db, &job, started_event, got_on, err);
+    if (code)
         return code;
-    if (job.started) {
-        sqlite3_stmt *s = db_sql(db, SQL_EVENT_BODY);
-        bind_int(s, 1, started_event);
-        if ((code = db_row(db, s, err)) < 0)
-            return code;
-        job.worker = ab_any_str(ab_map_get(col_blob(s, 0), "worker"));
-    }
     ab_encode(out, &ab_open_job_schema, &job);
     return 0;
 }

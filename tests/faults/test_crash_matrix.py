@@ -227,3 +227,30 @@ def test_no_call_is_made_before_what_it_follows_from_is_on_disk(service, cast, k
         assert client.events_to_end(job)[-1]["state"] == "succeeded" and len(cast.calls()) > 1
     assert service[worker].terminate() == 0
     service[worker].killed = True
+
+
+def test_a_job_that_kills_its_workers_is_dead_though_the_broker_is_restarted_in_between(make_service, cast):
+    service = make_service(workers=0, config=CONFIG)
+    cast.behave(a={"stall": "headers"})
+    with Stubborn(service.endpoint(), "deadly") as stubborn:
+        job = stubborn.submit(cast.flow("default", cast.agent("a")), "go")
+
+        def held():
+            return [event["kind"] for event in job.events].count("started") == attempt and len(cast.calls()) == attempt
+
+        def attached():
+            with service.client() as client:
+                return [worker["running"] for worker in client.status().get("workers") or []] == [1]
+
+        for attempt in (1, 2, 3):
+            assert not job.end
+            service.start(f"worker{attempt}")
+            stubborn.pump(held, 20 * slow(), f"call {attempt} is made")
+            service.kill("broker")
+            service.start("broker")
+            service.wait_ready(1)
+            wait_until(attached, 20 * slow(), "the worker has its job again")
+            service.kill(f"worker{attempt}")
+        stubborn.pump(stubborn.all_ended, 20 * slow(), "the end")
+    assert job.end == "dead"
+    assert [event.get("crashes", 0) for event in job.events if event["kind"] == "started"] == [0, 1, 2]

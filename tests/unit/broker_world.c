@@ -213,6 +213,9 @@ static void pack_open_job(struct ab_buf *out, const struct world_job *job, uint6
     struct ab_error err;
     ab_decode(&ab_op_submit_schema, ab_buf_view(&job->submit), &op, &err);
     const struct world_event *last = job->events_n ? &job->events[job->events_n - 1] : NULL;
+    struct ab_started started = {0};
+    if (last && ab_event_kind(ab_buf_view(&last->bytes)) == AB_KIND_STARTED)
+        ab_decode(&ab_started_schema, ab_buf_view(&last->bytes), &started, &err);
     const struct ab_open_job open = {
         .n = n,
         .job = job->id,
@@ -235,6 +238,8 @@ static void pack_open_job(struct ab_buf *out, const struct world_job *job, uint6
         .started = last && !*job->wait && !job->retry &&
                    ab_event_kind(ab_buf_view(&last->bytes)) != AB_KIND_WAITING &&
                    ab_event_kind(ab_buf_view(&last->bytes)) != AB_KIND_PAUSED,
+        .crashes = started.crashes,
+        .company = started.company,
         .inbox_k = job->inbox_k,
         .failures = job->failures,
         .cancel = job->cancel,

@@ -551,6 +551,30 @@ static void a_lone_killer_is_dead_after_three_crashes(void **state)
     assert_int_equal(world->core->jobs.by_n.n, 0);
 }
 
+static void crashes_are_counted_over_restarts(void **state)
+{
+    struct world *world = *state;
+    world_submit(world, CLIENT, 1, "ann", NULL);
+    world_store_all(world);
+    for (uint32_t i = 0; i < 3; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "w%u", i);
+        world_worker(world, 100 + i, name, 4);
+        world_store_all(world);
+        struct ab_job job = world_take(world, 100 + i);
+        world_restart(world);
+        assert_int_equal(jobs_by_n(&world->core->jobs, 1)->crashes, i);
+        world_worker(world, 200 + i, name, 4);
+        world_say(world, CORE_WORKERS, 200 + i, AB_ATTACH,
+                  &(struct ab_lease){.job = job.job, .token = job.token, .seq = job.seq}, ab_view(NULL, 0));
+        assert_non_null(world_find(world, 200 + i, AB_COMMITTED, NULL));
+        core_peer_gone(world->core, 200 + i);
+        world_tick(world, 0);
+        world_store_all(world);
+    }
+    assert_string_equal(world_last_state(world, 1), "dead");
+}
+
 static void a_job_that_gets_on_is_not_to_blame(void **state)
 {
     struct world *world = *state;
@@ -1011,6 +1035,7 @@ int main(void)
         TEST(a_lease_is_renewed_by_its_token_only),
         TEST(release_gives_back_without_blame),
         TEST(a_lone_killer_is_dead_after_three_crashes),
+        TEST(crashes_are_counted_over_restarts),
         TEST(a_job_that_gets_on_is_not_to_blame),
         TEST(suspects_shrink_until_the_killer_is_found),
         TEST(a_new_connection_of_the_same_worker_takes_its_jobs_over),
