@@ -34,6 +34,7 @@ enum {
     X(workflow, 'w', "WORKFLOW", "a file, or the name of a stored workflow (without it: a user and one assistant)") \
     X(model, 'm', "NAME", "model of the built-in workflow (MODEL, else the configuration's first)")        \
     X(session, 's', "SESSION", "the session to go on with")                                                \
+    X(attach, 0, "FILE", "an image or file the models are shown, or an image's address; several with commas") \
     X(detach, 'd', NULL, "print the id and return")                                                        \
     X(daemon, 'd', NULL, "run in the background; returns once it is ready")                                \
     X(follow, 'f', NULL, "go on with new lines")                                                           \
@@ -180,6 +181,9 @@ bool read_deadline(struct cli *cli, struct autobots_job *job, int *code);
 struct autobots *open_for_job(struct cli *cli, char id[AUTOBOTS_ID_TEXT], int *code);
 /* All words as one message, `-` is standard input, no words are ""; malloc'ed, NULL with *code. */
 char *message_text(struct cli *cli, int *code);
+/* attach.c: the text (NULL: none) and the named files and addresses, with commas between them, as JSON of parts; NULL with the
+ * exit code after a message. The caller frees it. */
+char *content_with(struct cli *cli, const char *text, const char *names, int *code);
 /* Prints how to watch, cancel or answer a job that is left with this exit code, which it returns. */
 int say_what_next(struct cli *cli, int code, const char *job);
 

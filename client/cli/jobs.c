@@ -142,6 +142,21 @@ int submit_and_follow(struct cli *cli, struct autobots *bots, const struct autob
     return code;
 }
 
+/* What is attached goes with the text, which may be the workflow's own task. */
+static int attach(struct cli *cli, struct autobots_job *job, char **content)
+{
+    int code = CLI_DONE;
+    if (!cli->option[OPT_attach])
+        return code;
+    json_t *workflow = json_loads(job->workflow, 0, NULL);
+    const char *text = job->text ? job->text : ab_tree_str(workflow, "task");
+    *content = content_with(cli, text, cli->option[OPT_attach], &code);
+    job->content = *content;
+    job->text = NULL;
+    json_decref(workflow);
+    return code;
+}
+
 int verb_submit(struct cli *cli)
 {
     int code = CLI_DONE;
@@ -161,12 +176,15 @@ int verb_submit(struct cli *cli)
     struct autobots *bots = code ? NULL : service_open(cli, needs, &code);
     if (bots && !workflow)
         workflow = stored ? workflow_stored(cli, bots, file, &code) : workflow_default(cli, &code);
-    char *text = bots && workflow ? message_text(cli, &code) : NULL;
+    char *text = bots && workflow ? message_text(cli, &code) : NULL, *content = NULL;
     if (text) {
         job.text = cli->n ? text : default_text(cli, workflow);
         job.workflow = workflow;
-        code = submit_and_follow(cli, bots, &job);
+        code = attach(cli, &job, &content);
     }
+    if (text && !code)
+        code = submit_and_follow(cli, bots, &job);
+    free(content);
     autobots_close(bots);
     free(workflow);
     free(text);

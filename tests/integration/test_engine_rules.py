@@ -1,6 +1,8 @@
 """Rules of the engine through the real processes: how conversations end, what the model's server is sent, answers of a given
 shape."""
 
+import json
+
 import cli
 import flows
 import pytest
@@ -283,3 +285,28 @@ def test_a_seeds_request_with_a_task_where_there_are_no_steps_is_taken(client, m
     flow["agents"][1]["task_instruction"] = "Never told."
     assert run(client, flow)[-1]["state"] == "succeeded"
     assert sent(model.calls()[0]) == ["hello"]
+
+
+def test_files_are_attached_on_the_command_line(shared, user, model, tmp_path):
+    model.behave(text="a cat")
+    flow, image, notes = tmp_path / "flow.json", tmp_path / "a photo.JPG", tmp_path / "notes.pdf"
+    flow.write_text(json.dumps({**flows.http_chat(model), "task": "Compare."}))
+    image.write_bytes(b"ABC")
+    notes.write_bytes(b"DEF")
+    (tmp_path / "empty.png").write_bytes(b"")
+
+    def submit(names, *text):
+        return cli.run("submit", "-w", flow, "--attach", names, *text, home=shared.dir, env={"AUTOBOTS_USER": user})
+
+    assert submit(f"{image},{notes},https://example.org/x.png", "Which", "one?").code == 0
+    assert submit(str(image)).code == 0
+    first, second = [call["body"]["messages"][0]["content"] for call in model.calls()]
+    assert first == [{"type": "text", "text": "Which one?"},
+                     {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,QUJD"}},
+                     {"type": "file", "file": {"filename": "notes.pdf", "file_data": "data:application/pdf;base64,REVG"}},
+                     {"type": "image_url", "image_url": {"url": "https://example.org/x.png"}}]
+    assert second[0] == {"type": "text", "text": "Compare."} and len(second) == 2
+    for names, says in ((str(tmp_path / "none.png"), "No such file"), (str(tmp_path / "empty.png"), "is empty")):
+        refused = submit(names, "x")
+        assert refused.code == 2 and says in refused.err, refused
+    assert len(model.calls()) == 2
