@@ -17,7 +17,6 @@ import pytest
 from service import slow, wait_until
 from stubborn import Stubborn, check_ends
 
-CONFIG = {"heartbeat_ms": 300, "lease_ms": 1200}
 CALL_MS = 30  # a kill after an event finds the call that follows it under way
 POINTS = ("worker.before_events", "worker.after_events")
 _numbers = itertools.count(1)
@@ -63,9 +62,10 @@ TYPES = {
 
 @pytest.fixture(scope="module")
 def service(short_folder):
-    """Broker and storage; workers come and go with the runs."""
+    """Broker and storage; workers come and go with the runs. Who dies is missed at once, by its connection; the heartbeats
+    are long, so that no starved worker is taken for a dead one."""
     from service import Service
-    one = Service(short_folder(), workers=0, config=CONFIG)
+    one = Service(short_folder(), workers=0)
     yield one
     one.stop()
 
@@ -230,7 +230,7 @@ def test_no_call_is_made_before_what_it_follows_from_is_on_disk(service, cast, k
 
 
 def test_a_job_that_kills_its_workers_is_dead_though_the_broker_is_restarted_in_between(make_service, cast):
-    service = make_service(workers=0, config=CONFIG)
+    service = make_service(workers=0, config={"heartbeat_ms": 300, "lease_ms": 1200})
     cast.behave(a={"stall": "headers"})
     with Stubborn(service.endpoint(), "deadly") as stubborn:
         job = stubborn.submit(cast.flow("default", cast.agent("a")), "go")
