@@ -28,6 +28,7 @@ test | python | pytest | python3-pytest
 test | python | zmq | python3-zmq
 test | python | msgpack | python3-msgpack
 test | python | nacl | python3-nacl
+test | python | jsonschema | python3-jsonschema
 test | command | git | git
 test | command | clang | clang
 test | sanitizer | clang | libclang-rt-14-dev
@@ -69,7 +70,7 @@ python_modules=
 if [[ " $* " = *" test "* ]] && [ -x /usr/bin/python3 ]; then
     python_modules=$(/usr/bin/python3 -c '
 import importlib.util as u
-print(*[m for m in ("pytest", "zmq", "msgpack", "nacl") if u.find_spec(m)])')
+print(*[m for m in ("pytest", "zmq", "msgpack", "nacl", "jsonschema") if u.find_spec(m)])')
 fi
 
 missing=() packages=()

@@ -53,6 +53,7 @@ static const struct {
     [ARG_OBJECT] = {"an object"},
     [ARG_STRINGS] = {"an array of texts"},
     [ARG_CONTENT] = {"a text, or an array of parts"},
+    [ARG_WORKFLOW] = {"a workflow (an object), or the name of a stored one"},
     [ARG_ANY] = {"anything"},
 };
 
@@ -89,6 +90,8 @@ static bool fits(const struct arg *arg, const json_t *value)
         return all_strings(value);
     case ARG_CONTENT:
         return json_is_string(value) || json_is_array(value);
+    case ARG_WORKFLOW:
+        return json_is_string(value) || json_is_object(value);
     case ARG_ANY:
         return true;
     }

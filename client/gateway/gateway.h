@@ -73,6 +73,7 @@ struct gateway {
     struct wait *waits;
     struct feeds *feeds;
     struct counters counters;
+    char *openapi; /* its text, once it was asked for */
 };
 
 /* One HTTP request, from its headers to the end of its answer. Each holder (the connection, a request of the library

@@ -3,7 +3,8 @@
 
 #include <assert.h>
 
-const struct route *const route_tables[] = {routes_service, routes_jobs, routes_seed, NULL};
+const struct route *const route_tables[] = {routes_service, routes_submit, routes_jobs,
+                                            routes_stored,  routes_seed,   NULL};
 
 /* The next segment of a path; false at its end. */
 static bool segment(struct ab_view *path, struct ab_view *out)
@@ -74,8 +75,11 @@ enum route_found route_find(const char *method, struct ab_view path, const struc
 
 static const enum arg_type types[] = {
     [AB_BOOL] = ARG_BOOL,  [AB_UINT] = ARG_UINT, [AB_INT] = ARG_INT, [AB_STR] = ARG_STRING,
-    [AB_BIN] = ARG_STRING, [AB_ID] = ARG_ID,     [AB_ANY] = ARG_ANY,
+    [AB_BIN] = ARG_STRING, [AB_ID] = ARG_ID,     [AB_ANY] = ARG_ANY, [AB_MAYBE] = ARG_UINT,
 };
+#define COUNT(...) +1
+_Static_assert(sizeof types / sizeof *types == 0 AB_FIELD_TYPES(COUNT),
+               "a type of field has no type of argument");
 
 /* `user` is the gateway's to fill in, unless the route is of all users: then it may be a filter. */
 static size_t operation_args(const char *operation, bool all_users, struct arg args[ROUTE_FIELDS_MAX])
@@ -133,4 +137,13 @@ enum arg_place route_place(const struct route *route, const struct arg *arg)
         return PLACE_PATH;
     bool in_query = arg->query || !strcmp(route->method, "GET") || !strcmp(route->method, "DELETE");
     return in_query ? PLACE_QUERY : PLACE_BODY;
+}
+
+const char *route_common_answers(const struct route *route, bool body)
+{
+    if (route->flags & ROUTE_SEED)
+        return body ? "400 403 413" : "400 403";
+    if (!route->operation && !route->args && !body) /* asks nobody */
+        return "400 403 429 503 504";
+    return body ? "400 403 413 415 429 500 503 504" : "400 403 429 500 503 504";
 }

@@ -26,8 +26,9 @@ enum arg_type {
     ARG_BOOL,
     ARG_ID, /* a UUID */
     ARG_OBJECT,
-    ARG_STRINGS, /* array of strings */
-    ARG_CONTENT, /* text, or an array of parts */
+    ARG_STRINGS,  /* array of strings */
+    ARG_WORKFLOW, /* an object, or the name of a stored one */
+    ARG_CONTENT,  /* text, or an array of parts */
     ARG_ANY,
 };
 
@@ -47,6 +48,7 @@ enum {
     ROUTE_STREAM = 2, /* answers text/event-stream */
     ROUTE_PUBLIC = 4, /* not of one user: no `user` argument */
     ROUTE_RAW = 8,    /* the handler reads the body itself */
+    ROUTE_TEXT = 16,  /* answers text/plain */
 };
 
 struct call;
@@ -76,6 +78,9 @@ enum arg_place route_place(const struct route *route, const struct arg *arg);
 /* Which {name} of the path it is, -1: none. */
 int route_value_index(const struct route *route, const char *name);
 
-extern const struct route routes_service[], routes_jobs[], routes_stored[], routes_seed[];
+/* The statuses that every such route may answer beside its own: "400 403 …". */
+const char *route_common_answers(const struct route *route, bool body);
+
+extern const struct route routes_service[], routes_submit[], routes_jobs[], routes_stored[], routes_seed[];
 
 #endif

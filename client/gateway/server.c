@@ -136,6 +136,7 @@ int gateway_run(const struct ab_config *config, struct ab_error *err)
         close(gateway.listen_fd);
     autobots_close(gateway.bots);
     feeds_destroy(gateway.feeds);
+    free(gateway.openapi);
     ab_loop_destroy(gateway.loop);
     return rc;
 }

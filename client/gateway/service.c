@@ -38,6 +38,8 @@ static void readyz_handle(struct call *call)
 }
 
 const struct route routes_service[] = {
+    {"GET", "/openapi.json", SCOPE_NONE, ROUTE_PUBLIC, openapi_handle, .answers = "200",
+     .summary = "This description of the API"},
     {"GET", "/healthz", SCOPE_NONE, ROUTE_PUBLIC, healthz_handle, .answers = "200",
      .summary = "This process is alive"},
     {"GET", "/readyz", SCOPE_NONE, ROUTE_PUBLIC, readyz_handle, .answers = "200", .summary = "Jobs are taken"},

@@ -1,0 +1,282 @@
+/* /openapi.json: the route table as OpenAPI 3.1 (https://spec.openapis.org/oas/v3.1.0). Made once, when it is first asked
+ * for. Shapes of operations' answers derive from the operation table; the seed's few stand here.
+ */
+#include <stdlib.h>
+
+#include "client/gateway/gateway.h"
+
+/* ---- schemas ---- */
+
+/* The seed's, as JSON: members are {name: schema}. */
+static const struct {
+    const char *name, *json;
+} shapes[] = {
+    {"Error",
+     "{'type':'object','required':['error'],'properties':{'error':{'type':'object','required':['code','message'"
+     ","
+     "'retryable'],'properties':{'code':{'type':'string'},'message':{'type':'string'},'path':{'type':'string'},"
+     "'retryable':{'type':'boolean'},'retry_after_ms':{'type':'integer'},'faults':{'type':'array','items':"
+     "{'type':'object'}}}}}}"},
+    {"Accepted",
+     "{'type':'object','required':['job','state'],'properties':{'job':{'type':'string','format':'uuid'},"
+     "'n':{'type':'integer'},'session':{'type':'string'},'state':{'type':'string'}}}"},
+    {"Receipt", "{'type':'object','required':['job','k'],'properties':{'job':{'type':'string','format':'uuid'},"
+                "'k':{'type':"
+                "'integer','description':'the row in the inbox of the job'}}}"},
+    {"SeedMessage",
+     "{'type':'object','required':['user_id','role','content'],'properties':{'user_id':{'type':'string'},"
+     "'role':{'type':'string'},'content':{'type':['string','array']},'session_id':{'type':['string','null']},"
+     "'root_msg_id':{'type':['string','null']},'msg_id':{'type':['string','null']},'timestamp':{'type':"
+     "['string','null']},'personalize':{'type':['boolean','null']},'ra':{'type':['string','null']},'code':"
+     "{'type':['string','null']},'metadata':true}}"},
+    {"SeedMessageRequest",
+     "{'type':'object','required':['message','flow_config'],'properties':{'message':{'$ref':"
+     "'#/components/schemas/SeedMessage'},'flow_config':{'type':'object','required':['name']}}}"},
+    {"SeedMessageAnswer",
+     "{'type':'object','required':['status','message'],'properties':{'status':{'type':'boolean'},"
+     "'message':{'type':['string','array']},'metadata':{'$ref':'#/components/schemas/SeedMessage'}}}"},
+    {"SeedMessages",
+     "{'type':'object','required':['status','message'],'properties':{'status':{'type':'boolean'},'message':"
+     "{'type':'string'},'data':{'type':'array','items':{'$ref':'#/components/schemas/SeedMessage'}},'next':"
+     "{'type':'string'}}}"},
+    {"SeedDeleteRequest",
+     "{'type':'object','required':['user_id','msg_id'],'properties':{'user_id':{'type':'string'},"
+     "'msg_id':{'type':'string'},'session_id':{'type':['string','null']}}}"},
+    {"SeedSession",
+     "{'type':'object','required':['user_id'],'properties':{'user_id':{'type':'string'},'session_id':{'type':"
+     "['string','null']},'timestamp':{'type':['string','null']},'flow_config':{'type':['object','null']},"
+     "'name':{'type':'string'},'description':{'type':'string'}}}"},
+    {"SeedSessions",
+     "{'type':'object','required':['status','message'],'properties':{'status':{'type':'boolean'},'message':"
+     "{'type':'string'},'data':{'type':'array','items':{'$ref':'#/components/schemas/SeedSession'}},'next':"
+     "{'type':'string'}}}"},
+    {"SeedSessionRequest",
+     "{'type':'object','required':['user_id','session'],'properties':{'user_id':{'type':'string'},"
+     "'session':{'$ref':'#/components/schemas/SeedSession'}}}"},
+    {"SeedPublishRequest",
+     "{'type':'object','required':['user_id','session'],'properties':{'user_id':{'type':'string'},"
+     "'session':{'$ref':'#/components/schemas/SeedSession'},'tags':{'type':['array','null'],'items':"
+     "{'type':'string'}}}}"},
+    {"SeedGalleryItem",
+     "{'type':'object','required':['status','message'],'properties':{'status':{'type':'boolean'},"
+     "'message':{'type':'string'},'data':{'type':'object'}}}"},
+    {"SeedGallery",
+     "{'type':'object','required':['status','message'],'properties':{'status':{'type':'boolean'},'message':"
+     "{'type':'string'},'data':{'type':'array','items':{'type':'object'}},'next':{'type':'string'}}}"},
+    {"SeedClearRequest",
+     "{'type':'object','required':['user_id','session_id'],'properties':{'user_id':{'type':'string'},"
+     "'session_id':{'type':'string'}}}"},
+    {"SeedCleared",
+     "{'type':'object','required':['status','message'],'properties':{'status':{'type':'boolean'},'message':"
+     "{'type':'string'},'data':{'type':'object','properties':{'sessions':{'type':'array'}}}}}"},
+    {"SeedFaults",
+     "{'type':'object','required':['detail'],'properties':{'detail':{'type':'array','items':{'type':'object',"
+     "'required':['loc','msg','type']}}}}"},
+};
+
+/* Single quotes above, for the reader's sake. */
+static json_t *shape_tree(const char *json)
+{
+    char *text = ab_strdup(json);
+    for (char *p = text; *p; p++)
+        *p = *p == '\'' ? '"' : *p;
+    json_t *tree = json_loads(text, 0, NULL);
+    free(text);
+    return tree;
+}
+
+static json_t *ref_tree(const char *name)
+{
+    char *path = ab_format("#/components/schemas/%s", name);
+    json_t *tree = json_pack("{s:s}", "$ref", path);
+    free(path);
+    return tree;
+}
+
+static const char *const arg_schemas[] = {
+    [ARG_STRING] = "{'type':'string'}",
+    [ARG_UINT] = "{'type':'integer','minimum':0}",
+    [ARG_INT] = "{'type':'integer'}",
+    [ARG_BOOL] = "{'type':'boolean'}",
+    [ARG_ID] = "{'type':'string','format':'uuid'}",
+    [ARG_OBJECT] = "{'type':'object'}",
+    [ARG_STRINGS] = "{'type':'array','items':{'type':'string'}}",
+    [ARG_CONTENT] = "{'type':['string','array']}",
+    [ARG_WORKFLOW] = "{'type':['object','string']}",
+    [ARG_ANY] = "{}",
+};
+
+static json_t *arg_schema(const struct arg *arg)
+{
+    json_t *tree = shape_tree(arg_schemas[arg->type]);
+    bool number = arg->type == ARG_UINT || arg->type == ARG_INT;
+    if (arg->max && (number || arg->type == ARG_STRING))
+        json_object_set_new(tree, number ? "maximum" : "maxLength", json_integer((json_int_t)arg->max));
+    if (arg->doc && *arg->doc)
+        json_object_set_new(tree, "description", json_string(arg->doc));
+    return tree;
+}
+
+static const char *field_schema(uint8_t type)
+{
+    switch (type) {
+    case AB_BOOL:
+        return "{'type':'boolean'}";
+    case AB_UINT:
+    case AB_INT:
+    case AB_MAYBE:
+        return "{'type':'integer'}";
+    case AB_ANY:
+        return "{}";
+    default:
+        return "{'type':'string'}";
+    }
+}
+
+/* The answer of an operation. Absent and zero are one. */
+static json_t *answer_schema(const struct ab_schema *schema)
+{
+    json_t *properties = json_object();
+    for (int i = 0; i < schema->n; i++) {
+        json_t *field = shape_tree(field_schema(schema->fields[i].type));
+        if (*schema->fields[i].doc)
+            json_object_set_new(field, "description", json_string(schema->fields[i].doc));
+        json_object_set_new(properties, schema->fields[i].key, field);
+    }
+    return json_pack("{s:s, s:o}", "type", "object", "properties", properties);
+}
+
+/* ---- one route ---- */
+
+static json_t *content_tree(const char *type, json_t *schema)
+{
+    return json_pack("{s:{s:o}}", type, "schema", schema);
+}
+
+static json_t *parameters_tree(const struct route *route, const struct arg *args, size_t n)
+{
+    static const char *const places[] = {[PLACE_PATH] = "path", [PLACE_QUERY] = "query"};
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        enum arg_place place = route_place(route, &args[i]);
+        if (place != PLACE_BODY)
+            json_array_append_new(
+                list, json_pack("{s:s, s:s, s:b, s:o}", "name", args[i].name, "in", places[place], "required",
+                                args[i].required || place == PLACE_PATH, "schema", arg_schema(&args[i])));
+    }
+    return list;
+}
+
+/* NULL: it takes none. */
+static json_t *body_tree(const struct route *route, const struct arg *args, size_t n)
+{
+    json_t *properties = json_object(), *required = json_array(), *schema = NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (route_place(route, &args[i]) != PLACE_BODY)
+            continue;
+        json_object_set_new(properties, args[i].name, arg_schema(&args[i]));
+        if (args[i].required)
+            json_array_append_new(required, json_string(args[i].name));
+    }
+    bool needed = json_array_size(required) || route->body;
+    if (route->body)
+        schema = ref_tree(route->body);
+    else if (json_object_size(properties))
+        schema =
+            json_pack("{s:s, s:O, s:b}", "type", "object", "properties", properties, "additionalProperties", 0);
+    if (schema && json_array_size(required))
+        json_object_set(schema, "required", required);
+    json_decref(properties);
+    json_decref(required);
+    return schema ? json_pack("{s:b, s:o}", "required", needed, "content",
+                              content_tree("application/json", schema))
+                  : NULL;
+}
+
+static json_t *success_tree(const struct route *route)
+{
+    const struct ab_op_row *op = route->operation ? ab_op_by_name(ab_view_of(route->operation)) : NULL;
+    if (route->flags & ROUTE_STREAM)
+        return content_tree("text/event-stream", json_pack("{s:s}", "type", "string"));
+    if (route->flags & ROUTE_TEXT)
+        return content_tree("text/plain", json_pack("{s:s}", "type", "string"));
+    json_t *schema = route->shape ? ref_tree(route->shape)
+                     : op         ? answer_schema(op->answer)
+                                  : json_pack("{s:s}", "type", "object");
+    return content_tree("application/json", schema);
+}
+
+static json_t *response_tree(const struct route *route, int status)
+{
+    const char *text = MHD_get_reason_phrase_for((unsigned)status);
+    json_t *content = status < 300 ? success_tree(route)
+                      : status == MHD_HTTP_UNPROCESSABLE_CONTENT
+                          ? content_tree("application/json", ref_tree("SeedFaults"))
+                          : content_tree("application/json", ref_tree("Error"));
+    return json_pack("{s:s, s:o}", "description", text, "content", content);
+}
+
+static json_t *responses_tree(const struct route *route, bool body)
+{
+    json_t *tree = json_object();
+    char *list = ab_format("%s %s", route->answers, route_common_answers(route, body)), *save = NULL;
+    for (char *word = strtok_r(list, " ", &save); word; word = strtok_r(NULL, " ", &save))
+        if (!json_object_get(tree, word))
+            json_object_set_new(tree, word, response_tree(route, (int)strtol(word, NULL, 10)));
+    free(list);
+    return tree;
+}
+
+static json_t *route_tree(const struct route *route)
+{
+    static const char *const scopes[] = {
+        [SCOPE_NONE] = "none", [SCOPE_READ] = "read", [SCOPE_WRITE] = "write", [SCOPE_ADMIN] = "admin"};
+    struct arg args[ROUTE_FIELDS_MAX];
+    size_t n = route_args(route, args);
+    json_t *body = body_tree(route, args, n), *parameters = parameters_tree(route, args, n);
+    char *id = ab_format("%s %s", route->method, route->path);
+    for (char *p = id; *p; p++)
+        *p = strchr(" /{}.", *p) ? '_' : *p;
+    json_t *tree = json_pack("{s:s, s:s, s:s, s:o}", "operationId", id, "summary", route->summary, "x-scope",
+                             scopes[route->scope], "responses", responses_tree(route, body));
+    free(id);
+    if (json_array_size(parameters))
+        json_object_set(tree, "parameters", parameters);
+    if (body)
+        json_object_set(tree, "requestBody", body);
+    json_decref(parameters);
+    json_decref(body);
+    return tree;
+}
+
+/* ---- the whole ---- */
+
+static json_t *document(void)
+{
+    json_t *paths = json_object(), *schemas = json_object();
+    for (size_t t = 0; route_tables[t]; t++)
+        for (const struct route *route = route_tables[t]; route->method; route++) {
+            char *method = ab_strdup(route->method);
+            for (char *p = method; *p; p++)
+                *p = (char)(*p | 32);
+            if (!json_object_get(paths, route->path))
+                json_object_set_new(paths, route->path, json_object());
+            json_object_set_new(json_object_get(paths, route->path), method, route_tree(route));
+            free(method);
+        }
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        json_object_set_new(schemas, shapes[i].name, shape_tree(shapes[i].json));
+    return json_pack("{s:s, s:{s:s, s:s}, s:o, s:{s:o}}", "openapi", "3.1.0", "info", "title", "autobots",
+                     "version", autobots_version(), "paths", paths, "components", "schemas", schemas);
+}
+
+void openapi_handle(struct call *call)
+{
+    struct gateway *gateway = call->gateway;
+    if (!gateway->openapi) {
+        json_t *tree = document();
+        gateway->openapi = json_line(tree);
+        json_decref(tree);
+    }
+    call_answer_text(call, MHD_HTTP_OK, "application/json", ab_strdup(gateway->openapi));
+}

@@ -1,0 +1,362 @@
+/* Stored things: sessions, messages, gallery, workflows, prices. Most rows only forward to an operation. */
+#include <stdlib.h>
+
+#include "client/gateway/gateway.h"
+#include "common/clock.h"
+#include "common/workflow/workflow.h"
+
+/* ---- workflows ---- */
+
+static json_t *faults_tree(const struct ab_faults *faults)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < faults->n; i++)
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "path", faults->items[i].path, "what",
+                                              faults->items[i].what, "hint", faults->items[i].hint));
+    return list;
+}
+
+static void hash_text(const uint8_t hash[AB_WORKFLOW_HASH_BYTES], char text[2 * AB_WORKFLOW_HASH_BYTES + 1])
+{
+    for (int i = 0; i < AB_WORKFLOW_HASH_BYTES; i++)
+        snprintf(text + 2 * i, 3, "%02x", hash[i]);
+}
+
+/* A workflow that is wrong is a right question: 200, and what is wrong. */
+static void validate_handle(struct call *call)
+{
+    struct ab_faults faults = {0}, warnings = {0};
+    struct ab_secret_list secrets = {0};
+    struct ab_workflow *workflow = NULL;
+    struct ab_error err = {0};
+    char hash[2 * AB_WORKFLOW_HASH_BYTES + 1];
+    json_t *tree = json_object_get(call->args, "workflow");
+    unsigned flags = ab_tree_bool(call->args, "strict", false) ? AB_WORKFLOW_STRICT : 0;
+    int rc = ab_workflow_extract_secrets(tree, &secrets, &err);
+    if (!rc)
+        rc = ab_workflow_parse(tree, flags, &workflow, &faults, &warnings, &err);
+    if (rc && !faults.n)
+        ab_faults_add(&faults, err.path, err.text, "%s", "");
+    if (!rc)
+        ab_workflow_supported(workflow, &faults);
+    json_t *answer = json_pack("{s:b, s:o, s:o}", "valid", !faults.n, "faults", faults_tree(&faults),
+                               "warnings", faults_tree(&warnings));
+    if (workflow) {
+        hash_text(workflow->hash, hash);
+        json_object_set_new(answer, "hash", json_string(hash));
+        json_object_set(answer, "workflow", workflow->tree);
+    }
+    call_answer(call, MHD_HTTP_OK, answer);
+    ab_workflow_destroy(workflow);
+    ab_secret_list_finish(&secrets);
+    ab_faults_finish(&faults);
+    ab_faults_finish(&warnings);
+}
+
+/* An operation's answer as it is. */
+static void on_answer(void *context, const struct autobots_answer *answer)
+{
+    struct call *call = context;
+    if (answer->error)
+        call_failed(call, answer);
+    else
+        call_answer_text(call, MHD_HTTP_OK, "application/json", ab_format("%s\n", answer->json));
+    call_drop(call);
+}
+
+static void save_workflow_handle(struct call *call)
+{
+    struct ab_buf text = {0};
+    ab_json_text(json_object_get(call->args, "workflow"), &text);
+    json_t *fields =
+        json_pack("{s:O, s:s}", "name", json_object_get(call->args, "name"), "workflow", ab_buf_cstr(&text));
+    ab_buf_finish(&text);
+    call_query(call, "save_workflow", fields, on_answer);
+}
+
+/* ---- messages ---- */
+
+static void save_message_handle(struct call *call)
+{
+    json_t *record = json_copy(call->args);
+    json_object_del(record, "user");
+    json_object_del(record, "session");
+    json_object_set(record, "session_id", json_object_get(call->args, "session"));
+    json_object_set_new(record, "user_id", json_string(call->user));
+    call_query(call, "save_message", json_pack("{s:o}", "message", record), on_answer);
+}
+
+/* ---- a list of one ---- */
+
+/* The first item of the answer's list, or 404. `key`: of the list and, in the answer, of the item. */
+static void answer_first(struct call *call, const struct autobots_answer *answer, const char *list,
+                         const char *key)
+{
+    json_t *tree = NULL;
+    struct ab_error err;
+    if (answer->error) {
+        call_failed(call, answer);
+        return;
+    }
+    ab_json_parse(ab_view_of(answer->json), &tree, NULL);
+    json_t *item = json_array_get(json_object_get(tree, list), 0);
+    if (item)
+        call_answer(call, MHD_HTTP_OK, json_pack("{s:O}", key, item));
+    else {
+        ab_fail_at(&err, AB_ENOTFOUND, key, "there is no such %s", key);
+        call_fail(call, &err, NULL);
+    }
+    json_decref(tree);
+}
+
+static void on_session(void *context, const struct autobots_answer *answer)
+{
+    answer_first(context, answer, "sessions", "session");
+    call_drop(context);
+}
+
+static void session_handle(struct call *call)
+{
+    call_query(call, "get_sessions", json_pack("{s:O}", "session", json_object_get(call->args, "session")),
+               on_session);
+}
+
+static void on_item(void *context, const struct autobots_answer *answer)
+{
+    answer_first(context, answer, "gallery", "gallery");
+    call_drop(context);
+}
+
+static void item_handle(struct call *call)
+{
+    call_query(call, "get_gallery", json_pack("{s:O}", "gallery", json_object_get(call->args, "gallery")),
+               on_item);
+}
+
+/* ---- a session as one object ---- */
+
+struct export
+{
+    json_t *session, *messages;
+};
+
+static void forget_export(struct call *call)
+{
+    struct export *e = call->state;
+    json_decref(e->session);
+    json_decref(e->messages);
+    free(e);
+    call->state = NULL;
+}
+
+static void on_export_messages(void *context, const struct autobots_answer *answer)
+{
+    struct call *call = context;
+    struct export *e = call->state;
+    json_t *tree = NULL, *name = json_object_get(call->args, "session");
+    if (!call->connection)
+        ;
+    else if (answer->error)
+        call_failed(call, answer);
+    else if (!ab_json_parse(ab_view_of(answer->json), &tree, NULL)) {
+        json_array_extend(e->messages, json_object_get(tree, "messages"));
+        json_t *next = json_object_get(tree, "next");
+        if (next)
+            call_query(call, "load_messages", json_pack("{s:O, s:O}", "session", name, "after", next),
+                       on_export_messages);
+        else
+            call_answer(call, MHD_HTTP_OK,
+                        json_pack("{s:s, s:i, s:O, s:O}", "format", "autobots.session", "version", 1, "session",
+                                  e->session, "messages", e->messages));
+    }
+    json_decref(tree);
+    call_drop(call);
+}
+
+static void on_export_session(void *context, const struct autobots_answer *answer)
+{
+    struct call *call = context;
+    struct export *e = call->state;
+    json_t *tree = NULL;
+    struct ab_error err;
+    if (!call->connection)
+        ;
+    else if (answer->error)
+        call_failed(call, answer);
+    else if (!ab_json_parse(ab_view_of(answer->json), &tree, NULL)) {
+        e->session = json_incref(json_array_get(json_object_get(tree, "sessions"), 0));
+        if (e->session)
+            call_query(call, "load_messages",
+                       json_pack("{s:O}", "session", json_object_get(call->args, "session")),
+                       on_export_messages);
+        else {
+            ab_fail_at(&err, AB_ENOTFOUND, "session", "there is no such session");
+            call_fail(call, &err, NULL);
+        }
+    }
+    json_decref(tree);
+    call_drop(call);
+}
+
+static void export_handle(struct call *call)
+{
+    struct export *e = call->state = ab_calloc(1, sizeof *e);
+    e->messages = json_array();
+    call->forget = forget_export;
+    call_query(call, "get_sessions", json_pack("{s:O}", "session", json_object_get(call->args, "session")),
+               on_export_session);
+}
+
+/* ---- a session from a gallery item: its workflow and its messages, under new ids ---- */
+
+struct copying {
+    json_t *messages; /* those to come */
+    size_t next;
+    char session[AB_ID_TEXT];
+};
+
+static void forget_copying(struct call *call)
+{
+    struct copying *c = call->state;
+    json_decref(c->messages);
+    free(c);
+    call->state = NULL;
+}
+
+static void on_copied(void *context, const struct autobots_answer *answer);
+
+static void copy_next(struct call *call)
+{
+    static const char *const kept[] = {"role", "content", "metadata", "ra", "code", "timestamp"};
+    struct copying *c = call->state;
+    json_t *from = json_array_get(c->messages, c->next++), *record;
+    if (!from) {
+        call_answer(call, MHD_HTTP_CREATED, json_pack("{s:s}", "session", c->session));
+        return;
+    }
+    record = json_pack("{s:s, s:s}", "user_id", call->user, "session_id", c->session);
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        if (json_object_get(from, kept[i]))
+            json_object_set(record, kept[i], json_object_get(from, kept[i]));
+    call_query(call, "save_message", json_pack("{s:o}", "message", record), on_copied);
+}
+
+static void on_copied(void *context, const struct autobots_answer *answer)
+{
+    struct call *call = context;
+    if (call->connection && answer->error)
+        call_failed(call, answer);
+    else if (call->connection)
+        copy_next(call);
+    call_drop(call);
+}
+
+static void on_source_item(void *context, const struct autobots_answer *answer)
+{
+    static const char *const kept[] = {"flow_config", "name", "description"};
+    struct call *call = context;
+    struct copying *c = call->state;
+    json_t *tree = NULL;
+    if (call->connection && answer->error)
+        call_failed(call, answer);
+    else if (call->connection && !ab_json_parse(ab_view_of(answer->json), &tree, NULL)) {
+        json_t *item = json_array_get(json_object_get(tree, "gallery"), 0),
+               *session = json_object_get(item, "session"),
+               *record = json_pack("{s:s, s:s}", "user_id", call->user, "session_id", c->session);
+        c->messages = json_incref(json_object_get(item, "messages"));
+        for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+            if (json_object_get(session, kept[i]))
+                json_object_set(record, kept[i], json_object_get(session, kept[i]));
+        call_query(call, "create_session", json_pack("{s:o}", "session", record), on_copied);
+    }
+    json_decref(tree);
+    call_drop(call);
+}
+
+static void start_handle(struct call *call)
+{
+    struct copying *c = call->state = ab_calloc(1, sizeof *c);
+    call->forget = forget_copying;
+    ab_id_text(ab_id_make(ab_wall_ms()), c->session);
+    const char *user = call->user; /* get_gallery would take it for a filter */
+    call->user = NULL;
+    call_query(call, "get_gallery", json_pack("{s:O}", "gallery", json_object_get(call->args, "gallery")),
+               on_source_item);
+    call->user = (char *)(uintptr_t)user;
+}
+
+/* ---- the routes ---- */
+
+static const struct arg validate_args[] = {
+    {"workflow", ARG_OBJECT, .required = true, .doc = "in either form"},
+    {"strict", ARG_BOOL, .doc = "unknown keys are faults, not warnings"},
+    {0},
+};
+static const struct arg save_workflow_args[] = {
+    {"name", ARG_STRING, .required = true, .max = 64, .doc = "its name"},
+    {"workflow", ARG_OBJECT, .required = true, .doc = "in either form, without any api_key"},
+    {0},
+};
+static const struct arg save_message_args[] = {
+    {"session", ARG_STRING, .required = true, .max = AB_NAME_MAX, .doc = "made if it does not exist"},
+    {"role", ARG_STRING, .required = true, .max = 16, .doc = "user or assistant"},
+    {"content", ARG_CONTENT, .required = true, .doc = "text, or an array of parts"},
+    {"msg_id", ARG_STRING, .max = AB_NAME_MAX, .doc = "the same again is the same message; absent: made"},
+    {"root_msg_id", ARG_STRING, .max = AB_NAME_MAX, .doc = ""},
+    {"timestamp", ARG_STRING, .max = 40, .doc = "ISO 8601"},
+    {"metadata", ARG_ANY, .doc = "kept with it"},
+    {0},
+};
+static const struct arg session_args[] = {
+    {"session", ARG_STRING, .required = true, .max = AB_NAME_MAX, .doc = "its id"}, {0}};
+static const struct arg item_args[] = {
+    {"gallery", ARG_STRING, .required = true, .max = AB_NAME_MAX, .doc = "its id"}, {0}};
+
+const struct route routes_stored[] = {
+    {"GET", "/api/sessions/{session}", SCOPE_READ, 0, session_handle, .args = session_args,
+     .answers = "200 404", .summary = "A session"},
+    {"PATCH", "/api/sessions/{session}", SCOPE_WRITE, .operation = "rename_session", .answers = "200 404",
+     .summary = "Name and description of a session"},
+    {"DELETE", "/api/sessions/{session}", SCOPE_WRITE, .operation = "delete_user_sessions",
+     .answers = "200 404",
+     .summary = "Delete a session with its messages, events and files; its live jobs are cancelled"},
+    {"GET", "/api/sessions/{session}/messages", SCOPE_READ, .operation = "load_messages", .answers = "200",
+     .summary = "Its messages in pages, oldest first"},
+    {"POST", "/api/sessions/{session}/messages", SCOPE_WRITE, 0, save_message_handle, .args = save_message_args,
+     .answers = "200 409", .summary = "Put a message into a session without running anything"},
+    {"POST", "/api/sessions/{session}/clear", SCOPE_WRITE, .operation = "clear_session", .answers = "200 404",
+     .summary = "Remove its messages and the events of its ended jobs; it stays"},
+    {"POST", "/api/sessions/{session}/publish", SCOPE_WRITE, .operation = "publish_session",
+     .answers = "200 404", .summary = "Publish it as it is now to the gallery"},
+    {"GET", "/api/sessions/{session}/export", SCOPE_READ, 0, export_handle, .args = session_args,
+     .answers = "200 404", .summary = "The session and all its messages as one object"},
+    {"DELETE", "/api/messages/{msg_id}", SCOPE_WRITE, .operation = "delete_message", .answers = "200 404",
+     .summary = "Delete a message"},
+    {"GET", "/api/gallery/{gallery}", SCOPE_READ, ROUTE_PUBLIC, item_handle, .args = item_args,
+     .answers = "200 404", .summary = "An item of the gallery: also its export, which import takes"},
+    {"PATCH", "/api/gallery/{gallery}", SCOPE_WRITE, .operation = "rename_gallery", .answers = "200 403 404",
+     .summary = "Name and description of an item; by its publisher"},
+    {"DELETE", "/api/gallery/{gallery}", SCOPE_WRITE, .operation = "delete_gallery", .answers = "200 403 404",
+     .summary = "Delete an item; by its publisher"},
+    {"POST", "/api/gallery/import", SCOPE_WRITE, .operation = "import_gallery", .answers = "200 409",
+     .summary = "Take over an item that was published elsewhere"},
+    {"POST", "/api/gallery/{gallery}/session", SCOPE_WRITE, 0, start_handle, .args = item_args,
+     .answers = "201 404", .summary = "A new session with the workflow and the messages of an item"},
+    {"GET", "/api/workflows", SCOPE_READ, .operation = "list_workflows", .answers = "200",
+     .summary = "Stored workflows, newest version each"},
+    {"POST", "/api/workflows/validate", SCOPE_READ, 0, validate_handle, .args = validate_args, .answers = "200",
+     .summary = "All faults and warnings of a workflow; nothing is stored"},
+    {"GET", "/api/workflows/{name}", SCOPE_READ, .operation = "get_workflow", .answers = "200 404",
+     .summary = "A stored workflow"},
+    {"PUT", "/api/workflows/{name}", SCOPE_WRITE, 0, save_workflow_handle, .args = save_workflow_args,
+     .answers = "200 409", .summary = "Store a workflow: a new version if its content is new"},
+    {"DELETE", "/api/workflows/{name}", SCOPE_WRITE, .operation = "delete_workflow", .answers = "200 404",
+     .summary = "Forget a name, all its versions"},
+    {"GET", "/api/prices", SCOPE_READ, .operation = "list_prices", .answers = "200",
+     .summary = "Price rows of the service"},
+    {"PUT", "/api/prices", SCOPE_ADMIN, .operation = "set_prices", .answers = "200",
+     .summary = "Set price rows, all or none"},
+    {"DELETE", "/api/prices/{model}", SCOPE_ADMIN, .operation = "delete_price", .answers = "200 404",
+     .summary = "Delete a pattern's price rows"},
+    {0},
+};
