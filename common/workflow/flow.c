@@ -200,6 +200,20 @@ static void check_task(struct ab_reading *r, json_t *value, json_t *out, bool is
     json_object_del(out, "task_instruction");
 }
 
+/* Its members do; what the group says was said by one of them. */
+static void check_code(struct ab_reading *r, const json_t *agent, json_t *config)
+{
+    const json_t *code = json_object_get(config, "code_execution_config");
+    if (!is_type(agent, "groupchat") || !json_is_object(code))
+        return;
+    size_t mark = r->path.n;
+    ab_path_key(&r->path, "config");
+    ab_reading_tolerate_key(r, "code_execution_config", ab_format("a groupchat runs no code itself"),
+                            ab_format("set it on its members"));
+    r->path.n = mark;
+    json_object_set_new(config, "code_execution_config", json_false());
+}
+
 static json_t *read_agent(struct ab_reading *r, json_t *value, bool is_sender)
 {
     json_t *out = ab_read_table(r, &ab_flow_agent_table, value);
@@ -210,6 +224,7 @@ static json_t *read_agent(struct ab_reading *r, json_t *value, bool is_sender)
     settle_type(value, out, is_sender);
     json_t *config = read_config(r, value, out);
     json_object_set_new(out, "config", config);
+    check_code(r, out, config);
     check_model(r, value, out, config);
     read_group(r, value, out, config);
     drop_empty_list(out, "skills");

@@ -9,9 +9,10 @@
  *   TERMINATE  ask            ask            reply
  *   ALWAYS     ask            ask            ask
  *
- * It replies by what came of running the code in the message, if it runs code and there is any; else by its model, or by its default_auto_reply (which may be empty, and is said all the same). A person's answer
- * "exit" ends the chat; an empty one ends it if the message was final, and else lets the agent reply by itself; any other
- * is the agent's turn and sets its count back to 0.
+ * It replies by what came of running the code in the message, if it runs code and there is any; else by its model, or by its
+ * default_auto_reply (which may be empty, and is said all the same). A person's answer "exit" ends the chat; an empty one
+ * ends it if the message was final, and else lets the agent reply by itself; any other is the agent's turn and sets its
+ * count back to 0.
  */
 #include "worker/engine/node.h"
 
