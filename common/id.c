@@ -1,8 +1,31 @@
 #include "common/id.h"
 
+#include <pthread.h>
 #include <sodium.h>
 
+/* Random bits of the next ids: the system is asked once for many. */
+enum { DRAWN_IDS = 64 };
+static _Thread_local struct ab_id drawn[DRAWN_IDS];
+static _Thread_local int drawn_left;
+
 static uint8_t hash_key[crypto_shorthash_KEYBYTES];
+
+static void drop_drawn(void)
+{
+    drawn_left = 0;
+}
+
+static struct ab_id draw(void)
+{
+    static _Thread_local bool registered;
+    if (!registered)
+        registered = !pthread_atfork(NULL, NULL, drop_drawn); /* a child must not make its parent's ids */
+    if (!drawn_left || !registered) {
+        randombytes_buf(drawn, sizeof drawn);
+        drawn_left = DRAWN_IDS;
+    }
+    return drawn[--drawn_left];
+}
 
 /* RFC 9562 §6.2 method 1: a counter in rand_a keeps the order within a millisecond. */
 struct ab_id ab_id_make(int64_t wall_ms)
@@ -16,8 +39,7 @@ struct ab_id ab_id_make(int64_t wall_ms)
         last_ms++;
         counter = 0;
     }
-    struct ab_id id;
-    randombytes_buf(id.b, sizeof id.b);
+    struct ab_id id = draw();
     for (int i = 0; i < 6; i++)
         id.b[i] = (uint8_t)((uint64_t)last_ms >> (40 - 8 * i));
     id.b[6] = (uint8_t)(0x70 | counter >> 8);

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -587,6 +589,30 @@ static void test_ids_are_ordered_within_and_across_milliseconds(void **state)
     }
 }
 
+/* A process that was forked has the random bits that its parent had drawn: it must not use them. */
+static void test_ids_of_a_child_are_its_own(void **state)
+{
+    enum { IDS = 200 };
+    struct ab_id mine[IDS], its[IDS];
+    int ends[2];
+    (void)state;
+    ab_id_make(1700000000000);
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    for (int i = 0; i < IDS; i++)
+        mine[i] = ab_id_make(1700000000000);
+    if (!child)
+        _exit(write(ends[1], mine, sizeof mine) != sizeof mine);
+    assert_int_equal(read(ends[0], its, sizeof its), sizeof its);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    for (int i = 0; i < IDS; i++)
+        for (int k = 0; k < IDS; k++)
+            assert_memory_not_equal(mine[i].b + 8, its[k].b + 8, 8);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void test_id_text_round_trip(void **state)
 {
     (void)state;
@@ -747,6 +773,7 @@ int main(void)
         cmocka_unit_test(test_a_failed_read_moves_nothing),
         cmocka_unit_test(test_utf8_is_exactly_rfc_3629),
         cmocka_unit_test(test_ids_are_ordered_within_and_across_milliseconds),
+        cmocka_unit_test(test_ids_of_a_child_are_its_own),
         cmocka_unit_test(test_id_text_round_trip),
         cmocka_unit_test(test_what_is_no_id),
         cmocka_unit_test(test_trees_survive_msgpack),
