@@ -265,10 +265,34 @@ static void fail_for_now(struct sim *sim)
         fail_msg("event %zu: %s: %s", sim->n, err.path, err.text);
 }
 
+/* A block writes itself; one with "false" in it fails, one with "sleep" is stopped. */
+static int run_code(struct sim *sim, const struct engine_effect *effect, struct ab_error *err)
+{
+    char *text = ab_view_dup(effect->code.code);
+    struct ab_code_result event = {.step = ab_view_of(effect->step),
+                                   .agent = ab_view_of(effect->agent),
+                                   .to = ab_view_of(effect->to),
+                                   .block = effect->code_index,
+                                   .language = ab_view_of(effect->code.language),
+                                   .exit_code = strstr(text, "false")   ? 1
+                                                : strstr(text, "sleep") ? 124
+                                                                        : 0,
+                                   .output = effect->code.code,
+                                   .folder = ab_view_of(*effect->folder ? effect->folder : NULL),
+                                   .at_ms = now(sim)};
+    int code = sim_add(sim, AB_KIND_CODE_RESULT, &event, err);
+    free(text);
+    return code;
+}
+
 enum engine_stop sim_run(struct sim *sim)
 {
-    static int (*const performers[])(struct sim *, const struct engine_effect *, struct ab_error *) = {
-        [ENGINE_BEGIN] = begin, [ENGINE_MODEL] = model, [ENGINE_HUMAN] = human, [ENGINE_SAY] = say};
+    static int (*const performers[])(struct sim *, const struct engine_effect *,
+                                     struct ab_error *) = {[ENGINE_BEGIN] = begin,
+                                                           [ENGINE_MODEL] = model,
+                                                           [ENGINE_HUMAN] = human,
+                                                           [ENGINE_SAY] = say,
+                                                           [ENGINE_CODE] = run_code};
     static struct engine_effect wanted[ENGINE_EFFECTS_MAX], again[ENGINE_EFFECTS_MAX];
     for (;;) {
         struct ab_error err = {0};
