@@ -157,7 +157,7 @@ $(O)/tests/unit/%: $(O)/obj/tests/unit/%.o $(LIBTEST) $(LIBS_UNIT)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(LIBTEST) $(LIBS_UNIT) -Wl,--end-group $(CMOCKA_LIBS) $(PKG_LIBS) -lm
 
 $(O)/bench/bench_redis: BENCH_LIBS = $(HIREDIS_LIBS)
-$(O)/bench/bench_engine: $(O)/lib/libworker.a $(LIBCOMMON)
+$(O)/bench/bench_engine $(O)/bench/bench_exec: $(O)/lib/libworker.a $(LIBCOMMON)
 $(O)/bench/%: $(O)/obj/tests/bench/%.o $(call objects,$(BENCHLIB)) $(LIBCLIENT)
 	$(call say,LINK,$@)
 	$(Q)mkdir -p $(@D)

@@ -1,4 +1,4 @@
-/* autobots-worker: runs the jobs of one pool. Exit codes: 0 after SIGTERM, 100 for usage and configuration, 111 when the
+/* autobots-worker: runs the jobs of one pool; with --check only says whether code could be run here. Exit codes: 0 after SIGTERM, 100 for usage and configuration, 111 when the
  * system or the service refuses. */
 #include <malloc.h>
 #include <stdio.h>
@@ -7,6 +7,7 @@
 
 #include "common/config.h"
 #include "common/log.h"
+#include "worker/exec/exec.h"
 #include "worker/worker.h"
 
 static int exit_code_of(int code)
@@ -25,12 +26,44 @@ static void close_memory(void)
 #endif
 }
 
+/* --check: what this worker could do here, for `autobots doctor`. Exit code 1 if something is missing. */
+static int check(const struct ab_config *config)
+{
+    struct exec_options options = {
+        .unsafe_host = !strcmp(ab_config_text(config, AB_CONF_ISOLATION), "unsafe-host"),
+        .memory_bytes_max = (uint64_t)ab_config_int(config, AB_CONF_CODE_MEMORY_BYTES_MAX)};
+    struct exec *exec;
+    struct ab_error err = {0};
+    char protections[EXEC_PROTECTIONS_MAX] = "";
+    ab_log_init("worker", AB_ERROR_LEVEL, false);
+    int code = exec_create(&options, &exec, &err);
+    if (!code)
+        code = exec_check(exec, EXEC_LOCAL, protections, &err);
+    printf("local %s %s\n", code ? "fail" : "ok", code ? err.text : protections);
+    exec_destroy(exec);
+    return code ? 1 : 0;
+}
+
+/* Takes --check out of the command line: it is no configuration. */
+static bool take_check(int *argc, char **argv)
+{
+    for (int i = 1; i < *argc; i++) {
+        if (strcmp(argv[i], "--check") != 0)
+            continue;
+        memmove(&argv[i], &argv[i + 1], (size_t)(*argc - i) * sizeof *argv);
+        (*argc)--;
+        return true;
+    }
+    return false;
+}
+
 int main(int argc, char **argv)
 {
     static struct worker worker; /* too large for a comfortable stack frame */
     struct ab_config *config;
     struct ab_error err = {0};
 
+    bool only_check = take_check(&argc, argv);
     close_memory();
     mallopt(M_ARENA_MAX, 2); /* libzmq's threads must not each keep an arena */
     mallopt(M_TRIM_THRESHOLD, 1 << 20);
@@ -40,6 +73,11 @@ int main(int argc, char **argv)
     if (code) {
         fprintf(stderr, "autobots-worker: %s%s%s\n", err.path, *err.path ? ": " : "", err.text);
         return exit_code_of(code);
+    }
+    if (only_check) {
+        code = check(config);
+        ab_config_destroy(config);
+        return code;
     }
     ab_log_init("worker", (enum ab_log_level)ab_config_enum(config, AB_CONF_LOG_LEVEL),
                 ab_config_enum(config, AB_CONF_LOG_FORMAT) == 1);

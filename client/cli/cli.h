@@ -207,6 +207,11 @@ char *log_path(const char *dir, const char *name);
 /* The last lines of a file, sanitised. */
 void log_tail(const char *path, size_t bytes_max, FILE *out);
 
+/* ---- worker_check.c ---- */
+/* Whether a worker on this machine could do that: `local` = run code in the sandbox. *text says how it is protected, or
+ * why not and what to do; the caller frees it. */
+bool worker_check(struct cli *cli, const char *kind, char **text);
+
 /* ---- verbs ---- */
 int verb_up(struct cli *cli);
 int verb_down(struct cli *cli);

@@ -20,15 +20,20 @@
 
 enum { START_MS_MAX = 30000, STOP_MS_MAX = 15000, TAIL_BYTES = 4096, FOLDER_MAX = 72 };
 
-/* The example is part of the program, in case the program stands alone. */
+/* The examples are part of the program, in case the program stands alone. */
 __asm__(".pushsection .rodata\n"
-        ".global demo_workflow\n"
-        "demo_workflow: .incbin \"client/examples/review.yaml\"\n"
+        ".global demo_review, demo_code\n"
+        "demo_review: .incbin \"client/examples/review.yaml\"\n"
         ".byte 0\n"
-        ".global demo_workflow_end\n"
-        "demo_workflow_end:\n"
+        "demo_code: .incbin \"client/examples/code.yaml\"\n"
+        ".byte 0\n"
         ".popsection\n");
-extern const char demo_workflow[];
+extern const char demo_review[], demo_code[];
+
+static const struct scene {
+    const char *file, *text, *task;
+} review = {"review.yaml", demo_review, "Explain in two sentences why a job queue needs fencing tokens."},
+  code_scene = {"code.yaml", demo_code, "How fast do the squares of the first numbers grow? Make a table."};
 
 struct demo {
     struct cli *cli;
@@ -153,26 +158,24 @@ static void stop_service(struct demo *demo)
 /* ---- the chat ---- */
 
 /* The example: beside an installed program, in the source tree, else the one inside. */
-static char *example(struct cli *cli, int *code)
+static char *example(struct cli *cli, const struct scene *scene, int *code)
 {
-    static const char *const places[] = {"../share/autobots/examples/review.yaml",
-                                         "../../../client/examples/review.yaml"};
+    static const char *const places[] = {"../share/autobots/examples", "../../../client/examples"};
     char *folder = own_folder(), *text = NULL;
     for (size_t i = 0; i < sizeof places / sizeof *places && !text; i++) {
-        char *path = ab_format("%s/%s", folder, places[i]);
+        char *path = ab_format("%s/%s/%s", folder, places[i], scene->file);
         if (!access(path, R_OK))
             text = workflow_read(cli, path, code);
         free(path);
     }
     free(folder);
-    return text ? text : workflow_parse_yaml(demo_workflow);
+    return text ? text : workflow_parse_yaml(scene->text);
 }
 
-static int chat(struct demo *demo, const char *workflow)
+static int chat(struct demo *demo, const char *workflow, const char *task)
 {
     struct autobots_error err;
     char id[AUTOBOTS_ID_TEXT];
-    static const char task[] = "Explain in two sentences why a job queue needs fencing tokens.";
     struct autobots *bots =
         autobots_open(&(struct autobots_options){.dir = demo->folder, .user = "demo"}, &err);
     struct autobots_job job = {.workflow = workflow, .text = task};
@@ -184,6 +187,27 @@ static int chat(struct demo *demo, const char *workflow)
     int code = view_follow(view, bots, id, 0);
     view_destroy(view);
     autobots_close(bots);
+    return code;
+}
+
+/* Where code cannot be sandboxed it is not run; that is said, and is no failure of the demonstration. */
+static int show_code(struct demo *demo)
+{
+    char *text;
+    int code = CLI_DONE;
+    bool good = worker_check(demo->cli, "local", &text);
+    FILE *out = demo->cli->json ? stderr : stdout;
+    char *clean = term_line(text, 0);
+    fprintf(out,
+            good ? "\n--- an agent writes code and another one runs it (%s)\n\n"
+                 : "\n--- skipped: an agent that writes and runs code; %s\n",
+            clean);
+    free(clean);
+    free(text);
+    char *workflow = good ? example(demo->cli, &code_scene, &code) : NULL;
+    if (workflow)
+        code = chat(demo, workflow, code_scene.task);
+    free(workflow);
     return code;
 }
 
@@ -200,11 +224,13 @@ static void say_last_line(const struct demo *demo)
 static int run(struct demo *demo)
 {
     int code = CLI_FAILED;
-    char *workflow = demo->model ? workflow_builtin(demo->model) : example(demo->cli, &code);
+    char *workflow = demo->model ? workflow_builtin(demo->model) : example(demo->cli, &review, &code);
     if (!workflow)
         return code;
     if (start_service(demo)) {
-        code = chat(demo, workflow);
+        code = chat(demo, workflow, review.task);
+        if (code == CLI_DONE && !demo->model)
+            code = show_code(demo);
         if (code == CLI_DONE)
             say_last_line(demo);
     } else {

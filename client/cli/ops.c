@@ -285,6 +285,14 @@ static void check_key(struct patient *p)
             "no model key: set OPENAI_API_KEY before `autobots up`, or configure `models`, or use --offline");
 }
 
+static void check_code(struct patient *p)
+{
+    char *text;
+    bool good = worker_check(p->cli, "local", &text);
+    report(p, good ? OK : WARN, "code", "%s", text);
+    free(text);
+}
+
 static void check_clock(struct patient *p)
 {
     char text[AB_ISO8601_MAX];
@@ -298,7 +306,7 @@ static void check_clock(struct patient *p)
 int verb_doctor(struct cli *cli)
 {
     static void (*const checks[])(struct patient *) = {check_programs, check_folder, check_disk, check_sockets,
-                                                       check_service,  check_key,    check_clock};
+                                                       check_service,  check_key,    check_code, check_clock};
     struct patient p = {.cli = cli, .dir = ab_config_text(cli->config, AB_CONF_DIR)};
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
         checks[i](&p);

@@ -307,6 +307,20 @@ static void print_usage(struct view *view, const json_t *result)
             ab_tree_bool(result, "offline", false) ? " · offline" : "");
 }
 
+static void print_files(struct view *view, const json_t *result)
+{
+    json_t *file, *files = json_object_get(result, "files");
+    size_t i;
+    json_array_foreach (files, i, file) {
+        const char *path = ab_tree_str(file, "path"), *type = ab_tree_str(file, "type");
+        char *clean = term_line(path ? path : "?", 80), *kind = term_line(type ? type : "?", 10);
+        fprintf(view->out, "file %s · %s · %lld bytes\n", clean, kind,
+                (long long)ab_tree_int(file, "bytes", 0));
+        free(clean);
+        free(kind);
+    }
+}
+
 static void print_times(struct view *view, const json_t *result)
 {
     const char *start = ab_tree_str(result, "start_time"), *end = ab_tree_str(result, "end_time");
@@ -335,6 +349,7 @@ static void show_end(struct view *view, const json_t *event)
     fprintf(view->out, "%s\n", clean);
     print_usage(view, result);
     print_times(view, result);
+    print_files(view, result);
     free(line);
     free(clean);
 }

@@ -113,6 +113,12 @@ def round_of(results, build, folder):
         load("bench_load", CHAT, lambda *what: [service.dir, "chat", *what, service.pids()])
 
 
+def sandbox(build):
+    """A script that does nothing, in the sandbox and without one."""
+    done = subprocess.run([f"{build}/bench/bench_exec"], stdout=subprocess.PIPE, text=True, timeout=300)
+    print(done.stdout, flush=True)
+
+
 def engine(build):
     """Without any I/O: processor time per step of runs of 10 to 10,000 events."""
     rows = {}
@@ -154,6 +160,7 @@ def main():
     build = os.path.abspath(options.build)
     results = {}
     engine(build)
+    sandbox(build)
     for number in range(options.rounds):
         folder = tempfile.mkdtemp(prefix="ab-bench-", dir=options.dir)
         print(f"round {number + 1} of {options.rounds}", flush=True)

@@ -457,3 +457,54 @@ def test_nothing_is_left(client, service):
     worker = service["worker1"].pid
     groups = lambda: [path for path in pathlib.Path("/sys/fs/cgroup").rglob(f"autobots-{worker}-*")]
     wait_until(lambda: not groups(), 10, "no control group")
+
+
+# --- where there is no sandbox ----------------------------------------------------------------------------------------
+
+WITHOUT = {"no bubblewrap": (["--ro-bind", "/dev/null", "/usr/bin/bwrap"], "install it"),
+           "no user namespaces": (["--unshare-user", "--disable-userns"], "user namespaces")}
+
+
+@pytest.mark.parametrize("what", WITHOUT)
+def test_a_missing_sandbox_is_told_with_what_to_do(what):
+    import subprocess
+    from service import program
+    flags, told = WITHOUT[what]
+    done = subprocess.run(["bwrap", "--dev-bind", "/", "/", *flags, program("autobots-worker"), "--check"],
+                          capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1 and done.stdout.startswith("local fail code cannot be run"), done
+    assert told in done.stdout, done.stdout
+
+
+def test_without_a_sandbox_no_code_runs_and_the_job_says_why(make_service):
+    service = make_service(workers=0)
+    service.prefix["worker"] = ["bwrap", "--dev-bind", "/", "/", "--die-with-parent", *WITHOUT["no bubblewrap"][0]]
+    service.start("worker1")
+    service.wait_ready(1)
+    with service.client() as client:
+        results, end = code.run(client, code.block("print('it ran')"))
+    assert not results and end["state"] == "failed" and end["code"] == "system", end
+    assert "bubblewrap" in end["text"] and "install" in end["text"]
+    service["worker1"].kill()
+
+
+def test_demo_and_doctor_tell_of_a_missing_sandbox(tmp_path):
+    import subprocess
+    from service import clean_environment, program
+    hidden = ["bwrap", "--dev-bind", "/", "/", "--die-with-parent", *WITHOUT["no bubblewrap"][0], program("autobots")]
+    environment = clean_environment({"TMPDIR": str(tmp_path)})
+    demo = subprocess.run([*hidden, "demo"], capture_output=True, text=True, timeout=60, env=environment)
+    assert demo.returncode == 0 and "skipped" in demo.stdout and "no bubblewrap" in demo.stdout, demo
+    doctor = subprocess.run([*hidden, "doctor", "--dir", str(tmp_path)], capture_output=True, text=True, timeout=60,
+                            env=environment)
+    [line] = [line for line in doctor.stdout.splitlines() if " code " in line]
+    assert line.startswith("warn") and "no bubblewrap" in line
+
+
+def test_demo_and_doctor_show_the_sandbox(tmp_path):
+    import cli
+    demo = cli.run("demo", env={"TMPDIR": str(tmp_path)})
+    assert demo.code == 0 and "10 rows; the last square is 100" in demo.out and "file squares.csv" in demo.out
+    doctor = cli.run("doctor", "--dir", str(tmp_path))
+    [line] = [line for line in doctor.out.splitlines() if " code " in line]
+    assert line.startswith("ok") and "seccomp" in line

@@ -118,8 +118,7 @@ static void add_command(struct args *args, const struct exec_run *run)
 static void add_system(struct args *args)
 {
     static const char *const beside[] = {"/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32"};
-    static const char *const optional[] = {"/etc/alternatives", "/etc/ld.so.cache", "/etc/localtime",
-                                           "/etc/fonts"};
+    static const char *const optional[] = {"/etc/alternatives", "/etc/ld.so.cache", "/etc/fonts"};
     char target[256];
     struct stat st;
     for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {

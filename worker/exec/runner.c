@@ -233,7 +233,7 @@ static void collect(struct exec_run *run)
 static void collected(struct exec_run *run)
 {
     struct ab_error err = {0};
-    if (!run->ran && !run->stopped) {
+    if (!run->ran && !run->stopped && !run->probe) {
         ab_fail(&err, AB_EUNAVAILABLE, "the sandbox could not be made: %.*s",
                 (int)strcspn(ab_buf_cstr(&run->kept), "\n"), ab_buf_cstr(&run->kept));
         fail(run, &err);
