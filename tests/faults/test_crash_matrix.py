@@ -56,6 +56,7 @@ TYPES = {
     "people at the same time": (lambda c: c.flow("autonomous", [c.agent("a"), c.agent("b")],
                                                  user={"human_input_mode": "ALWAYS", "max_consecutive_auto_reply": 9}),
                                 ["more", "exit", "exit"], 2),
+    "a model that fails for now": (lambda c: c.flow("sequential", [c.agent("a"), c.agent("f")]), [], 1),
     "summary by a model": (lambda c: c.flow("sequential", [c.agent("a"), c.agent("b")], summary_method="llm"), [], 1),
 }
 
@@ -78,7 +79,8 @@ def storage_and_broker_are_whole(service):
 
 def behave(cast):
     voices = {name: {"texts": [f"{name}{i} said" for i in range(1, 9)], "delay_ms": CALL_MS} for name in "abcdeu"}
-    cast.behave(chair={"texts": ["c", "a", "b"], "delay_ms": CALL_MS}, chair2={"texts": ["inner", "c"], "delay_ms": CALL_MS},
+    fails = {"status": 503, "times": 3, "headers": {"retry-after-ms": "20"}}  # as often as an attempt tries
+    cast.behave(f={"text": "at last", "fail": fails}, chair={"texts": ["c", "a", "b"], "delay_ms": CALL_MS}, chair2={"texts": ["inner", "c"], "delay_ms": CALL_MS},
                 **voices)
 
 
@@ -155,7 +157,7 @@ def check_asked(run, calls, at_once):
     assert len({event["step"] for event in replies}) == len(replies), "a step was journaled twice"
     made = collections.defaultdict(list)
     for call in calls:
-        if run.tag in json.dumps(call["body"]["messages"]):
+        if call["status"] in (200, None) and run.tag in json.dumps(call["body"]["messages"]):
             made[call["model"], json.dumps(call["body"]["messages"])].append(call["n"])
     journaled = {int(event["request_id"].removeprefix("req-")) for event in replies}
     assert len(made) == len(replies), (len(made), len(replies))
@@ -190,6 +192,7 @@ def test_the_worker_is_killed(service, cast, tail, kind):
     [whole] = run_all(service, cast, kind, tail, [{}])
     events, at_once = whole.job.events, TYPES[kind][2]
     assert check(cast, kind, whole, [whole]) == 0
+    assert ("attempt_failed" in [event["kind"] for event in events]) == (kind == "a model that fails for now")
     places = range(1, len(events))
     deaths = {"after each event": [{"cut": cut} for cut in places]}
     deaths.update({point: [{"point": f"{point}:kill:{nth}"} for nth in places] for point in POINTS})
