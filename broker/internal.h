@@ -3,6 +3,7 @@
  *   core.c      messages in, answers in, time                requests.c  SUBMIT, INBOX and what they wake
  *   dispatch.c  queue → worker: started, load, JOB           leases.c    EVENTS, ATTACH …, crashes, suspects
  *   ends.c      the broker's own ends, settling, deadlines   rebuild.c   epoch, open jobs
+ *   policy.c    messages to a busy session
  *   control.c   what a row of the inbox means    watchers.c  WATCH, live events, pages, deltas            status.c    QUERY
  *   greet.c     HELLO, lost peers
  */
@@ -36,6 +37,7 @@ enum ticket_flags {
     TICKET_WAITS = 16,
     TICKET_RETRIES = 32,
     TICKET_PAUSES = 64,
+    TICKET_AGAIN = 128, /* SUBMIT that was decided before */
 };
 
 struct answer {
@@ -127,6 +129,14 @@ void on_submit(struct core *core, struct peer *peer, const void *message, struct
 void on_inbox(struct core *core, struct peer *peer, const void *message, struct ab_view body);
 void submit_answered(struct core *core, const struct answer *answer);
 void inbox_answered(struct core *core, const struct answer *answer);
+
+/* policy.c */
+bool policy_ok(struct ab_view name);
+/* Fills in answer_to, interrupts or known. */
+void policy_decide(struct core *core, struct ab_op_submit *op, bool may_answer);
+/* Storage refused: the refusal is the asker's, was told to it, or what was decided anew is to be written. */
+enum policy_next { POLICY_FORWARD, POLICY_SAID, POLICY_AGAIN };
+enum policy_next policy_refused(struct core *core, const struct answer *answer, struct ab_op_submit *op);
 
 /* control.c */
 /* A row is in the job's inbox: tells the worker; wakes, pauses, resumes or ends the job. */

@@ -107,6 +107,7 @@ struct job {
     bool retry : 1;   /* SETTLING: then SCHEDULED */
     bool parked : 1;  /* NEW (while open jobs are read), PAUSED: it waits, as in WAITING */
     bool pause : 1;   /* it is to be paused, or is */
+    bool person : 1;  /* WAITING, PAUSED and parked: for a person */
     bool resync : 1;  /* SETTLING: storage is asked for its last seq, or will be (then it is in the schedule) */
 };
 

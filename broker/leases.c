@@ -138,13 +138,14 @@ static void committed(struct core *core, const struct job *job, uint64_t token, 
 }
 
 /* Its worker has parked it. A row that came to the inbox later than the wait finds the job waiting. */
-static void park(struct core *core, struct job *job, uint64_t wake_at_ms)
+static void park(struct core *core, struct job *job, const struct ab_op_append *append)
 {
     job_detach(core, job);
     queue_remove(job); /* of a resync that is not needed any more */
     job->resync = false;
     job->company = 0;
-    job_park(core, job, (int64_t)wake_at_ms);
+    job->person = ab_view_is(append->wait, "person");
+    job_park(core, job, (int64_t)append->wake_at_ms);
     if (job->cancel)
         job_cancel(core, job);
     else if (job->pause)
@@ -223,7 +224,7 @@ static void events_committed(struct core *core, struct job *job, const struct an
         struct ab_error err;
         ab_decode(&ab_op_append_schema, answer->request, &append, &err); /* we encoded it */
         if (ticket->flags & TICKET_WAITS)
-            park(core, job, append.wake_at_ms);
+            park(core, job, &append);
         else if (ticket->flags & TICKET_RETRIES)
             attempt_failed(core, job, &append);
         else

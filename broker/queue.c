@@ -116,19 +116,6 @@ static struct tenant *get_tenant(struct queue *queue, struct ab_view name)
     return tenant;
 }
 
-void queue_submitting(struct queue *queue, struct ab_view user)
-{
-    get_tenant(queue, user)->pending++;
-}
-
-void queue_submitted(struct queue *queue, struct ab_view user)
-{
-    struct tenant *tenant = names_find(&queue->tenants, user);
-    assert(tenant && tenant->pending);
-    tenant->pending--;
-    names_put(&queue->tenants, tenant);
-}
-
 enum { PAIR_MAX = 1 + 2 * (AB_NAME_MAX > AB_USER_MAX ? AB_NAME_MAX : AB_USER_MAX) };
 _Static_assert(AB_NAME_MAX <= UINT8_MAX && AB_USER_MAX <= UINT8_MAX, "a pair begins with a length of one byte");
 
@@ -140,6 +127,42 @@ static struct ab_view pair(char both[PAIR_MAX], struct ab_view first, struct ab_
     memcpy(both + 1, first.p, first.n);
     memcpy(both + 1 + first.n, second.p, second.n);
     return ab_view(both, 1 + first.n + second.n);
+}
+
+struct session *queue_session(const struct queue *queue, struct ab_view user, struct ab_view session)
+{
+    char both[PAIR_MAX];
+    return session.n ? names_find(&queue->sessions, pair(both, user, session)) : NULL;
+}
+
+static struct session *get_session(struct queue *queue, struct ab_view user, struct ab_view name)
+{
+    char both[PAIR_MAX];
+    struct session *session = names_get(&queue->sessions, pair(both, user, name));
+    session->later.before = by_commit;
+    return session;
+}
+
+void queue_submitting(struct queue *queue, struct ab_view user, struct ab_view name, struct ab_id job)
+{
+    get_tenant(queue, user)->pending++;
+    if (!name.n)
+        return;
+    struct session *session = get_session(queue, user, name);
+    session->pending++;
+    session->pending_job = job;
+}
+
+void queue_submitted(struct queue *queue, struct ab_view user, struct ab_view name)
+{
+    struct tenant *tenant = names_find(&queue->tenants, user);
+    struct session *session = queue_session(queue, user, name);
+    assert(tenant && tenant->pending && (!session || session->pending));
+    tenant->pending--;
+    names_put(&queue->tenants, tenant);
+    if (session)
+        session->pending--;
+    names_put(&queue->sessions, session);
 }
 
 static struct flow *get_flow(struct queue *queue, struct ab_view user, struct ab_view pool_name)
@@ -206,11 +229,8 @@ void queue_bind(struct queue *queue, struct job *job, struct ab_view user, struc
 {
     job->flow = get_flow(queue, user, pool);
     job->flow->tenant->open++;
-    if (session.n) {
-        char both[PAIR_MAX];
-        job->session = names_get(&queue->sessions, pair(both, user, session));
-        job->session->later.before = by_commit;
-    }
+    if (session.n)
+        job->session = get_session(queue, user, session);
     if (key.n) {
         job->key = names_get(&queue->keys, key);
         job->key->limit = running_max(queue, LIMIT_KEY, key);

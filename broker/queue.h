@@ -44,6 +44,8 @@ struct session {
     struct name name; /* length of the user's name (1 byte), user, session: sessions are per user */
     struct job *holder;
     struct heap later;
+    uint32_t pending;         /* submits on their way to disk, */
+    struct ab_id pending_job; /* the last of them */
 };
 struct key {
     struct name name;
@@ -66,9 +68,11 @@ void queue_finish(struct queue *queue); /* no job is bound any more */
 struct pool *queue_get_pool(struct queue *queue, struct ab_view name);
 void queue_put_pool(struct queue *queue, struct pool *pool);
 
-/* A submit of this user is on its way to disk, or has come back. */
-void queue_submitting(struct queue *queue, struct ab_view user);
-void queue_submitted(struct queue *queue, struct ab_view user);
+/* A submit of this user, into this session if there is one, is on its way to disk, or has come back. */
+void queue_submitting(struct queue *queue, struct ab_view user, struct ab_view session, struct ab_id job);
+void queue_submitted(struct queue *queue, struct ab_view user, struct ab_view session);
+/* NULL if none of its jobs is open or on its way. */
+struct session *queue_session(const struct queue *queue, struct ab_view user, struct ab_view session);
 
 /* Gives a new job its names; queue_unbind takes it out of everything and passes its session on. */
 void queue_bind(struct queue *queue, struct job *job, struct ab_view user, struct ab_view pool,

@@ -82,8 +82,9 @@ static void load_job(struct core *core, const struct ab_open_job *open)
         job->wake_at_ms = (int64_t)open->wake_at_ms;
     if (open->started)
         adopt_running(core, job);
-    else if (ab_view_is(open->state, "waiting"))
+    else if (ab_view_is(open->state, "waiting") || ab_view_is(open->state, "timer"))
         job->parked = true;
+    job->person = ab_view_is(open->state, "waiting");
     if (core->loaded_n == core->loaded_cap) {
         core->loaded_cap = core->loaded_cap ? core->loaded_cap * 2 : AB_PAGE_MAX;
         core->loaded = ab_realloc(core->loaded, core->loaded_cap * sizeof(struct job *));

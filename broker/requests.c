@@ -44,6 +44,8 @@ static int check_submit(const struct ab_submit *submit, struct ab_view body, str
                           submit->hash.n);
     if (!forks && (submit->fork_seq || submit->fork_text.p))
         return ab_fail_at(err, AB_EINVALID, "fork_of", "fork_seq and fork_text need the job that is forked");
+    if (!policy_ok(submit->if_busy))
+        return ab_fail_at(err, AB_EINVALID, "if_busy", "if_busy is enqueue, reject, interrupt or new_job");
     if (submit->watch.n && !ab_view_is(submit->watch, "all") && !ab_view_is(submit->watch, "end"))
         return ab_fail_at(err, AB_EINVALID, "watch", "watch is all or end");
     if (submit->not_before_ms > INT64_MAX)
@@ -69,7 +71,7 @@ void on_submit(struct core *core, struct peer *peer, const void *message, struct
         core_error(core, peer, submit->rid, NULL, &err);
         return;
     }
-    const struct ab_op_submit op = {
+    struct ab_op_submit op = {
         .job = submit->job,
         .user = submit->user,
         .session = submit->session,
@@ -86,7 +88,9 @@ void on_submit(struct core *core, struct peer *peer, const void *message, struct
         .fork_of = submit->fork_of,
         .fork_seq = submit->fork_seq,
         .fork_text = submit->fork_text,
+        .if_busy = submit->if_busy,
     };
+    policy_decide(core, &op, true);
     const struct ticket ticket = {
         .kind = TICKET_SUBMIT,
         .flags = (uint8_t)((ab_view_is(submit->watch, "all") ? TICKET_WATCH_ALL : 0) |
@@ -96,7 +100,7 @@ void on_submit(struct core *core, struct peer *peer, const void *message, struct
         .rid = submit->rid,
         .n = bytes,
     };
-    queue_submitting(&core->queue, submit->user);
+    queue_submitting(&core->queue, submit->user, submit->session, submit->job);
     core->pending_jobs++;
     core->pending_bytes += bytes;
     core_write(core, AB_OP_submit, &op, &ticket);
@@ -152,39 +156,63 @@ static void take_job(struct core *core, const struct ab_op_submit *op, const str
     job_queue(core, job);
 }
 
+/* The message was the answer to this job's question. */
+static void take_answer(struct core *core, const struct ab_op_submit_answer *done)
+{
+    struct job *job = jobs_by_n(&core->jobs, done->n);
+    if (job && done->input > job->inbox_k)
+        job_inbox(core, job, done->input, ab_view_of("input"), ab_view(NULL, 0), ab_view(NULL, 0));
+}
+
+static void submit_taken(struct core *core, const struct ticket *ticket, const struct ab_op_submit *op,
+                         const struct ab_op_submit_answer *done)
+{
+    struct peer *peer = peers_find(&core->peers, ticket->peer);
+    const struct ab_accepted accepted = {.rid = ticket->rid,
+                                         .job = done->input ? done->job : op->job,
+                                         .n = done->n,
+                                         .session = done->session,
+                                         .created = done->created,
+                                         .state = done->state,
+                                         .input = done->input,
+                                         .seq = done->seq};
+    core_send(core, peer, AB_ACCEPTED, &accepted, ab_view(NULL, 0), true);
+    /* Not `created` decides: the answer to a batch sent twice says false for a job nobody has queued yet. */
+    if (done->input) {
+        take_answer(core, done);
+    } else if (!done->state.n && !jobs_by_n(&core->jobs, done->n)) {
+        core->accepted++;
+        take_job(core, op, done);
+    }
+    if (peer && !peer->lost && ticket->flags & (TICKET_WATCH_ALL | TICKET_WATCH_END))
+        watch_start(core, peer, accepted.job, op->user, done->seq, ticket->flags & TICKET_WATCH_END,
+                    ticket->flags & TICKET_DELTAS, ticket->rid);
+}
+
 void submit_answered(struct core *core, const struct answer *answer)
 {
-    const struct ticket *ticket = answer->ticket;
+    struct ticket ticket = *answer->ticket;
     struct ab_op_submit op = {0};
     struct ab_op_submit_answer done = {0};
     struct ab_error err = {0};
-    core->pending_jobs--;
-    core->pending_bytes -= ticket->n;
-    ab_decode(&ab_op_submit_schema, answer->request, &op, &err); /* we encoded it */
-    queue_submitted(&core->queue, op.user);
     struct answer bad = *answer;
+    ab_decode(&ab_op_submit_schema, answer->request, &op, &err); /* we encoded it */
     if (!bad.code && (bad.code = ab_decode(&ab_op_submit_answer_schema, answer->body, &done, &err)))
         bad.err = &err;
-    if (bad.code) {
-        forward_refusal(core, &bad, op.job);
+    queue_submitted(&core->queue, op.user, op.session);
+    enum policy_next next = bad.code ? policy_refused(core, &bad, &op) : POLICY_SAID;
+    if (next == POLICY_AGAIN) {
+        ticket.flags |= TICKET_AGAIN;
+        queue_submitting(&core->queue, op.user, op.session, op.job);
+        core_write(core, AB_OP_submit, &op, &ticket);
         return;
     }
-    struct peer *peer = peers_find(&core->peers, ticket->peer);
-    const struct ab_accepted accepted = {.rid = ticket->rid,
-                                         .job = op.job,
-                                         .n = done.n,
-                                         .session = done.session,
-                                         .created = done.created,
-                                         .state = done.state};
-    core_send(core, peer, AB_ACCEPTED, &accepted, ab_view(NULL, 0), true);
-    /* Not `created` decides: the answer to a batch sent twice says false for a job nobody has queued yet. */
-    if (!done.state.n && !jobs_by_n(&core->jobs, done.n)) {
-        core->accepted++;
-        take_job(core, &op, &done);
-    }
-    if (peer && !peer->lost && ticket->flags & (TICKET_WATCH_ALL | TICKET_WATCH_END))
-        watch_start(core, peer, op.job, op.user, 0, ticket->flags & TICKET_WATCH_END,
-                    ticket->flags & TICKET_DELTAS, ticket->rid);
+    core->pending_jobs--;
+    core->pending_bytes -= ticket.n;
+    if (next == POLICY_FORWARD)
+        forward_refusal(core, &bad, op.job);
+    else if (!bad.code)
+        submit_taken(core, &ticket, &op, &done);
 }
 
 /* ---- inbox ---- */

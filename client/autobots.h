@@ -122,6 +122,10 @@ struct autobots_answer {
     const char *state;   /* submit: the end state, if this job had ended already; else NULL */
     const char *faults;  /* JSON array of {path, what, hint}, if a workflow was refused; else NULL */
     const char *json;    /* query: the answer, an object; else NULL */
+    uint64_t
+        input;    /* submit: the message was taken for the answer to the question of `job`, which is not the new
+                          * job's id then: the row in its inbox; else 0 */
+    uint64_t seq; /* with input: the last event before the answer; watch after it */
 };
 /* Called exactly once for each request that was started, unless the client is closed before. */
 typedef void autobots_done(void *context, const struct autobots_answer *answer);
@@ -145,6 +149,10 @@ struct autobots_job {
     uint64_t deadline_ms;    /* if it has not ended by then it ends as expired; 0: none */
     const char *concurrency; /* concurrency key, limited by the service's configuration; NULL: none */
     const char *pool;        /* the worker pool; NULL: default */
+    /* If the session's job has not ended: "enqueue" (NULL), "reject" (ECONFLICT, which names the job), "interrupt" (that job
+     * is cancelled, this one comes next), or "new_job" (enqueue). If that job waits for a person, the message is the answer
+     * and no job is made, unless this is "new_job": see `input` of the answer. */
+    const char *if_busy;
     /* Go on from a copy of another job's journal, whose workflow, message, pool, priority and concurrency key count unless
      * they are given here. NULL: no. A workflow must be the same; it is needed only for its keys, which are sealed to one
      * job each. What was copied is not charged again: see `forked` in the result. */
@@ -239,7 +247,8 @@ int autobots_start_query(struct autobots *client, const char *operation, const c
 
 /* Until the broker has answered HELLO, at most timeout_ms. */
 int autobots_connect(struct autobots *client, int64_t timeout_ms, struct autobots_error *err);
-/* *session may be NULL; set to the job's session (or NULL if it has none). */
+/* *session may be NULL; set to the job's session (or NULL if it has none). id is, of a message that was taken for an answer,
+ * that of the job that asked. */
 int autobots_submit(struct autobots *client, const struct autobots_job *job, char id[AUTOBOTS_ID_TEXT],
                     char **session, struct autobots_error *err);
 int autobots_cancel(struct autobots *client, const char *job, const char *reason, struct autobots_error *err);

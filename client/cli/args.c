@@ -84,11 +84,28 @@ static const char *nearest_verb(const char *word)
 
 /* ---- options ---- */
 
+/* An option is written as it is named here, with - for _. */
+static bool is_written(const char *name, const char *word, size_t n)
+{
+    size_t i = 0;
+    while (i < n && name[i] && (name[i] == '_' ? '-' : name[i]) == word[i])
+        i++;
+    return i == n && !name[i];
+}
+
+/* malloc'ed */
+static char *written(const char *name)
+{
+    char *text = ab_strdup(name);
+    for (char *c = text; (c = strchr(c, '_'));)
+        *c = '-';
+    return text;
+}
+
 static int option_of(const struct verb *verb, const char *word, size_t n, char letter)
 {
     for (int i = 0; i < OPT_N; i++) {
-        bool same = letter ? options[i].letter == letter
-                           : strlen(options[i].name) == n && !strncmp(options[i].name, word, n);
+        bool same = letter ? options[i].letter == letter : is_written(options[i].name, word, n);
         if (same && ((verb->options | always) & (1ull << i)))
             return i;
     }
@@ -104,7 +121,9 @@ static char *nearest_option(const struct verb *verb, const char *word)
         if ((verb->options | always) & (1ull << i))
             names[n++] = options[i].name;
     const char *near = ab_nearest(word, names, n);
-    return near ? ab_format("--%s", near) : NULL;
+    char *name = near ? written(near) : NULL, *option = near ? ab_format("--%s", name) : NULL;
+    free(name);
+    return option;
 }
 
 static int unknown_option(const struct cli *cli, const char *word)
@@ -179,8 +198,9 @@ static void print_verb_help(const struct verb *verb)
         char letter[8] = "    ";
         if (options[i].letter)
             snprintf(letter, sizeof letter, "-%c, ", options[i].letter);
-        char head[64];
-        snprintf(head, sizeof head, "%s--%s %s", letter, options[i].name, options[i].arg ? options[i].arg : "");
+        char head[64], *name = written(options[i].name);
+        snprintf(head, sizeof head, "%s--%s %s", letter, name, options[i].arg ? options[i].arg : "");
+        free(name);
         printf("  %-26s %s\n", head, options[i].help);
     }
     printf("  %-26s %s\n", "    --dir D, --endpoint E", "where the service is; `autobots help` lists more");

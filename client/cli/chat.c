@@ -140,11 +140,10 @@ static enum answered answer(struct chat *chat)
     return done;
 }
 
-/* Until the job's end, Ctrl-C, or a question that is left open. Returns the exit code. */
-static int follow(struct chat *chat)
+/* Behind that event, until the job's end, Ctrl-C, or a question that is left open. Returns the exit code. */
+static int follow(struct chat *chat, uint64_t after)
 {
     int code;
-    uint64_t after = 0;
     chat->job_open = true;
     while ((code = view_follow(chat->view, chat->bots, chat->job, after)) == CLI_WAITING) {
         after = view_seq(chat->view);
@@ -156,12 +155,13 @@ static int follow(struct chat *chat)
     return say_what_next(chat->cli, code, chat->job);
 }
 
-int follow_and_answer(struct cli *cli, struct autobots *bots, struct view *view, const char *job)
+int follow_and_answer(struct cli *cli, struct autobots *bots, struct view *view, const char *job,
+                      uint64_t after)
 {
     struct chat chat = {.cli = cli, .bots = bots, .view = view, .plain = true};
     snprintf(chat.job, sizeof chat.job, "%s", job);
     lines_init(&chat.lines, STDIN_FILENO);
-    int code = follow(&chat);
+    int code = follow(&chat, after);
     lines_finish(&chat.lines);
     return code;
 }
@@ -170,16 +170,17 @@ int follow_and_answer(struct cli *cli, struct autobots *bots, struct view *view,
 
 static int submit(struct chat *chat, const char *text)
 {
-    struct autobots_error err;
-    char *session = NULL;
+    struct submitted made;
     struct autobots_job job = {.workflow = chat->workflow, .text = text, .session = chat->session};
-    if (autobots_submit(chat->bots, &job, chat->job, &session, &err))
-        return cli_fail(chat->cli, &err);
-    if (session) {
+    int code = submit_message(chat->cli, chat->bots, &job, &made);
+    if (code)
+        return code;
+    memcpy(chat->job, made.job, sizeof chat->job);
+    if (made.session) {
         free(chat->session);
-        chat->session = session;
+        chat->session = made.session;
     }
-    return follow(chat);
+    return follow(chat, made.after);
 }
 
 static bool blank(const char *line)

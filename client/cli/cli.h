@@ -42,6 +42,7 @@ enum {
     X(state, 0, "STATE", "open, waiting, paused, succeeded, failed, cancelled, expired or dead")                   \
     X(since, 0, "TIME", "accepted at or after: 10m, 2h, 7d ago, or 2026-01-31[T12:00:00Z]")                \
     X(limit, 'n', "N", "at most so many (default 20 for jobs, else 100)")                                  \
+    X(if_busy, 0, "HOW", "if the session's job has not ended: enqueue, reject, interrupt or new-job")       \
     X(deadline, 0, "DURATION", "ends as expired if it takes longer: 90s, 10m, 2h")                         \
     X(name, 0, "NAME", "name")                                                                             \
     X(description, 0, "TEXT", "description")                                                               \
@@ -170,10 +171,21 @@ int view_signal_fd(void); /* readable once one came; -1 before view_catch_signal
 uint64_t view_seq(const struct view *view);
 
 /* ---- chat.c ---- */
-/* As view_follow from the beginning, but a question is asked on the terminal and its answer sent. Says what to do with a
+/* As view_follow, but a question is asked on the terminal and its answer sent. Says what to do with a
  * job that is left. */
-int follow_and_answer(struct cli *cli, struct autobots *bots, struct view *view, const char *job);
-/* jobs.c: submits and, unless --detach is given, follows the job; returns the exit code. */
+int follow_and_answer(struct cli *cli, struct autobots *bots, struct view *view, const char *job,
+                      uint64_t after);
+/* jobs.c: what became of a message. */
+struct submitted {
+    char job[AUTOBOTS_ID_TEXT];
+    char *session;  /* owned; NULL: none */
+    bool answer;    /* it was the answer to the job's question */
+    uint64_t after; /* its events so far */
+};
+/* Submits it, with --if-busy; says so on standard error if it was taken for an answer. 0, or the exit code after a message. */
+int submit_message(struct cli *cli, struct autobots *bots, const struct autobots_job *job,
+                   struct submitted *out);
+/* Submits and, unless --detach is given, follows the job; returns the exit code. */
 int submit_and_follow(struct cli *cli, struct autobots *bots, const struct autobots_job *job);
 /* --deadline, if it is given; false with *code. */
 bool read_deadline(struct cli *cli, struct autobots_job *job, int *code);

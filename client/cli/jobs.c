@@ -118,15 +118,74 @@ bool read_deadline(struct cli *cli, struct autobots_job *job, int *code)
     return true;
 }
 
+/* The protocol's word for --if-busy; false with *code. */
+static bool read_if_busy(struct cli *cli, const char **word, int *code)
+{
+    static const char *const words[][2] = {
+        {"enqueue", "enqueue"}, {"reject", "reject"}, {"interrupt", "interrupt"}, {"new-job", "new_job"}};
+    const char *given = cli->option[OPT_if_busy];
+    for (size_t i = 0; given && i < sizeof words / sizeof *words; i++)
+        if (!strcmp(given, words[i][0])) {
+            *word = words[i][1];
+            return true;
+        }
+    if (given)
+        *code = cli_failf(cli, CLI_USAGE, "--if-busy is enqueue, reject, interrupt or new-job, not %s", given);
+    return !given;
+}
+
+struct submitting {
+    struct submitted *out;
+    struct autobots_error error;
+    bool done;
+};
+
+static void on_submitted(void *context, const struct autobots_answer *answer)
+{
+    struct submitting *s = context;
+    s->done = true;
+    if (answer->error) {
+        s->error = *answer->error;
+        return;
+    }
+    *s->out = (struct submitted){.session = answer->session ? ab_strdup(answer->session) : NULL,
+                                 .answer = answer->input,
+                                 .after = answer->seq};
+    snprintf(s->out->job, sizeof s->out->job, "%s", answer->job);
+}
+
+int submit_message(struct cli *cli, struct autobots *bots, const struct autobots_job *given,
+                   struct submitted *out)
+{
+    int code = CLI_DONE;
+    char id[AUTOBOTS_ID_TEXT];
+    struct autobots_job job = *given;
+    struct submitting s = {.out = out};
+    if (!read_if_busy(cli, &job.if_busy, &code))
+        return code;
+    if (autobots_start_submit(bots, &job, id, on_submitted, &s, &s.error))
+        return cli_fail(cli, &s.error);
+    while (!s.done)
+        autobots_step(bots, -1);
+    if (s.error.code)
+        return cli_fail(cli, &s.error);
+    if (out->answer)
+        fprintf(stderr, "taken as the answer to the question of job %s\n", out->job);
+    return CLI_DONE;
+}
+
 int submit_and_follow(struct cli *cli, struct autobots *bots, const struct autobots_job *job)
 {
-    char id[AUTOBOTS_ID_TEXT];
-    struct autobots_error err;
-    if (autobots_submit(bots, job, id, NULL, &err))
-        return cli_fail(cli, &err);
+    struct submitted made;
+    int failed = submit_message(cli, bots, job, &made);
+    if (failed)
+        return failed;
+    const char *id = made.job;
+    free(made.session);
     if (cli->option[OPT_detach]) {
         if (cli->json)
-            term_json(stdout, json_pack("{s:s}", "id", id));
+            term_json(stdout, made.answer ? json_pack("{s:s, s:b}", "id", id, "answered", 1)
+                                          : json_pack("{s:s}", "id", id));
         else
             puts(id);
         return CLI_DONE;
@@ -136,8 +195,8 @@ int submit_and_follow(struct cli *cli, struct autobots *bots, const struct autob
     view_catch_signals();
     struct view *view = view_create(cli, stdout, cli->json);
     bool asks = isatty(STDIN_FILENO) && !cli->json;
-    int code =
-        asks ? follow_and_answer(cli, bots, view, id) : say_what_next(cli, view_follow(view, bots, id, 0), id);
+    int code = asks ? follow_and_answer(cli, bots, view, id, made.after)
+                    : say_what_next(cli, view_follow(view, bots, id, made.after), id);
     view_destroy(view);
     return code;
 }

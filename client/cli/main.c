@@ -18,21 +18,23 @@ const struct verb cli_verbs[] = {
     {"logs", "[-f] [JOB]", "log lines of the service, of one job only if it is named", BIT(follow) | BIT(limit) | BIT(user), 0, 1, verb_logs},
     {"config", "", "every configuration key with its value and where that came from", 0, 0, 0, verb_config},
     {"doctor", "", "check programs, folder, disk, sockets, service, model key, clock; say what to do", BIT(user), 0, 0, verb_doctor},
-    {"submit", "[-w WORKFLOW] [-s SESSION] [--attach FILE] [--detach] TEXT|-",
+    {"submit", "[-w WORKFLOW] [-s SESSION] [--if-busy HOW] [--attach FILE] [--detach] TEXT|-",
      "submit a message and watch the agents answer\n\n"
      "TEXT is all words that follow; - reads standard input. A workflow with a task of its own needs none.\n"
      "Ctrl-C detaches; the job goes on. On a terminal a question of the job is asked here, and the line you type is the\n"
      "answer.\n"
+     "If the last job of SESSION waits for a person, TEXT is the answer, unless --if-busy is new-job. If it still runs, TEXT\n"
+     "comes after it (enqueue), is refused (reject) or takes its place (interrupt: that job is cancelled).\n"
      "WORKFLOW is a file if it has a slash, ends in .json, .yaml or .yml, or exists; else NAME or NAME@VERSION of one that\n"
      "`workflows add` has stored.",
-     BIT(workflow) | BIT(model) | BIT(user) | BIT(session) | BIT(attach) | BIT(detach) | BIT(deadline), 0, -1,
+     BIT(workflow) | BIT(model) | BIT(user) | BIT(session) | BIT(attach) | BIT(detach) | BIT(deadline) | BIT(if_busy), 0, -1,
      verb_submit},
-    {"chat", "[-w WORKFLOW] [-s SESSION]",
+    {"chat", "[-w WORKFLOW] [-s SESSION] [--if-busy HOW]",
      "talk in one session: each line is a message, the agents answer\n\n"
      "A question of a job is answered in the next line. Ctrl-C leaves the running job alone and returns to the prompt,\n"
      "Ctrl-D ends the chat; /help lists the commands. Ends with 0; if standard input is no terminal, with the code of the\n"
      "first message that failed.",
-     BIT(workflow) | BIT(model) | BIT(user) | BIT(session), 0, 0, verb_chat},
+     BIT(workflow) | BIT(model) | BIT(user) | BIT(session) | BIT(if_busy), 0, 0, verb_chat},
     {"watch", "JOB [--after SEQ]", "show a job's events from the beginning, then live", BIT(after) | BIT(user), 1, 1, verb_watch},
     {"jobs", "[--state S] [--since T] [--user U]", "list jobs, newest first", LISTING | BIT(state) | BIT(since) | BIT(session), 0, 0, verb_jobs},
     {"show", "JOB [--timeline]",

@@ -19,7 +19,9 @@ static const struct {
      "{'type':'object'}}}}}}"},
     {"Accepted",
      "{'type':'object','required':['job','state'],'properties':{'job':{'type':'string','format':'uuid'},"
-     "'n':{'type':'integer'},'session':{'type':'string'},'state':{'type':'string'}}}"},
+     "'n':{'type':'integer'},'session':{'type':'string'},'state':{'type':'string'},'input':{'type':'integer',"
+     "'description':'the message was the answer to the question of job: the row in its inbox'},"
+     "'seq':{'type':'integer','description':'with input: the last event before the answer'}}}"},
     {"Receipt", "{'type':'object','required':['job','k'],'properties':{'job':{'type':'string','format':'uuid'},"
                 "'k':{'type':"
                 "'integer','description':'the row in the inbox of the job'}}}"},

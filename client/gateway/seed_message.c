@@ -90,7 +90,7 @@ static void on_waited(struct call *call, enum wait_outcome outcome, json_t *told
     }
 }
 
-/* ---- a new job ---- */
+/* ---- submitting ---- */
 
 static void on_accepted(void *context, const struct autobots_answer *answer)
 {
@@ -100,8 +100,13 @@ static void on_accepted(void *context, const struct autobots_answer *answer)
         ;
     else if (answer->error)
         fail(call, answer->error->text);
-    else
+    else {
+        if (answer->input) { /* it was the answer to a question of the session's job: that one goes on */
+            memcpy(s->job, answer->job, sizeof s->job);
+            wait_move(s->wait, s->job, answer->seq);
+        }
         wait_accepted(s->wait, answer->session);
+    }
     call_drop(call);
 }
 
@@ -158,72 +163,6 @@ static void submit(struct call *call)
     free(metadata);
 }
 
-/* ---- an answer to a job that asks ---- */
-
-static void on_receipt(void *context, const struct autobots_answer *answer)
-{
-    struct call *call = context;
-    if (answer->error)
-        fail(call, answer->error->text);
-    call_drop(call);
-}
-
-/* The text of a message, of its parts if it is an array of them. */
-static char *text_of(const json_t *content)
-{
-    struct ab_buf text = {0};
-    json_t *part;
-    size_t i;
-    if (json_is_string(content))
-        return ab_strdup(json_string_value(content));
-    json_array_foreach (content, i, part) {
-        const char *piece = ab_tree_str(part, "text");
-        if (piece && text.n)
-            ab_buf_char(&text, '\n');
-        if (piece)
-            ab_buf_text(&text, piece);
-    }
-    return ab_buf_detach(&text);
-}
-
-static void answer_question(struct call *call, const json_t *job)
-{
-    struct sending *s = call->state;
-    struct autobots_error err;
-    char *text = text_of(seed_get(s->body, "message.content"));
-    struct autobots_inbox row = {.job = s->job, .kind = "input", .user = call->user, .text = text};
-    snprintf(s->job, sizeof s->job, "%s", ab_tree_str(job, "id"));
-    call_hold(call);
-    if (autobots_start_inbox(call->gateway->bots, &row, on_receipt, call, &err)) {
-        struct autobots_answer answer = {.error = &err};
-        on_receipt(call, &answer);
-    } else {
-        s->wait = wait_create(call, s->job, false, (uint64_t)ab_tree_int(job, "seq", 0), 0, on_waited);
-        wait_accepted(s->wait, ab_tree_str(job, "session"));
-    }
-    free(text);
-}
-
-static void on_waiting_jobs(void *context, const struct autobots_answer *answer)
-{
-    struct call *call = context;
-    json_t *tree = NULL;
-    if (!call->connection)
-        ;
-    else if (answer->error)
-        fail(call, answer->error->text);
-    else {
-        ab_json_parse(ab_view_of(answer->json), &tree, NULL);
-        json_t *job = json_array_get(json_object_get(tree, "jobs"), 0);
-        if (ab_tree_str(job, "id"))
-            answer_question(call, job);
-        else
-            submit(call);
-    }
-    json_decref(tree);
-    call_drop(call);
-}
-
 void seed_message_handle(struct call *call)
 {
     json_t *body = seed_body(call, fields);
@@ -233,11 +172,5 @@ void seed_message_handle(struct call *call)
     s->body = body;
     call->forget = forget;
     guard_user(call, seed_text(body, "message.user_id"));
-    const char *session = session_of(call);
-    if (session)
-        call_query(call, "list_jobs",
-                   json_pack("{s:s, s:s, s:i}", "session", session, "state", "waiting", "limit", 1),
-                   on_waiting_jobs);
-    else
-        submit(call);
+    submit(call);
 }

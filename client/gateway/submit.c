@@ -69,6 +69,10 @@ static json_t *accepted_tree(const struct autobots_answer *answer)
     if (answer->session)
         json_object_set_new(tree, "session", json_string(answer->session));
     json_object_set_new(tree, "state", json_string(answer->state ? answer->state : "accepted"));
+    if (answer->input) {
+        json_object_set_new(tree, "input", json_integer((json_int_t)answer->input));
+        json_object_set_new(tree, "seq", json_integer((json_int_t)answer->seq));
+    }
     return tree;
 }
 
@@ -98,9 +102,13 @@ static void on_accepted(void *context, const struct autobots_answer *answer)
         ;
     else if (answer->error)
         call_failed(call, answer);
-    else if (s->wait)
+    else if (s->wait) {
+        if (answer->input) { /* it was the answer to a question of the session's job: that one goes on */
+            memcpy(s->id, answer->job, sizeof s->id);
+            wait_move(s->wait, s->id, answer->seq);
+        }
         wait_accepted(s->wait, answer->session);
-    else {
+    } else {
         call_answer(call, MHD_HTTP_ACCEPTED, accepted_tree(answer));
         add_location(call, answer->job);
     }
@@ -137,6 +145,7 @@ static void submit(struct call *call)
         .metadata = metadata,
         .msg_id = ab_tree_str(a, "msg_id"),
         .session = ab_tree_str(a, "session"),
+        .if_busy = ab_tree_str(a, "if_busy"),
         .no_session = ab_tree_bool(a, "no_session", false),
         .priority = ab_tree_int(a, "priority", 0),
         .not_before_ms = (uint64_t)ab_tree_int(a, "not_before_ms", 0),
@@ -355,6 +364,10 @@ static const struct arg submit_args[] = {
     {"metadata", ARG_ANY, .doc = "kept with the message"},
     {"msg_id", ARG_STRING, .max = AB_NAME_MAX, .doc = "the message's id; absent: made"},
     {"session", ARG_STRING, .max = AB_NAME_MAX, .doc = "the session to go on with; absent: a new one is made"},
+    {"if_busy", ARG_STRING, .max = 16,
+     .doc = "if the session's job has not ended: enqueue (default), reject, interrupt or new_job; the message "
+            "is the answer "
+            "if that job waits for a person, unless this is new_job"},
     {"no_session", ARG_BOOL, .doc = "the job belongs to no session and leaves no messages"},
     {"priority", ARG_INT, .doc = "among the user's own jobs; higher first"},
     {"not_before_ms", ARG_UINT, .doc = "do not start before (ms since 1970)"},

@@ -79,6 +79,13 @@ struct wait *wait_create(struct call *call, const char *job, bool fresh, uint64_
     return wait;
 }
 
+void wait_move(struct wait *wait, const char *job, uint64_t after)
+{
+    listener_stop(&wait->listener);
+    wait->listener = (struct listener){.seq = after, .on_event = on_event, .on_error = on_error};
+    listener_start(&wait->listener, wait->call->gateway, job, wait->call->user, false);
+}
+
 void wait_destroy(struct wait *wait)
 {
     if (!wait)

@@ -14,6 +14,8 @@ typedef void wait_done(struct call *call, enum wait_outcome outcome, json_t *tre
  * The caller keeps it and destroys it at the request's end. */
 struct wait *wait_create(struct call *call, const char *job, bool fresh, uint64_t after, int64_t until_ms,
                          wait_done *done);
+/* The submission went to another job: what comes behind that event of it is waited for. Before wait_accepted. */
+void wait_move(struct wait *wait, const char *job, uint64_t after);
 void wait_destroy(struct wait *wait); /* NULL is allowed */
 /* The submission is on disk; what came in before is told now. session may be NULL. */
 void wait_accepted(struct wait *wait, const char *session);

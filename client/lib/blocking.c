@@ -7,6 +7,7 @@ struct waiting {
     struct autobots_error error; /* code 0: it succeeded */
     char *text;                  /* the session, the answer or the end event; owned */
     bool wants_json;
+    char job[AUTOBOTS_ID_TEXT]; /* the answer's */
 };
 
 static void on_done(void *context, const struct autobots_answer *answer)
@@ -14,6 +15,8 @@ static void on_done(void *context, const struct autobots_answer *answer)
     struct waiting *waiting = context;
     const char *text = waiting->wants_json ? answer->json : answer->session;
     waiting->done = true;
+    if (answer->job)
+        snprintf(waiting->job, sizeof waiting->job, "%s", answer->job);
     if (answer->error)
         waiting->error = *answer->error;
     else if (text)
@@ -57,7 +60,10 @@ int autobots_submit(struct autobots *client, const struct autobots_job *job, cha
 {
     struct waiting waiting = {0};
     int rc = autobots_start_submit(client, job, id, on_done, &waiting, err);
-    return finish(client, &waiting, rc, session, err);
+    rc = finish(client, &waiting, rc, session, err);
+    if (!rc)
+        memcpy(id, waiting.job, sizeof waiting.job);
+    return rc;
 }
 
 int autobots_cancel(struct autobots *client, const char *job, const char *reason, struct autobots_error *err)

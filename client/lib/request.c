@@ -286,10 +286,14 @@ static void on_accepted(struct request *request, const struct ab_accepted *accep
 {
     char job[AB_ID_TEXT];
     char *session = ab_view_dup(accepted->session), *state = ab_view_dup(accepted->state);
-    struct autobots_answer answer = {
-        .job = ab_id_text(accepted->job, job), .number = accepted->n, .session = session, .state = state};
+    struct autobots_answer answer = {.job = ab_id_text(accepted->job, job),
+                                     .number = accepted->n,
+                                     .session = session,
+                                     .state = state,
+                                     .input = accepted->input,
+                                     .seq = accepted->seq};
     const struct ab_submit *submit = request->message;
-    if (submit->hash.n)
+    if (submit->hash.n && !accepted->input)
         workflow_learn(request->client, submit->hash);
     request_done(request, &answer);
     free(session);

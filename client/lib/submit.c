@@ -194,6 +194,7 @@ static int submit(struct autobots *client, const struct autobots_job *job, struc
             .deadline_ms = job->deadline_ms,
             .key = ab_view_of(job->concurrency),
             .pool = ab_view_of(job->pool),
+            .if_busy = ab_view_of(job->if_busy),
             .fork_of = fork_of,
             .fork_seq = job->fork_seq,
             .fork_text = ab_view_of(job->fork_text),

@@ -74,6 +74,8 @@ enum {
     F(o, STR, key, OPT, AB_NAME_MAX, "concurrency key, limited by the configuration")                          \
     F(o, STR, pool, OPT, AB_NAME_MAX, "the worker pool (default: default)")                                    \
     F(o, ANY, secrets, OPT, AB_SECRETS_MAX, "array of bin: sealed values, by the workflow's $secret numbers")  \
+    F(o, STR, if_busy, OPT, 16,                                                                                \
+      "what if the session's job has not ended: enqueue (default), reject, interrupt, new_job")                \
     F(o, ID, fork_of, OPT, 0,                                                                                  \
       "go on from a copy of this job's journal; its workflow, and its input if the body is nil")               \
     F(o, UINT, fork_seq, OPT, 0, "the last event that is copied; 0: none")                                     \
@@ -88,7 +90,10 @@ enum {
     F(o, UINT, n, REQ, 0, "commit number: the order in which jobs were accepted")                              \
     F(o, STR, session, OPT, AB_NAME_MAX, "the job's session")                                                  \
     F(o, BOOL, created, OPT, 0, "false: the same job had been accepted before")                                \
-    F(o, STR, state, OPT, 16, "its end state, if it had ended already")
+    F(o, STR, state, OPT, 16, "its end state, if it had ended already")                                        \
+    F(o, UINT, input, OPT, 0,                                                                                  \
+      "the message was taken for the answer to the question of `job`: the row in its inbox")                   \
+    F(o, UINT, seq, OPT, 0, "with input: the last event before the answer; WATCH after it")
 
 #define AB_WATCH_FIELDS(F, o)                                                                                  \
     F(o, UINT, rid, REQ, 0, "request id, repeated if this fails")                                              \

@@ -39,14 +39,22 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, BIN, input, OPT, 0, "the body of SUBMIT; absent: that of fork_of")                                    \
     F(o, ID, fork_of, OPT, 0, "")                                                                              \
     F(o, UINT, fork_seq, OPT, 0, "")                                                                           \
-    F(o, STR, fork_text, OPT, 512 << 10, "")
+    F(o, STR, fork_text, OPT, 512 << 10, "")                                                                   \
+    F(o, STR, if_busy, OPT, 16, "as in SUBMIT")                                                                \
+    F(o, UINT, answer_to, OPT, 0,                                                                              \
+      "the job whose question the message answers; conflict if it asks none (any more)")                       \
+    F(o, ID, interrupts, OPT, 0, "a job that is cancelled with it, if it has not ended")                       \
+    F(o, BOOL, known, OPT, 0, "not_found unless it was taken before")
 #define AB_OP_SUBMIT_ANSWER_FIELDS(F, o)                                                                       \
     F(o, UINT, n, REQ, 0, "")                                                                                  \
     F(o, BOOL, created, OPT, 0, "")                                                                            \
     F(o, STR, session, OPT, AB_NAME_MAX, "")                                                                   \
     F(o, BOOL, history, OPT, 0, "the session had messages before")                                             \
     F(o, STR, state, OPT, 16, "end state, if it had ended")                                                    \
-    F(o, ANY, open, OPT, 0, "of a fork: its open_job map")
+    F(o, ANY, open, OPT, 0, "of a fork: its open_job map")                                                     \
+    F(o, ID, job, OPT, 0, "with input: the job that was answered; n is its")                                   \
+    F(o, UINT, input, OPT, 0, "the message was taken for an answer: the row in that job's inbox")              \
+    F(o, UINT, seq, OPT, 0, "with input: the last event before the answer")
 
 #define AB_OP_APPEND_FIELDS(F, o)                                                                              \
     F(o, UINT, n, REQ, 0, "the job")                                                                           \
@@ -96,7 +104,7 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, BIN, hash, REQ, AB_HASH_BYTES, "")                                                                    \
     F(o, BOOL, history, OPT, 0, "")                                                                            \
     F(o, UINT, body_bytes, OPT, 0, "of its input")                                                             \
-    F(o, STR, state, OPT, 16, "ready, waiting or retry")                                                       \
+    F(o, STR, state, OPT, 16, "ready, waiting (for a person), timer or retry")                                 \
     F(o, UINT, wake_at_ms, OPT, 0, "")                                                                         \
     F(o, UINT, seq, OPT, 0, "last event")                                                                      \
     F(o, UINT, token, OPT, 0, "of the last event")                                                             \

@@ -128,7 +128,10 @@ static int write_events(struct db *db, const struct append *a, struct ab_error *
 /* open_jobs is touched only when what it says changes. */
 static int set_open(struct db *db, const struct append *a, struct head *head, struct ab_error *err)
 {
-    uint8_t state = a->r->wait.n ? OPEN_WAITING : a->r->retry ? OPEN_RETRY : OPEN_READY;
+    uint8_t state = ab_view_is(a->r->wait, "timer") ? OPEN_TIMER
+                    : a->r->wait.n                  ? OPEN_WAITING
+                    : a->r->retry                   ? OPEN_RETRY
+                                                    : OPEN_READY;
     if (state == OPEN_READY && head->state == OPEN_READY)
         return 0;
     sqlite3_stmt *s = db_sql(db, SQL_OPEN_SET);

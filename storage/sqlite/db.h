@@ -13,7 +13,7 @@
 #include "storage/store.h"
 
 /* Codes in the file: never renumbered. */
-enum { OPEN_READY = 0, OPEN_WAITING = 1, OPEN_RETRY = 2 };
+enum { OPEN_READY = 0, OPEN_WAITING = 1, OPEN_RETRY = 2, OPEN_TIMER = 3 }; /* WAITING: for a person */
 enum { END_NONE, END_SUCCEEDED, END_FAILED, END_CANCELLED, END_EXPIRED, END_DEAD, END_N };
 extern const char *const end_names[END_N]; /* [END_NONE] = "" */
 int end_of(struct ab_view name);           /* END_NONE if it is no end state */
@@ -67,7 +67,7 @@ struct db {
     struct heads heads;
     struct name_cache *users, *workflows;
     uint64_t n_last, session_next, epoch;
-    struct ab_id id_last;  /* no job has a greater one */
+    struct ab_id id_last;  /* no job and no row of an inbox that was there at the start has a greater one */
     struct ab_id epoch_id; /* of the broker that has it */
     struct store_notice *notices;
     size_t notices_n, notices_cap;
@@ -86,6 +86,11 @@ struct db_shared {
 };
 
 /* A job with this id was added: whoever asks for a greater one need not look. */
+/* Nothing can have this id yet if it is greater than all before. */
+static inline bool id_old(const struct db *db, struct ab_id id)
+{
+    return memcmp(id.b, db->id_last.b, AB_ID_BYTES) <= 0;
+}
 static inline void id_note(struct db *db, struct ab_id id)
 {
     if (memcmp(id.b, db->id_last.b, AB_ID_BYTES) > 0)
@@ -272,6 +277,12 @@ int fork_check(struct db *db, struct ab_op_submit *r, struct fork *fork, struct 
 int fork_write(struct db *db, const struct ab_op_submit *r, uint64_t n, int64_t session,
                const struct fork *fork, uint64_t *seq, struct ab_error *err);
 void fork_finish(struct fork *fork);
+/* A submit whose message was taken for an answer before: 1, and it is answered alike (inbox.c). */
+int answered_before(struct db *db, const struct ab_op_submit *r, struct ab_buf *answer, struct ab_error *err);
+/* The message is the answer to the question of job answer_to; conflict if that does not wait any more. */
+int answer_take(struct db *db, const struct ab_op_submit *r, struct ab_buf *answer, struct ab_error *err);
+/* Cancels the job that the new one takes the place of, if it is the user's and has not ended. */
+int job_interrupt(struct db *db, const struct ab_op_submit *r, int64_t user, struct ab_error *err);
 /* The open_job map of one open job, appended. */
 int open_job_map(struct db *db, uint64_t n, struct ab_buf *out, struct ab_error *err);
 /* An inbox row of storage's own; remembers the notice. */

@@ -1,4 +1,4 @@
-/* Jobs: taking them (submit), words to them (inbox, cancel), the broker's epoch, and removing what one held.
+/* Jobs: taking them (submit), what an append must know of them, the broker's epoch, and removing what one held.
  */
 #include "storage/sqlite/db.h"
 
@@ -6,8 +6,7 @@
 
 #include "common/clock.h"
 
-/* An inbox is loaded whole, with its job: it must fit into one message beside the input. */
-enum { SAME_BYTES = 16, INBOX_ROWS_MAX = 10000, INBOX_BYTES_MAX = 4 << 20 };
+enum { SAME_BYTES = 16 };
 
 int op_epoch(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
@@ -32,7 +31,10 @@ int op_epoch(struct db *db, const void *request, struct ab_buf *answer, struct a
 static void same_hash(struct db *db, const struct ab_op_submit *r, uint8_t out[SAME_BYTES])
 {
     struct ab_op_submit plain = *r;
-    plain.workflow = plain.secrets = (struct ab_view){0};
+    plain.workflow = plain.secrets = plain.if_busy = (struct ab_view){0};
+    plain.answer_to = 0; /* what the broker found is not the client's wish */
+    plain.interrupts = (struct ab_id){{0}};
+    plain.known = false;
     ab_buf_clear(&db->scratch);
     ab_encode(&db->scratch, &ab_op_submit_schema, &plain);
     crypto_generichash(out, SAME_BYTES, (const unsigned char *)db->scratch.p, db->scratch.n, NULL, 0);
@@ -191,7 +193,7 @@ static int submit_check(struct db *db, const struct ab_op_submit *r, struct ab_i
  * nothing needs to be read. */
 static int find_taken(struct db *db, struct ab_id id, sqlite3_stmt **row, struct ab_error *err)
 {
-    if (memcmp(id.b, db->id_last.b, AB_ID_BYTES) > 0)
+    if (!id_old(db, id))
         return 0;
     *row = db_sql(db, SQL_JOB_BY_ID);
     bind_id(*row, 1, &id);
@@ -215,6 +217,8 @@ static int submit_new(struct db *db, const struct ab_op_submit *r, const uint8_t
         (session && (code = question_add(db, a.n, user, session, input.msg_id, err))) ||
         (fork->from && (code = fork_write(db, r, a.n, session, fork, &seq, err))))
         return code;
+    if ((code = job_interrupt(db, r, user, err)))
+        return code;
     db->n_last = a.n;
     id_note(db, r->job);
     heads_put(&db->heads, &(struct head){.n = a.n, .seq = seq, .session = session, .secrets = r->secrets.p});
@@ -230,6 +234,12 @@ int op_submit(struct db *db, const void *request, struct ab_buf *answer, struct 
     int code = find_taken(db, r->job, &row, err);
     if (code)
         return code < 0 ? code : submitted_before(db, r, same, row, answer, err);
+    if ((code = answered_before(db, r, answer, err)))
+        return code < 0 ? code : 0;
+    if (r->known)
+        return ab_fail_at(err, AB_ENOTFOUND, "known", "there is no such job");
+    if (r->answer_to)
+        return answer_take(db, r, answer, err);
     struct ab_op_submit whole = *r;
     struct fork fork = {0};
     code = ab_id_zero(r->fork_of) ? 0 : fork_check(db, &whole, &fork, err);
@@ -290,151 +300,7 @@ int head_load(struct db *db, uint64_t n, struct head *head, struct ab_error *err
     return 0;
 }
 
-/* ---- inbox ---- */
-
-/* What may be said to a job. `always`: it has room in an inbox that is full, as it must be possible to end or go on. */
-static const struct {
-    const char *name;
-    bool wakes, always;
-} inbox_kinds[] = {
-    {"cancel", true, true}, {"input", true, false}, {"pause", false, false}, {"resume", false, true}};
-enum { INBOX_KINDS = sizeof inbox_kinds / sizeof inbox_kinds[0] };
-
-/* INBOX_KINDS if it is none. */
-static unsigned inbox_kind(struct ab_view name)
-{
-    unsigned kind = 0;
-    while (kind < INBOX_KINDS && !ab_view_is(name, inbox_kinds[kind].name))
-        kind++;
-    return kind;
-}
-
-int job_paused(struct db *db, uint64_t n, struct ab_error *err)
-{
-    sqlite3_stmt *s = db_sql(db, SQL_INBOX_PAUSE);
-    bind_int(s, 1, (int64_t)n);
-    int got = db_row(db, s, err);
-    return got > 0 ? col_int(s, 0) != 0 : got;
-}
-
-static int inbox_add(struct db *db, struct head *head, const struct ab_op_inbox *r, struct ab_error *err)
-{
-    sqlite3_stmt *s = db_sql(db, SQL_INBOX_ADD);
-    bind_int(s, 1, (int64_t)head->n);
-    bind_int(s, 2, (int64_t)head->inbox_k + 1);
-    bind_id(s, 3, &r->id);
-    bind_text(s, 4, r->kind);
-    bind_text(s, 5, r->ask);
-    bind_text(s, 6, r->text);
-    bind_int(s, 7, db->now_ms);
-    int code = db_run(db, s, err);
-    if (code)
-        return code;
-    if (head->state == OPEN_WAITING && inbox_kinds[inbox_kind(r->kind)].wakes) {
-        s = db_sql(db, SQL_OPEN_SET);
-        bind_int(s, 1, (int64_t)head->n);
-        bind_int(s, 2, OPEN_READY);
-        if ((code = db_run(db, s, err)))
-            return code;
-        head->state = OPEN_READY;
-    }
-    head->inbox_k++;
-    head->inbox_bytes += r->text.n;
-    heads_put(&db->heads, head);
-    return 0;
-}
-
-/* The job named by id (and n, if given), if it is this user's. */
-static int inbox_job(struct db *db, const struct ab_op_inbox *r, uint64_t *n, struct ab_error *err)
-{
-    sqlite3_stmt *s = db_sql(db, SQL_JOB_BY_ID);
-    bind_id(s, 1, &r->job);
-    int got = db_row(db, s, err);
-    if (got < 0)
-        return got;
-    int64_t user = got ? user_find(db, r->user, err) : 0;
-    if (user < 0)
-        return (int)user;
-    *n = got ? (uint64_t)col_int(s, 0) : 0;
-    if (!got || col_int(s, 1) != user || (r->n && r->n != *n))
-        return ab_fail_at(err, AB_ENOTFOUND, "job", "this user has no such job");
-    return 0;
-}
-
-/* The row with this client-made id, if it is there: the same again, or conflict. 1: answered. */
-static int inbox_before(struct db *db, uint64_t n, const struct ab_op_inbox *r, struct ab_buf *answer,
-                        struct ab_error *err)
-{
-    sqlite3_stmt *s = db_sql(db, SQL_INBOX_BY_ID);
-    bind_int(s, 1, (int64_t)n);
-    bind_id(s, 2, &r->id);
-    int got = db_row(db, s, err);
-    if (got <= 0)
-        return got;
-    if (!ab_view_eq(col_text(s, 1), r->kind) || !ab_view_eq(col_text(s, 2), r->ask) ||
-        !ab_view_eq(col_text(s, 3), r->text))
-        return ab_fail_at(err, AB_ECONFLICT, "id", "this id is taken by another row of the inbox");
-    struct ab_op_inbox_answer a = {.n = n, .k = (uint64_t)col_int(s, 0)};
-    ab_encode(answer, &ab_op_inbox_answer_schema, &a);
-    return 1;
-}
-
-static int inbox_room(const struct head *head, const struct ab_op_inbox *r, struct ab_error *err)
-{
-    bool always = inbox_kinds[inbox_kind(r->kind)].always && r->text.n <= AB_ERROR_TEXT_MAX;
-    if (always && head->inbox_k < 2 * INBOX_ROWS_MAX)
-        return 0;
-    if (head->inbox_k >= INBOX_ROWS_MAX)
-        return ab_fail(err, AB_EBUSY, "the job's inbox holds %d rows, the most it may", INBOX_ROWS_MAX);
-    if (head->inbox_bytes + r->text.n > INBOX_BYTES_MAX)
-        return ab_fail(err, AB_EBUSY, "the job's inbox holds %d bytes, the most it may", INBOX_BYTES_MAX);
-    return 0;
-}
-
-int op_inbox(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
-{
-    const struct ab_op_inbox *r = request;
-    uint64_t n = 0;
-    struct head head;
-    int code = inbox_job(db, r, &n, err);
-    if (code || (code = inbox_before(db, n, r, answer, err)))
-        return code > 0 ? 0 : code;
-    if (inbox_kind(r->kind) == INBOX_KINDS)
-        return ab_fail_at(err, AB_EINVALID, "kind", "is cancel, input, pause or resume, not %.*s",
-                          AB_VIEW_FMT(r->kind));
-    if ((code = head_load(db, n, &head, err)))
-        return code;
-    if (head.end)
-        return ab_fail(err, AB_EENDED, "the job has ended: %s", end_names[head.end % END_N]);
-    if ((code = inbox_room(&head, r, err)))
-        return code;
-    if ((code = inbox_add(db, &head, r, err)))
-        return code;
-    struct ab_op_inbox_answer a = {.n = n, .k = head.inbox_k, .created = true};
-    ab_encode(answer, &ab_op_inbox_answer_schema, &a);
-    return 0;
-}
-
-int job_send_cancel(struct db *db, uint64_t n, const char *reason, struct ab_error *err)
-{
-    struct head head;
-    int code = head_load(db, n, &head, err);
-    if (code || head.end)
-        return code;
-    struct ab_op_inbox r = {
-        .id = ab_id_make(db->now_ms), .kind = ab_view_of("cancel"), .text = ab_view_of(reason)};
-    sqlite3_stmt *s = db_sql(db, SQL_JOB_BY_N);
-    bind_int(s, 1, (int64_t)n);
-    if ((code = db_row(db, s, err)) < 0 || (code = inbox_add(db, &head, &r, err)))
-        return code;
-    if (db->notices_n == db->notices_cap) {
-        db->notices_cap = db->notices_cap ? db->notices_cap * 2 : 16;
-        db->notices = ab_realloc(db->notices, db->notices_cap * sizeof *db->notices);
-    }
-    db->notices[db->notices_n++] = (struct store_notice){.job = col_id(s, 0), .k = head.inbox_k};
-    return 0;
-}
-
+/* ---- removing ---- */
 int job_purge(struct db *db, uint64_t n, uint64_t seq, struct ab_error *err)
 {
     sqlite3_stmt *s = db_sql(db, SQL_EVENTS_REMOVE);

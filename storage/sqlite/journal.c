@@ -63,7 +63,7 @@ static int fold_inbox(struct db *db, struct ab_open_job *job, struct ab_error *e
 static void open_job_of(sqlite3_stmt *s, struct ab_open_job *job)
 {
     static const char *const states[] = {
-        [OPEN_READY] = "ready", [OPEN_WAITING] = "waiting", [OPEN_RETRY] = "retry"};
+        [OPEN_READY] = "ready", [OPEN_WAITING] = "waiting", [OPEN_RETRY] = "retry", [OPEN_TIMER] = "timer"};
     *job = (struct ab_open_job){
         .n = (uint64_t)col_int(s, 0),
         .job = col_id(s, 1),
@@ -78,7 +78,7 @@ static void open_job_of(sqlite3_stmt *s, struct ab_open_job *job)
         .hash = col_blob(s, 10),
         .history = col_int(s, 11),
         .body_bytes = (uint64_t)col_int(s, 12),
-        .state = ab_view_of(states[col_int(s, 13) % 3]),
+        .state = ab_view_of(states[col_int(s, 13) % 4]),
         .wake_at_ms = (uint64_t)col_int(s, 14),
     };
 }

@@ -88,6 +88,10 @@ const struct migration migrations[] = {
         " PRIMARY KEY(n,hash,at));"
         "CREATE TABLE job_files(n INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, pieces INTEGER NOT NULL);",
     },
+    {
+        /* a message that was taken for an answer is known by its id, whatever job it went to */
+        "CREATE INDEX inbox_by_id ON inbox(id);",
+    },
 };
 const unsigned migrations_n = sizeof migrations / sizeof migrations[0];
 

@@ -47,7 +47,8 @@
                "not_before_ms,deadline_ms,concurrency,pool,input,fork_of,fork_seq) "                           \
                "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)")                           \
     X(JOB_BY_ID, "SELECT n,user,session,history,same FROM jobs WHERE id=?1")                                   \
-    X(JOB_LAST_ID, "SELECT id FROM jobs ORDER BY id DESC LIMIT 1")                                             \
+    X(JOB_LAST_ID,                                                                                             \
+      "SELECT max(coalesce((SELECT max(id) FROM jobs),x''),coalesce((SELECT max(id) FROM inbox),x''))")        \
     X(JOB_BY_N, "SELECT id,user,session,created_ms,input FROM jobs WHERE n=?1")                                \
     X(JOB_SOURCE,                                                                                              \
       "SELECT j.n,j.user,j.session,j.workflow,w.hash,w.text,j.input,j.tenant,j.priority,j.concurrency,j.pool " \
@@ -100,6 +101,8 @@
     X(INBOX_SIZE,                                                                                              \
       "SELECT coalesce(max(k),0),coalesce(sum(length(CAST(text AS BLOB))),0) FROM inbox WHERE n=?1")           \
     X(INBOX_BY_ID, "SELECT k,kind,ask,text FROM inbox WHERE n=?1 AND id=?2")                                   \
+    X(INBOX_OF_ID, "SELECT i.n,i.k,j.id,i.text,j.user FROM inbox i JOIN jobs j ON j.n=i.n WHERE i.id=?1 AND "  \
+                   "i.kind='input' LIMIT 1")                                                                   \
     X(INBOX_ADD, "INSERT INTO inbox(n,k,id,kind,ask,text,at_ms) VALUES(?1,?2,?3,?4,?5,?6,?7)")                 \
     X(INBOX_ALL, "SELECT k,kind,ask,text FROM inbox WHERE n=?1 ORDER BY k")                                    \
     X(INBOX_CANCEL, "SELECT 1 FROM inbox WHERE n=?1 AND kind='cancel' LIMIT 1")                                \

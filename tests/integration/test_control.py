@@ -302,3 +302,95 @@ def test_a_retry_asks_again_for_the_answer_that_did_not_fit(shared, client, user
     model.behave(text='{"number": 7}')
     done = cli.run("retry", id_text(accepted.id), "--json", "--user", user, home=shared.dir)
     assert done.code == 0 and done.lines()[-1]["content"] == '{"number": 7}' and len(model.calls()) == 3
+
+
+# ---- messages to a busy session -------------------------------------------------------------------------------------
+
+ASKS = flows.script_chat(["What colour?", "Painted."], replies=5, user={"human_input_mode": "ALWAYS"})
+
+
+def asking(client):
+    """A job of a new session that waits for a person; its Accepted."""
+    accepted = client.submit(ASKS, "paint", watch="all")
+    next_kind(client, accepted.id, "waiting")
+    wait_state(client, accepted.id, "waiting")
+    client.stash.clear()
+    return accepted
+
+
+def test_a_message_to_a_session_that_waits_is_the_answer(client):
+    accepted = asking(client)
+    new = make_id()
+    rid, _ = client.submit_later(ASKS, [{"type": "text", "text": "blue"}, {"type": "text", "text": "or green"}], job=new,
+                                 session=accepted.session, watch="all")
+    answer = client.answer(rid)
+    assert answer["job"] == accepted.id and answer["input"] == 1 and answer["session"] == accepted.session
+    assert client.next_event(accepted.id)["seq"] == answer["seq"] + 1, "it is watched behind the question"
+    next_kind(client, accepted.id, "waiting")
+    again = client.answer(client.submit_later(ASKS, "blue\nor green", job=new, session=accepted.session)[0])
+    assert again["job"] == accepted.id and again["input"] == 1 and not again.get("created")
+    with pytest.raises(Failure) as failure:
+        client.submit(ASKS, "red", job=new, session=accepted.session)
+    assert failure.value.code == "conflict"
+    with pytest.raises(Failure) as failure:
+        client.submit(ASKS, [{"type": "image_url", "image_url": {"url": "x"}}], session=accepted.session)
+    assert failure.value.code == "invalid" and "new_job" in failure.value.text
+    client.inbox(accepted.id, "input", "exit")
+    events = client.watch_to_end(accepted.id)
+    assert [e["text"] for e in of_kind(events, "input")] == ["blue\nor green", "exit"]
+    assert len(client.storage.ask("list_jobs", session=accepted.session)["jobs"]) == 1
+
+
+def test_an_answer_is_taken_once_whatever_is_killed(make_service):
+    service = make_service(workers=1)
+    with service.client() as client:
+        accepted, new = asking(client), make_id()
+        client.submit(ASKS, "blue", job=new, session=accepted.session)
+    kill_everything(service)
+    with service.client() as client:
+        wait_state(client, accepted.id, "waiting")
+        answer = client.answer(client.submit_later(ASKS, "blue", job=new, session=accepted.session)[0])
+        assert answer["job"] == accepted.id and answer["input"] == 1
+        client.submit(ASKS, "exit", session=accepted.session)
+        events = client.watch_to_end(accepted.id)
+    assert [e["text"] for e in of_kind(events, "input")] == ["blue", "exit"]
+
+
+def test_a_busy_session_enqueues_rejects_or_is_interrupted(client, model):
+    model.behave(stall="headers")
+    flow = flows.http_chat(model)
+    first = client.submit(flow, "one")
+    wait_until(model.calls, what="its call")
+    second = client.submit(flow, "two", session=first.session)
+    with pytest.raises(Failure) as failure:
+        client.submit(flow, "three", session=first.session, if_busy="reject")
+    assert failure.value.code == "conflict" and id_text(first.id) in failure.value.text
+    assert "session" in client.job_status(second.id)["why"]
+    model.behave(text="fine")
+    third = client.submit(flow, "three", session=first.session, if_busy="interrupt", watch="all")
+    assert client.events_to_end(third.id)[-1]["state"] == "succeeded"
+    assert client.watch_to_end(first.id)[-1]["state"] == "cancelled"
+    assert client.watch_to_end(second.id)[-1]["state"] == "succeeded"
+    assert [call["outcome"] for call in model.calls()] == ["disconnected", "done", "done"]
+    last = client.submit(flow, "four", session=first.session, if_busy="reject", watch="all")
+    assert client.events_to_end(last.id)[-1]["state"] == "succeeded"
+
+
+def test_messages_to_a_busy_session_from_the_command_line(shared, client, user, tmp_path):
+    accepted = asking(client)
+    path = tmp_path / "asks.json"
+    path.write_text(json.dumps(ASKS))
+
+    def submit(*args):
+        return cli.run("submit", "-w", path, "-s", accepted.session, "--user", user, *args, home=shared.dir)
+
+    queued = submit("--if-busy", "new-job", "--detach", "later")
+    assert queued.code == 0 and queued.out.strip() != id_text(accepted.id)
+    answered = submit("--json", "blue")
+    assert answered.code == 4 and f"answer to the question of job {id_text(accepted.id)}" in answered.err
+    assert [e["text"] for e in answered.lines() if e["kind"] == "input"] == ["blue"]
+    assert submit("--detach", "--json", "exit").json() == {"id": id_text(accepted.id), "answered": True}
+    cli.run("cancel", queued.out.strip(), "--user", user, home=shared.dir)
+    wrong = submit("--if-busy", "later", "x")
+    assert wrong.code == 2 and "new-job" in wrong.err
+    assert "--if-busy HOW" in cli.run("submit", "--help").out

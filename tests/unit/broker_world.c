@@ -87,6 +87,63 @@ static void copy_events(struct world *world, struct world_job *job, const struct
     job->events[job->events_n++].bytes = last;
 }
 
+/* What the client wished, without what the broker found. */
+static void wish(const struct ab_op_submit *op, struct ab_buf *out)
+{
+    struct ab_op_submit plain = *op;
+    plain.answer_to = 0;
+    plain.interrupts = (struct ab_id){{0}};
+    plain.known = false;
+    ab_encode(out, &ab_op_submit_schema, &plain);
+}
+
+static struct world_job *answered_by(struct world *world, struct ab_id id)
+{
+    for (size_t i = 0; i < world->jobs_n; i++)
+        for (size_t k = 0; k < WORLD_ANSWERS; k++)
+            if (ab_id_eq(world->jobs[i].answers[k], id))
+                return &world->jobs[i];
+    return NULL;
+}
+
+/* A message that is, or was, the answer to a job's question. */
+static int do_answer(struct world *world, const struct ab_op_submit *op, struct world_job *job,
+                     struct ab_buf *answer)
+{
+    bool again = answered_by(world, op->job) == job;
+    if (!again && (!job || *job->end || strcmp(job->wait, "person") != 0))
+        return AB_ECONFLICT;
+    size_t k = 0;
+    while (!again && k < WORLD_ANSWERS && !ab_id_zero(job->answers[k]))
+        k++;
+    if (k == WORLD_ANSWERS)
+        return AB_ECONFLICT;
+    if (!again) {
+        job->answers[k] = op->job;
+        job->inbox_k++;
+        job->wait[0] = 0;
+    }
+    const struct ab_op_submit_answer done = {.n = (uint64_t)(job - world->jobs) + 1,
+                                             .created = !again,
+                                             .session = op->session,
+                                             .job = job->id,
+                                             .input = job->inbox_k,
+                                             .seq = job->events_n};
+    ab_encode(answer, &ab_op_submit_answer_schema, &done);
+    return 0;
+}
+
+static void do_interrupt(struct world *world, struct ab_id id)
+{
+    struct world_job *job = by_id(world, id);
+    if (!job || *job->end)
+        return;
+    job->cancel = true;
+    job->wait[0] = 0;
+    job->inbox_k++;
+    world->notice = (struct ab_notice){.job = id, .k = job->inbox_k, .kind = ab_view_of("cancel")};
+}
+
 static int do_submit(struct world *world, struct ab_view request, struct ab_buf *answer)
 {
     struct ab_op_submit op;
@@ -94,17 +151,29 @@ static int do_submit(struct world *world, struct ab_view request, struct ab_buf 
     int rc = ab_decode(&ab_op_submit_schema, request, &op, &err);
     assert(!rc);
     (void)rc;
-    struct world_job *job = by_id(world, op.job);
+    struct world_job *job = by_id(world, op.job), *asked = answered_by(world, op.job);
+    if (!job && asked)
+        return do_answer(world, &op, asked, answer);
+    if (!job && op.known)
+        return AB_ENOTFOUND;
+    if (!job && op.answer_to)
+        return do_answer(world, &op, op.answer_to <= world->jobs_n ? &world->jobs[op.answer_to - 1] : NULL,
+                         answer);
     bool created = !job;
+    struct ab_buf plain = {0};
+    wish(&op, &plain);
     if (created) {
+        do_interrupt(world, op.interrupts);
         world->jobs = ab_realloc(world->jobs, (world->jobs_n + 1) * sizeof *world->jobs);
         job = &world->jobs[world->jobs_n++];
         *job = (struct world_job){.id = op.job};
-        copy(&job->submit, request);
+        copy(&job->submit, ab_buf_view(&plain));
         copy_events(world, job, &op);
-    } else if (!ab_view_eq(ab_buf_view(&job->submit), request)) {
-        return AB_ECONFLICT;
     }
+    bool same = ab_view_eq(ab_buf_view(&job->submit), ab_buf_view(&plain));
+    ab_buf_finish(&plain);
+    if (!same)
+        return AB_ECONFLICT;
     struct ab_op_submit_answer done = {.n = (uint64_t)(job - world->jobs) + 1,
                                        .created = created,
                                        .session = op.session,
@@ -228,7 +297,7 @@ static void pack_open_job(struct ab_buf *out, const struct world_job *job, uint6
         .pool = op.pool,
         .hash = op.hash,
         .body_bytes = op.input.n,
-        .state = ab_view_of(*job->wait   ? "waiting"
+        .state = ab_view_of(*job->wait   ? (strcmp(job->wait, "timer") ? "waiting" : "timer")
                             : job->retry ? "retry"
                                          : "ready"),
         .wake_at_ms = job->wake_at_ms,
@@ -363,10 +432,19 @@ static void answer_op(struct world *world, struct world_op *op, int code, struct
 {
     struct ab_error err = {0};
     if (code)
-        ab_fail(&err, code, "refused by the test's storage");
+        ab_fail_at(&err, code,
+                   op->op != AB_OP_submit ? ""
+                   : code == AB_ECONFLICT ? "answer_to"
+                   : code == AB_ENOTFOUND ? "known"
+                                          : "",
+                   "refused by the test's storage");
     core_answered(world->core, &op->ticket, op->read ? ab_view(NULL, 0) : ab_buf_view(&op->request), code, &err,
                   answer);
     ab_buf_finish(&op->request);
+    const struct ab_notice notice = world->notice;
+    world->notice = (struct ab_notice){0};
+    if (notice.k)
+        core_storage_notice(world->core, &notice);
 }
 
 void world_store(struct world *world, size_t n)
@@ -577,6 +655,7 @@ void world_submit(struct world *world, uint32_t peer, unsigned number, const cha
         .not_before_ms = number_in(more, "not_before="),
         .deadline_ms = number_in(more, "deadline="),
         .watch = word_in(more, "watch="),
+        .if_busy = word_in(more, "busy="),
         .deltas = more && strstr(more, "deltas"),
     };
     world_say(world, CORE_CLIENTS, peer, AB_SUBMIT, &submit,

@@ -6,7 +6,7 @@
 
 #include "broker/internal.h"
 
-enum { WORLD_PEERS = 4096 };
+enum { WORLD_PEERS = 4096, WORLD_ANSWERS = 8 };
 
 struct sent {
     uint32_t peer;
@@ -32,6 +32,7 @@ struct world_job {
     uint64_t wake_at_ms, inbox_k, ends;
     bool retry, cancel, paused;
     uint64_t failures, attempts;
+    struct ab_id answers[WORLD_ANSWERS]; /* messages that were taken for answers */
 };
 struct world {
     struct core *core;
@@ -46,6 +47,7 @@ struct world {
     uint64_t epoch;
     bool full, busy[WORLD_PEERS], gone[WORLD_PEERS];
     uint64_t forgotten;
+    struct ab_notice notice; /* of storage, to be told after the answer */
 };
 
 /* Cold: storage has not answered. */

@@ -42,7 +42,7 @@ struct worker {
     struct held held[HELD_MAX];
     int n;
 };
-enum { UNSENT, SENT, ACCEPTED };
+enum { UNSENT, SENT, ACCEPTED, TAKEN }; /* TAKEN: its message was the answer to a job's question */
 struct job_plan {
     int state;
     char more[64];
@@ -208,7 +208,12 @@ static void to_client(struct sim *sim, int client, const struct sent *sent)
     if (sent->command == AB_ACCEPTED) {
         struct ab_accepted accepted;
         ab_decode(&ab_accepted_schema, ab_buf_view(&sent->header), &accepted, &err);
-        sim->jobs[number_of(accepted.job)].state = ACCEPTED;
+        struct job_plan *job = &sim->jobs[accepted.rid];
+        int state = accepted.input ? TAKEN : ACCEPTED;
+        CHECK(sim, accepted.rid >= 1 && accepted.rid <= JOBS);
+        CHECK(sim, job->state < ACCEPTED || job->state == state); /* whatever was said the first time */
+        CHECK(sim, (number_of(accepted.job) == accepted.rid) == !accepted.input);
+        job->state = state;
     } else if (sent->command == AB_ERROR) {
         struct ab_failure failure;
         ab_decode(&ab_failure_schema, ab_buf_view(&sent->header), &failure, &err);
@@ -448,6 +453,8 @@ static bool all_done(struct sim *sim)
 {
     for (unsigned number = 1; number <= JOBS; number++) {
         const struct world_job *row = world_job(&sim->world, number);
+        if (sim->jobs[number].state == TAKEN)
+            continue;
         if (sim->jobs[number].state != ACCEPTED || !row || !*row->end)
             return false;
         for (int c = 0; c < CLIENTS; c++)
@@ -465,7 +472,7 @@ static void drain(struct sim *sim)
     for (int i = 0; i < DRAIN_STEPS && !all_done(sim); i++) {
         unsigned number = (unsigned)i % JOBS + 1;
         const struct job *job = jobs_find(&sim->world.core->jobs, world_id(number));
-        if (sim->jobs[number].state != ACCEPTED)
+        if (sim->jobs[number].state < ACCEPTED)
             submit(sim, number);
         else if (job && job->pause)
             word(sim, number, "resume");
@@ -509,6 +516,7 @@ static void check_journal(struct sim *sim, const struct world_job *row)
 static void run(uint64_t seed)
 {
     static struct sim sim;
+    static const char *const policies[] = {"", "", " busy=new_job", " busy=interrupt", " busy=reject"};
     sim = (struct sim){.seed = seed, .random = seed};
     world_init(&sim.world);
     core_destroy(sim.world.core);
@@ -523,14 +531,20 @@ static void run(uint64_t seed)
     for (int i = 0; i < WORKERS - 1; i++)
         connect_worker(&sim, i);
     for (unsigned number = 1; number <= JOBS; number++)
-        snprintf(sim.jobs[number].more, sizeof sim.jobs[number].more, "%s%u priority=%u",
-                 roll(&sim, 2) ? "session=s" : "x", (unsigned)roll(&sim, 9), (unsigned)roll(&sim, 3));
+        snprintf(sim.jobs[number].more, sizeof sim.jobs[number].more, "%s%u priority=%u%s",
+                 roll(&sim, 2) ? "session=s" : "x", (unsigned)roll(&sim, 9), (unsigned)roll(&sim, 3),
+                 policies[roll(&sim, 5)]);
     for (int i = 0; i < STEPS; i++)
         step(&sim);
     drain(&sim);
+    unsigned taken = 0;
     for (unsigned number = 1; number <= JOBS; number++) {
         const struct world_job *row = world_job(&sim.world, number);
-        CHECK(&sim, sim.jobs[number].state == ACCEPTED && row);
+        taken += sim.jobs[number].state == TAKEN;
+        CHECK(&sim, (sim.jobs[number].state == TAKEN) == !row);
+        if (!row)
+            continue;
+        CHECK(&sim, sim.jobs[number].state == ACCEPTED);
         if (row->ends != 1)
             fail_msg("seed %llu: job %u has %llu ends", (unsigned long long)seed, number,
                      (unsigned long long)row->ends);
@@ -540,6 +554,7 @@ static void run(uint64_t seed)
                 fail_msg("seed %llu: client %d waits for event %llu of job %u", (unsigned long long)seed, c,
                          (unsigned long long)sim.jobs[number].next[c], number);
     }
+    print_message("  %u messages were answers\n", taken);
     CHECK(&sim, sim.world.core->jobs.by_n.n == 0 && sim.world.core->watchers.n == 0);
     CHECK(&sim, sim.world.core->queue.tenants.map.n == 0 && sim.world.core->queue.sessions.map.n == 0);
     world_finish(&sim.world);
