@@ -389,7 +389,7 @@ static size_t leave_encoded(void *owner, struct MHD_Connection *connection, char
     return strlen(text);
 }
 
-static void on_log(void *owner, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void on_log(void *owner, const char *format, va_list args)
 {
     char text[256];
     (void)owner;

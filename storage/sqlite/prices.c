@@ -33,7 +33,10 @@ static void bind_maybe(sqlite3_stmt *s, int at, struct ab_maybe value)
 
 static struct ab_maybe col_maybe(sqlite3_stmt *s, int at)
 {
-    return col_null(s, at) ? (struct ab_maybe){0} : ab_some((uint64_t)col_int(s, at));
+    struct ab_maybe value = {0};
+    if (!col_null(s, at))
+        value = ab_some((uint64_t)col_int(s, at));
+    return value;
 }
 
 static struct ab_view not_null(struct ab_view text)

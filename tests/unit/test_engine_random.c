@@ -162,12 +162,10 @@ static void one_workflow(uint64_t seed, struct ab_view history, struct seen *see
     bool branching = workflow->n_receivers > 1 && workflow->type == AB_WORKFLOW_AUTONOMOUS;
     /* Which of several conversations has spent the last call depends on their order. */
     struct engine_limits limits = {.calls_max = !branching && seed % 7 == 0 ? 5 : 0, .seconds_max = 86400};
-    struct sim_world world = {.chatter = true,
-                              .record = true,
-                              .waiting = seed % 2,
-                              .shuffle = seed,
-                              .limits = &limits,
-                              .history = seed % 3 ? (struct ab_view){0} : history};
+    struct sim_world world = {
+        .chatter = true, .record = true, .waiting = seed % 2, .shuffle = seed, .limits = &limits};
+    if (seed % 3 == 0)
+        world.history = history;
     static struct sim whole;
     sim_start(&whole, workflow, "hi", &limits, &world);
     enum engine_stop stop = sim_run(&whole);
