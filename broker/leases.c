@@ -40,6 +40,10 @@ void on_heartbeat(struct core *core, struct peer *peer, const void *message, str
     uint32_t n = 0;
     uint64_t token;
     (void)body;
+    if (ab_any_ok(heartbeat->counters)) {
+        ab_buf_clear(&peer->counters);
+        ab_buf_add(&peer->counters, heartbeat->counters.p, heartbeat->counters.n);
+    }
     if (!heartbeat->tokens.p || ab_read_array(&reader, &n))
         return;
     while (n-- && !ab_read_uint(&reader, &token)) {

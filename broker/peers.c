@@ -25,6 +25,7 @@ static void peer_free(struct peer *peer)
 {
     free(peer->name);
     free(peer->build);
+    ab_buf_finish(&peer->counters);
     free(peer);
 }
 

@@ -29,6 +29,7 @@ struct peer {
     uint32_t slots, running, suspects;
     uint32_t credit; /* jobs it may hold at once, as it said last */
     bool draining, welcomed;
+    struct ab_buf counters; /* what it did, as it says: a msgpack map; empty: not said */
 };
 
 struct peers {

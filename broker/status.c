@@ -5,7 +5,7 @@
 
 static void pack_worker(struct ab_buf *out, const struct peer *worker)
 {
-    ab_pack_map(out, 6);
+    ab_pack_map(out, worker->counters.n ? 7 : 6);
     ab_pack_str(out, ab_view_of("name"));
     ab_pack_str(out, ab_view_of(worker->name));
     ab_pack_str(out, ab_view_of("pool"));
@@ -18,6 +18,10 @@ static void pack_worker(struct ab_buf *out, const struct peer *worker)
     ab_pack_uint(out, worker->credit);
     ab_pack_str(out, ab_view_of("build"));
     ab_pack_str(out, ab_view_of(worker->build));
+    if (worker->counters.n) {
+        ab_pack_str(out, ab_view_of("counters"));
+        ab_buf_add(out, worker->counters.p, worker->counters.n);
+    }
 }
 
 static void pack_workers(struct core *core, struct ab_buf *out)

@@ -257,6 +257,19 @@ static const char *asked_model(const struct ab_llm *llm, const struct model_repl
     return reply->endpoint < llm->n_entries ? llm->entries[reply->endpoint].model : NULL;
 }
 
+static void count_reply(struct worker_counters *all, const struct ab_model_reply *reply)
+{
+    all->calls++;
+    all->calls_cached += reply->cached;
+    all->calls_unpriced += !reply->cost_pico_usd.is;
+    all->prompt_tokens += reply->prompt_tokens;
+    all->completion_tokens += reply->completion_tokens;
+    all->cached_tokens += reply->cached_tokens;
+    all->reasoning_tokens += reply->reasoning_tokens;
+    all->cost_pico_usd += reply->cost_pico_usd.value;
+    all->latency_ms += reply->latency_ms;
+}
+
 static void journal_reply(struct run *run, const struct engine_effect *effect, uint64_t trimmed,
                           const struct model_reply *reply)
 {
@@ -292,6 +305,7 @@ static void journal_reply(struct run *run, const struct engine_effect *effect, u
                                    .request_id = clip(reply->request_id, 255),
                                    .at_ms = (uint64_t)ab_wall_ms()};
     event.cost_pico_usd = pricing_of(run->worker, event.provider, asked_model(llm, reply), &event);
+    count_reply(&run->worker->counters, &event);
     if (effect->purpose)
         event.purpose = ab_view_of(effect->purpose);
     if (reply->tool_calls)

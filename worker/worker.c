@@ -245,6 +245,30 @@ static void broker_opened(void *owner, const struct ab_welcome *welcome)
     }
 }
 
+static void pack_counters(const struct worker *worker, struct ab_buf *out)
+{
+    struct model_stats stats;
+    model_client_stats(worker->models, &stats);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } all[] = {
+#define X(name) {#name, worker->counters.name},
+        WORKER_COUNTERS(X)
+#undef X
+            {"calls_failed", stats.failed},
+        {"calls_running", stats.running},
+        {"retries", stats.retries},
+        {"fallbacks", stats.fallbacks},
+        {"breakers_open", stats.breakers_open},
+    };
+    ab_pack_map(out, sizeof all / sizeof *all);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        ab_pack_str(out, ab_view_of(all[i].name));
+        ab_pack_uint(out, all[i].value);
+    }
+}
+
 static void broker_heartbeat(void *owner)
 {
     struct worker *worker = owner;
@@ -254,9 +278,12 @@ static void broker_heartbeat(void *owner)
     ab_pack_array(&tokens, (uint32_t)worker->runs);
     TAILQ_FOREACH(run, &worker->all, in_all)
     ab_pack_uint(&tokens, run->token);
-    struct ab_heartbeat heartbeat = {.tokens = ab_buf_view(&tokens)};
+    struct ab_buf counters = {0};
+    pack_counters(worker, &counters);
+    struct ab_heartbeat heartbeat = {.tokens = ab_buf_view(&tokens), .counters = ab_buf_view(&counters)};
     link_send(&worker->broker, AB_HEARTBEAT, &heartbeat, (struct ab_view){0});
     ab_buf_finish(&tokens);
+    ab_buf_finish(&counters);
 }
 
 static const struct link_ops broker_ops = {.hello = broker_hello,

@@ -229,6 +229,23 @@ struct ab_maybe pricing_of(const struct worker *worker, struct ab_view provider,
 
 /* ---- worker.c ---- */
 
+/* What the model calls that were answered came to since the start, for the broker's status: X(name). */
+#define WORKER_COUNTERS(X)                                                                                     \
+    X(calls)                                                                                                   \
+    X(calls_cached)                                                                                            \
+    X(calls_unpriced)                                                                                          \
+    X(prompt_tokens)                                                                                           \
+    X(completion_tokens)                                                                                       \
+    X(cached_tokens)                                                                                           \
+    X(reasoning_tokens)                                                                                        \
+    X(cost_pico_usd)                                                                                           \
+    X(latency_ms)
+struct worker_counters {
+#define X(name) uint64_t name;
+    WORKER_COUNTERS(X)
+#undef X
+};
+
 struct worker {
     const struct ab_config *config;
     struct ab_loop *loop;
@@ -254,9 +271,10 @@ struct worker {
     TAILQ_HEAD(run_list, run) all, awake;
     size_t runs;
     struct engine_effect effects[ENGINE_EFFECTS_MAX]; /* of the run that is being looked at */
-    uint64_t credit_told;                             /* UINT64_MAX: none yet on this connection */
-    bool unsent;                                      /* something could not be sent: try again soon */
-    bool draining;                                    /* takes no jobs any more */
+    struct worker_counters counters;
+    uint64_t credit_told; /* UINT64_MAX: none yet on this connection */
+    bool unsent;          /* something could not be sent: try again soon */
+    bool draining;        /* takes no jobs any more */
     int exit_code;
 };
 

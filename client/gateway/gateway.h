@@ -25,6 +25,7 @@ enum {
     BODY_MS_MAX = 60000,          /* from the headers to the end of the body */
     STALL_S_MAX = 60,             /* an answer of which the client takes nothing for so long */
     SWEEP_MS = 1000,              /* between two looks at all connections */
+    LATE_MS = 1000,               /* health and metrics do not wait longer for parts that are down */
     DRAIN_MS_MAX = 2000,          /* after SIGTERM: for answers that are under way */
     LATENCY_BUCKETS = 12,
 };
@@ -104,6 +105,8 @@ struct call {
     struct MHD_Response *response;
     struct stream *stream;             /* an answer that goes on */
     void *state;                       /* the handler's own */
+    int64_t late_ms;                   /* if it is not 0 and comes before the answer … */
+    void (*late)(struct call *call);   /* … this is called, which answers. Looked at once a second */
     void (*forget)(struct call *call); /* frees `state`; called once, at the end */
 };
 

@@ -369,12 +369,16 @@ void http_sweep(struct gateway *gateway, int64_t now)
     struct conn **asleep = ab_calloc((size_t)gateway->connections_n + 1, sizeof(struct conn *));
     bool crowded = gateway->connections_n > gateway->connections_max / 10 * 9;
     int n = 0;
-    for (struct conn *conn = gateway->conns; conn; conn = conn->next)
-        if (conn->call && conn->call->suspended) {
+    for (struct conn *conn = gateway->conns; conn; conn = conn->next) {
+        struct call *call = conn->call;
+        if (call && call->late_ms && call->late_ms <= now && !call->status)
+            call->late(call);
+        if (call && call->suspended) {
             items[n] = (struct pollfd){.fd = conn->fd, .events = POLLRDHUP};
             asleep[n++] = conn;
         } else if (too_late(conn, now, crowded))
             shutdown(conn->fd, SHUT_RDWR); /* MHD sees the end of it and lets go */
+    }
     find_gone(gateway, items, asleep, n);
     free(items);
     free(asleep);

@@ -6,5 +6,6 @@
 
 /* A request has ended. */
 void metrics_count(struct gateway *gateway, const struct call *call);
+void metrics_handle(struct call *call);
 
 #endif

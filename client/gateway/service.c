@@ -1,5 +1,7 @@
 /* What concerns the service and not one user: health, version, workers, the description of this API. */
 #include "client/gateway/gateway.h"
+#include "client/gateway/metrics.h"
+#include "common/clock.h"
 
 static void healthz_handle(struct call *call)
 {
@@ -32,9 +34,37 @@ static void on_ready(void *context, const struct autobots_answer *answer)
     call_drop(call);
 }
 
+static void not_ready(struct call *call)
+{
+    struct ab_error err;
+    ab_fail(&err, AB_EUNAVAILABLE, "the broker does not answer");
+    call_fail(call, &err, NULL);
+}
+
 static void readyz_handle(struct call *call)
 {
+    call->late_ms = ab_mono_ms() + LATE_MS;
+    call->late = not_ready;
     call_query(call, "status", json_object(), on_ready);
+}
+
+static void on_workers(void *context, const struct autobots_answer *answer)
+{
+    struct call *call = context;
+    json_t *tree = NULL;
+    if (answer->error)
+        call_failed(call, answer);
+    else if (!ab_json_parse(ab_view_of(answer->json), &tree, NULL)) {
+        json_t *list = json_object_get(tree, "workers");
+        call_answer(call, MHD_HTTP_OK, json_pack("{s:o}", "workers", list ? json_incref(list) : json_array()));
+    }
+    json_decref(tree);
+    call_drop(call);
+}
+
+static void workers_handle(struct call *call)
+{
+    call_query(call, "status", json_object(), on_workers);
 }
 
 const struct route routes_service[] = {
@@ -43,10 +73,14 @@ const struct route routes_service[] = {
     {"GET", "/healthz", SCOPE_NONE, ROUTE_PUBLIC, healthz_handle, .answers = "200",
      .summary = "This process is alive"},
     {"GET", "/readyz", SCOPE_NONE, ROUTE_PUBLIC, readyz_handle, .answers = "200", .summary = "Jobs are taken"},
+    {"GET", "/metrics", SCOPE_READ, ROUTE_PUBLIC | ROUTE_TEXT, metrics_handle, .answers = "200",
+     .summary = "Counters of all parts, as Prometheus reads them"},
     {"GET", "/api/version", SCOPE_NONE, ROUTE_PUBLIC, version_handle, .answers = "200",
      .summary = "The version that runs"},
     {"GET", "/api/status", SCOPE_READ, ROUTE_PUBLIC, .operation = "status", .answers = "200",
      .summary = "Queue, workers and counters of the broker"},
+    {"GET", "/api/workers", SCOPE_READ, ROUTE_PUBLIC, workers_handle, .answers = "200",
+     .summary = "The workers that are there, what they run and what they did"},
     {"GET", "/api/storage", SCOPE_READ, ROUTE_PUBLIC, .operation = "storage_status", .answers = "200",
      .summary = "Health and counters of storage"},
     {0},

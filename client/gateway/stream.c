@@ -13,7 +13,7 @@ struct stream {
     struct ab_buf out;
     size_t taken;
     bool ended, full;
-    int64_t said_ms;
+    int64_t said_ms, behind_ms; /* behind_ms: since when something waits to be read */
     void (*on_room)(void *owner);
     void *owner;
 };
@@ -104,6 +104,8 @@ static void said(struct stream *stream)
 
 void stream_event(struct stream *stream, const char *id, const char *name, struct ab_view data)
 {
+    if (!waiting(stream))
+        stream->behind_ms = ab_mono_ms();
     if (id)
         ab_buf_format(&stream->out, "id: %s\n", id);
     if (name)
@@ -148,4 +150,16 @@ void streams_end(struct gateway *gateway)
 {
     for (struct stream *stream = gateway->streams; stream; stream = stream->next)
         stream_end(stream);
+}
+
+struct stream_lag streams_lag(const struct gateway *gateway, int64_t now)
+{
+    struct stream_lag lag = {0};
+    for (const struct stream *stream = gateway->streams; stream; stream = stream->next) {
+        if (!waiting(stream))
+            continue;
+        lag.bytes_max = waiting(stream) > lag.bytes_max ? waiting(stream) : lag.bytes_max;
+        lag.ms_max = now - stream->behind_ms > lag.ms_max ? now - stream->behind_ms : lag.ms_max;
+    }
+    return lag;
 }

@@ -27,6 +27,12 @@ void stream_end(struct stream *stream);
 bool stream_last_id(const struct call *call, uint64_t *seq);
 
 void stream_destroy(struct stream *stream); /* http.c, at the request's end; NULL is allowed */
+/* How far clients are behind: the most bytes of one, and the longest time. */
+struct stream_lag {
+    size_t bytes_max;
+    int64_t ms_max;
+};
+struct stream_lag streams_lag(const struct gateway *gateway, int64_t now);
 void streams_comment(struct gateway *gateway, int64_t now);
 void streams_end(struct gateway *gateway); /* all of them, after what they hold */
 

@@ -190,7 +190,8 @@ enum {
     F(o, STR, text, OPT, 1 << 20, "")
 
 #define AB_HEARTBEAT_FIELDS(F, o)                                                                              \
-    F(o, ANY, tokens, OPT, 1 << 20, "worker: array of uint, the leases it holds; only these are renewed")
+    F(o, ANY, tokens, OPT, 1 << 20, "worker: array of uint, the leases it holds; only these are renewed")      \
+    F(o, ANY, counters, OPT, 4096, "worker: map of name to uint, what it did since its start; see status")
 
 #define AB_DRAIN_FIELDS(F, o)                                                                                  \
     F(o, STR, reason, OPT, 256, "to a worker: give back what runs, take no more; from one: send no more")

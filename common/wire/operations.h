@@ -388,6 +388,7 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, UINT, open, OPT, 0, "not ended")                                                                      \
     F(o, UINT, commits, OPT, 0, "since start")                                                                 \
     F(o, UINT, operations, OPT, 0, "written since start")                                                      \
+    F(o, UINT, commit_us, OPT, 0, "spent in commits since start, their syncs included")                        \
     F(o, UINT, wal_bytes, OPT, 0, "")                                                                          \
     F(o, STR, writable, OPT, AB_ERROR_TEXT_MAX, "empty if so, else why not")                                   \
     F(o, STR, build, OPT, AB_NAME_MAX, "")
@@ -450,7 +451,7 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, UINT, accepted, OPT, 0, "since start")                                                                \
     F(o, UINT, ended, OPT, 0, "since start")                                                                   \
     F(o, UINT, watchers, OPT, 0, "")                                                                           \
-    F(o, ANY, workers, OPT, 0, "array of {name, pool, slots, running, credit, build}")                         \
+    F(o, ANY, workers, OPT, 0, "array of {name, pool, slots, running, credit, build, counters}")               \
     F(o, STR, build, OPT, AB_NAME_MAX, "")
 
 /* name, number, kind, who may ask, request schema, answer schema, meaning.

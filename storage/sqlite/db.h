@@ -81,7 +81,7 @@ struct db {
 };
 
 struct db_shared {
-    _Atomic uint64_t commits, operations, wal_bytes;
+    _Atomic uint64_t commits, operations, commit_us, wal_bytes;
     _Atomic int broken_rc; /* SQLite's code of the last failed write; 0 = writable */
 };
 

@@ -323,6 +323,7 @@ int op_storage_status(struct db *db, const void *request, struct ab_buf *answer,
         .schema = migrations_n,
         .commits = db->shared->commits,
         .operations = db->shared->operations,
+        .commit_us = db->shared->commit_us,
         .wal_bytes = db->shared->wal_bytes,
     };
     int rc = db->shared->broken_rc;

@@ -190,10 +190,12 @@ static int commit(struct store *store, struct ab_error *err)
     struct db *db = db_of(store);
     if (AB_FAILPOINT("storage.sync"))
         return ab_fail(err, AB_ESYSTEM, "fail point storage.sync");
+    int64_t began_us = ab_mono_us();
     int code = db_run(db, db_sql(db, SQL_COMMIT), err);
     db_release(db);
     if (code)
         return code;
+    db->shared->commit_us += (uint64_t)(ab_mono_us() - began_us);
     db->shared->broken_rc = 0;
     db->shared->operations = db->operations;
     db->shared->commits = ++db->commits;

@@ -73,6 +73,14 @@ void breakers_abandon(struct breakers *breakers, const char *base_url)
         breaker->probing = false;
 }
 
+size_t breakers_open(const struct breakers *breakers, int64_t now_ms)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < breakers->n; i++)
+        n += breakers->items[i].failures >= BREAKER_FAILURES_MAX && now_ms < breakers->items[i].open_until_ms;
+    return n;
+}
+
 void breakers_finish(struct breakers *breakers)
 {
     for (size_t i = 0; i < breakers->n; i++)

@@ -37,6 +37,8 @@ void breakers_begin(struct breakers *breakers, const char *base_url, int64_t now
 void breakers_end(struct breakers *breakers, const char *base_url, bool failed, int64_t now_ms);
 /* An attempt was given up by its caller: it says nothing about the endpoint. */
 void breakers_abandon(struct breakers *breakers, const char *base_url);
+/* How many endpoints no call may use now. */
+size_t breakers_open(const struct breakers *breakers, int64_t now_ms);
 void breakers_finish(struct breakers *breakers);
 
 #endif

@@ -469,4 +469,5 @@ void model_client_stats(const struct model_client *client, struct model_stats *s
     *stats = client->stats;
     stats->connecting = http_connecting(client->http);
     stats->queued = http_queued(client->http);
+    stats->breakers_open = breakers_open(&client->breakers, now_ms(client));
 }

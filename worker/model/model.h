@@ -162,9 +162,10 @@ void model_call_cancel(struct model_call *call);
 struct model_stats {
     uint64_t started, succeeded, failed, cancelled; /* calls */
     uint64_t attempts, retries, fallbacks, cache_hits;
-    size_t running;    /* calls now */
-    size_t connecting; /* of them, not connected yet */
-    size_t queued;     /* of them, waiting for a place among the connecting */
+    size_t running;       /* calls now */
+    size_t connecting;    /* of them, not connected yet */
+    size_t queued;        /* of them, waiting for a place among the connecting */
+    size_t breakers_open; /* endpoints that are out of turn because they failed */
 };
 void model_client_stats(const struct model_client *client, struct model_stats *stats);
 
