@@ -122,11 +122,13 @@ static char *told(const struct sim *sim, const struct engine_effect *effect)
 /* Now and then somebody ends a chat, names a speaker, or talks nonsense; always because of what was said before. */
 static const char *chatter(const struct sim *sim, const struct engine_effect *effect, char text[256])
 {
-    static const char *const ends[] = {"", " TERMINATE", " a1", " m2", " m1 or m2", " DONE", " a2"};
+    static const char *const ends[] = {
+        "",          " TERMINATE", " a1", " m2",
+        " m1 or m2", " DONE",      " a2", "\n```sh\nx\n```\n```sh\nfalse\n```\n```sh\ny\n```"};
     char *before = told(sim, effect);
     uint64_t x = sim_hash(sim_hash(effect->call_index * 8 + (effect->purpose ? 3 : 4), effect->step), before);
     snprintf(text, 256, "%.60s says %llu at %.60s%s", effect->purpose ? "it" : effect->agent,
-             (unsigned long long)(x % 1000), effect->step, ends[x / 1000 % 7]);
+             (unsigned long long)(x % 1000), effect->step, ends[x / 1000 % (sizeof ends / sizeof *ends)]);
     free(before);
     return text;
 }

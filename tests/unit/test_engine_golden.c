@@ -112,6 +112,14 @@ static const struct golden {
              "{" MODEL "}}, \"receiver\": {\"name\": \"bot\", \"config\": {" MODEL "}}}",
      .text = "Go on.",
      .cast = CAST({"user", LIST("ok", "more")}, {"bot", LIST("1", "2", "3")})},
+    {.name = "code",
+     .flow =
+         "{\"name\": \"w\", \"type\": \"autonomous\", \"sender\": {\"name\": \"user\", \"config\": {" NO_MODEL
+         ", \"max_consecutive_auto_reply\": 1, \"code_execution_config\": \"local\"}}, \"receiver\": [" AGENT(
+             "a", MODEL) ", " AGENT("b", MODEL) "]}",
+     .text = "Count.",
+     .cast = CAST({"a", LIST("```python\nprint(1)\n```\n```sh\nfalse\n```\n```sh\nnever\n```", "1")},
+                  {"b", LIST("```bash\n# filename: b.sh\necho 2\n```", "2")})},
     {.name = "shape",
      .flow = "{\"name\": \"w\", \"sender\": {\"name\": \"user\", \"config\": {" NO_MODEL
              ", \"max_consecutive_auto_reply\": 0}}, \"receiver\": {\"name\": \"bot\", \"config\": "
@@ -174,7 +182,7 @@ static int write_case(const struct golden *golden)
 
 static const enum engine_want wants[AB_KINDS] = {
     [AB_KIND_BEGIN] = ENGINE_BEGIN,   [AB_KIND_TURN] = ENGINE_SAY,    [AB_KIND_MODEL_REPLY] = ENGINE_MODEL,
-    [AB_KIND_WAITING] = ENGINE_HUMAN, [AB_KIND_INPUT] = ENGINE_HUMAN,
+    [AB_KIND_WAITING] = ENGINE_HUMAN, [AB_KIND_INPUT] = ENGINE_HUMAN, [AB_KIND_CODE_RESULT] = ENGINE_CODE,
 };
 
 static bool wanted(const struct engine_effect *effect, enum ab_event_kind kind, struct ab_view step,

@@ -104,8 +104,11 @@ static void make_group(struct maker *maker, int depth)
 static void make_agent(struct maker *maker, int depth, bool group)
 {
     static const char *const human[] = {"NEVER", "NEVER", "TERMINATE", "ALWAYS"};
-    static const char *const more[] = {"", ", \"is_termination_msg\": \"DONE\"",
-                                       ", \"system_message\": \"Talk.\"", ", \"context\": {\"last\": 2}",
+    static const char *const more[] = {"",
+                                       ", \"is_termination_msg\": \"DONE\"",
+                                       ", \"system_message\": \"Talk.\"",
+                                       ", \"code_execution_config\": \"local\"",
+                                       ", \"context\": {\"last\": 2}",
                                        ", \"context\": {\"head\": 1, \"tokens\": 40}"};
     char name[16];
     name_of(maker->agents++, name);
@@ -152,7 +155,7 @@ static struct ab_workflow *random_workflow(uint64_t seed)
 
 /* What was tried, so that nobody narrows it by mistake. */
 struct seen {
-    size_t events, cuts, branching;
+    size_t events, cuts, branching, blocks;
     size_t stops[64];
 };
 
@@ -174,6 +177,8 @@ static void one_workflow(uint64_t seed, struct ab_view history, struct seen *see
         sim_cut(&whole, cut, seed * 1000 + cut, expected);
     sim_cut(&whole, 0, 0, expected);
     seen->events += whole.n;
+    for (size_t i = 0; i < whole.n; i++)
+        seen->blocks += ab_event_kind(ab_buf_view(&whole.events[i])) == AB_KIND_CODE_RESULT;
     seen->branching += branching;
     seen->stops[stop]++;
     free(expected);
@@ -199,11 +204,11 @@ static void random_workflows_do_not_depend_on_cuts_and_orders(void **state)
             one_workflow(seed, ab_buf_view(&history), &seen);
     }
     ab_buf_finish(&history);
-    print_message("  %d workflows, %zu with branches, %zu events, %zu cuts\n", WORKFLOWS, seen.branching,
-                  seen.events, seen.cuts);
+    print_message("  %d workflows, %zu with branches, %zu events, %zu of code, %zu cuts\n", WORKFLOWS,
+                  seen.branching, seen.events, seen.blocks, seen.cuts);
     if (only)
         return;
-    assert_true(seen.events > 8000 && seen.branching > 80);
+    assert_true(seen.events > 8000 && seen.branching > 80 && seen.blocks > 20);
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
         print_message("  %s: %zu\n", engine_stop_name(stops[i]), seen.stops[stops[i]]);
         assert_true(seen.stops[stops[i]]);
