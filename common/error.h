@@ -2,7 +2,7 @@
  *
  * A function that can fail returns 0 or a negative AB_E… and takes `struct ab_error *err` as its last
  * argument (NULL is allowed: the caller wants the code only). The text says what is wrong, where, and what to
- * do about it. The same struct travels in ERROR, REJECT and RESULT frames and is what a user sees.
+ * do about it. The same struct travels in ERROR, REJECT and RESULT messages and is what a user sees.
  */
 #ifndef AB_COMMON_ERROR_H
 #define AB_COMMON_ERROR_H
