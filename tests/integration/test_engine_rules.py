@@ -3,6 +3,7 @@ shape."""
 
 import json
 
+import autobots_wire as wire
 import cli
 import flows
 import pytest
@@ -310,3 +311,13 @@ def test_files_are_attached_on_the_command_line(shared, user, model, tmp_path):
         refused = submit(names, "x")
         assert refused.code == 2 and says in refused.err, refused
     assert len(model.calls()) == 2
+
+
+def test_a_run_that_failed_for_its_answer_may_be_tried_again(shared, client, model, user):
+    accepted = client.submit(shaped(model, ["no", "no", '{"age": 7}']), "hello", watch="all")
+    assert client.events_to_end(accepted.id)[-1]["state"] == "failed"
+    model.behave(text='{"age": 7}')
+    result = cli.run("retry", wire.id_text(accepted.id), "--json", home=shared.dir, env={"AUTOBOTS_USER": client.user})
+    end = result.lines()[-1]
+    assert end["state"] == "succeeded" and end["result"]["parsed"] == {"age": 7}, result
+    assert sent(model.calls()[-1])[-1].startswith("This is not what was asked for")  # the second try once more

@@ -238,6 +238,24 @@ static void answers_of_a_given_shape(void **state)
     }
 }
 
+/* A fork that copied both faulty answers asks anew, without them. */
+static void a_fork_of_a_failed_run_asks_again(void **state)
+{
+    struct sim_world world = {.cast = CAST({"bot", LIST("x", "y", "{\"age\": 1}")})};
+    struct ab_workflow *workflow = sim_workflow(ONE(SHAPE(AGE)));
+    struct ab_forked forked = {.of = {{1}}, .of_seq = 3, .at_ms = (uint64_t)SIM_START_MS * 1000 + 5000};
+    struct sim sim;
+    sim_start(&sim, workflow, "hi", NULL, &world);
+    assert_string_equal(engine_stop_name(sim_run(&sim)), "error");
+    assert_int_equal(sim_add(&sim, AB_KIND_FORKED, &forked, NULL), 0);
+    assert_string_equal(engine_stop_name(sim_run(&sim)), "max_consecutive_auto_reply");
+    char *talk = sim_talk(&sim);
+    assert_string_equal(talk, "user>hi|bot>{\"age\": 1}|");
+    free(talk);
+    sim_finish(&sim);
+    ab_workflow_destroy(workflow);
+}
+
 /* What the model is told of its first answer, and that only an agent's turn has a format. */
 static void a_faulty_answer_is_given_back_with_what_is_wrong(void **state)
 {
@@ -277,6 +295,7 @@ int main(void)
         cmocka_unit_test(what_a_model_is_sent),
         cmocka_unit_test(a_context_that_was_too_small_is_remembered),
         cmocka_unit_test(answers_of_a_given_shape),
+        cmocka_unit_test(a_fork_of_a_failed_run_asks_again),
         cmocka_unit_test(a_faulty_answer_is_given_back_with_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -264,6 +264,7 @@ static int take_started(struct engine *engine, struct journal_event *event, stru
 static int take_forked(struct engine *engine, struct journal_event *event, struct ab_error *err)
 {
     (void)err;
+    engine->failure = (struct ab_error){0}; /* of the run it was copied from: this one tries again */
     engine->forked_of = event->forked.of;
     engine->forked_seq = event->forked.of_seq;
     for (size_t i = 0; i < engine->n_branches; i++)

@@ -127,10 +127,8 @@ static int take_model_reply(struct taking *t, struct ab_error *err)
 
     if (!ab_view_is(reply->agent, t->side->agent->name) || reply->purpose.n)
         return node_not_wanted(t->node, t->event, err);
-    if (!format_take(t->node, t->side->agent, reply)) {
-        t->stop = t->node->engine->failure.code ? ENGINE_STOP_ERROR : ENGINE_RUNNING;
+    if (!format_take(t->node, t->side->agent, reply))
         return 0;
-    }
     t->content = json_stringn(reply->content.p, reply->content.n);
     if (!t->content)
         return ab_fail_at(err, AB_EDAMAGED, "content", "the reply of a model in the journal is not UTF-8");
