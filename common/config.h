@@ -103,6 +103,12 @@ enum ab_program {
       "address of the HTTP gateway: ADDR:PORT (port 0: any free one), or off")                                         \
     X(HTTP_CONNECTIONS_MAX, http_connections_max, INT, "10000", 8, 1000000, NULL, GATEWAY,                             \
       "connections of HTTP clients at once")                                                                           \
+    X(HTTP_RATE, http_rate, INT, "10000", 0, 1000000, NULL, GATEWAY,                                                   \
+      "requests per second from one address before it is told to wait; 0: any number")                                 \
+    X(HTTP_IDLE_MS, http_idle_ms, DURATION, "75s", 100, 86400000, NULL, GATEWAY,                                       \
+      "how long a connection may wait for its next request")                                                           \
+    X(HTTP_SLOW_MS, http_slow_ms, DURATION, "20s", 100, 86400000, NULL, GATEWAY,                                       \
+      "how long the headers of a request, and then its body, may take to come in")                                     \
     X(ALLOW_ORIGINS, allow_origins, LIST,                                                                              \
       "http://localhost:8000,http://127.0.0.1:8000,http://localhost:8001,http://localhost:8081", 0, 0, NULL, GATEWAY,  \
       "origins whose pages may call the HTTP gateway")

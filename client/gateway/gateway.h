@@ -9,6 +9,7 @@
 #include <microhttpd.h>
 
 #include "client/autobots.h"
+#include "client/gateway/rate.h"
 #include "client/gateway/routes.h"
 #include "common/bytes.h"
 #include "common/config.h"
@@ -20,9 +21,6 @@ enum {
     HEADER_BYTES_MAX = 32 << 10, /* request line and headers of one request; also MHD's memory per connection */
     UPLOAD_BYTES_MAX = 256 << 20, /* bodies held at once, of all requests */
     CONNECTION_FDS_SPARE = 64,    /* descriptors that are no connections */
-    IDLE_MS_MAX = 75000,          /* between two requests of a connection */
-    HEADERS_MS_MAX = 20000,       /* from a connection's start to the end of its first headers */
-    BODY_MS_MAX = 60000,          /* from the headers to the end of the body */
     STALL_S_MAX = 60,             /* an answer of which the client takes nothing for so long */
     SWEEP_MS = 1000,              /* between two looks at all connections */
     LATE_MS = 1000,               /* health and metrics do not wait longer for parts that are down */
@@ -67,12 +65,14 @@ struct gateway {
     bool resumed;  /* some connection was: MHD has to run */
     bool stopping;
     int64_t stop_at_ms, swept_ms, now_ms, started_ms;
+    int64_t idle_ms, slow_ms;
     uint64_t body_bytes_max, uploads; /* bytes of bodies held */
     int connections_max, connections_n, streams_n;
     struct conn *conns;
     struct stream *streams;
     struct wait *waits;
     struct feeds *feeds;
+    struct rates *rates;
     struct counters counters;
     char *openapi; /* its text, once it was asked for */
 };
@@ -149,6 +149,7 @@ char *percent_decode(struct ab_view text);
 /* ---- guard.c ---- */
 /* Before anything else is done: is this client allowed to speak to us at all? False after a refusal. */
 bool guard_headers(struct call *call, struct ab_error *err, int *status);
+bool guard_rate(struct call *call, struct ab_error *err);
 void guard_cors(struct call *call, struct MHD_Response *response);
 /* Whom a request acts for that names `named` (NULL: nobody): sets and returns call->user. Every route's user comes
  * from here: args.c calls it with the argument `user`, the seed's handlers with the user_id of their bodies. */

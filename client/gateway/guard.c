@@ -7,9 +7,11 @@
  * one of `allow_origins`. A page's request without Origin (an image, a link) is known by Sec-Fetch-Site.
  */
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 
 #include "client/gateway/gateway.h"
+#include "common/clock.h"
 
 enum { HEADERS_MAX = 100 };
 
@@ -151,6 +153,36 @@ void guard_cors(struct call *call, struct MHD_Response *response)
     MHD_add_response_header(response, "Access-Control-Allow-Headers",
                             "Authorization, Content-Type, Idempotency-Key, Last-Event-ID");
     MHD_add_response_header(response, "Access-Control-Max-Age", "600");
+}
+
+/* ---- how often ---- */
+
+static uint64_t address_key(struct call *call)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *address = info ? info->client_addr : NULL;
+    uint64_t key = 0;
+    if (address && address->sa_family == AF_INET)
+        key = ((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr;
+    else if (address && address->sa_family == AF_INET6) /* a network of one customer */
+        memcpy(&key, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, sizeof key);
+    return key * 0x9e3779b97f4a7c15u >> 8 | 1;
+}
+
+/* Who looks after the service may always ask how it is. */
+bool guard_rate(struct call *call, struct ab_error *err)
+{
+    if (call->route && call->route->scope == SCOPE_NONE)
+        return true;
+    uint32_t wait_ms = rate_take(call->gateway->rates, address_key(call), ab_mono_us());
+    if (!wait_ms)
+        return true;
+    call->gateway->counters.refused_busy++;
+    ab_fail(err, AB_EBUSY, "more than %lld requests per second from this address (http_rate)",
+            (long long)call->gateway->rates->per_second);
+    err->retry_after_ms = wait_ms;
+    return false;
 }
 
 /* ---- whom it acts for ---- */

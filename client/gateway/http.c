@@ -154,6 +154,8 @@ static enum MHD_Result begin(struct gateway *gateway, struct MHD_Connection *con
         route_find(call->head ? "GET" : method, call->path, &call->route, call->values, NULL);
     if (!guard_headers(call, &err, &status))
         refuse(call, status, &err);
+    else if (!guard_rate(call, &err))
+        refuse(call, status_of(err.code), &err);
     if (found != ROUTE_FOUND && !(found == ROUTE_OTHER_METHOD && call->preflight))
         refuse_path(call, found);
     check_body_headers(call);
@@ -339,13 +341,14 @@ static void on_connection(void *owner, struct MHD_Connection *connection, void *
         conn_close(owner, *context);
 }
 
+/* When many places are taken, those that only wait for another request are given up. */
 static bool too_late(const struct conn *conn, int64_t now, bool crowded)
 {
-    static const int64_t busy_ms = INT64_MAX;
-    int64_t max = conn->phase == CONN_BUSY   ? busy_ms
-                  : conn->phase == CONN_BODY ? BODY_MS_MAX
-                  : conn->used               ? (crowded ? 0 : IDLE_MS_MAX)
-                                             : HEADERS_MS_MAX;
+    const struct gateway *gateway = conn->gateway;
+    if (conn->phase == CONN_BUSY)
+        return false;
+    bool waits = conn->phase == CONN_IDLE && conn->used;
+    int64_t max = !waits ? gateway->slow_ms : crowded ? 0 : gateway->idle_ms;
     return now - conn->since_ms > max;
 }
 

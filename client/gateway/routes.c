@@ -142,7 +142,7 @@ enum arg_place route_place(const struct route *route, const struct arg *arg)
 const char *route_common_answers(const struct route *route, bool body)
 {
     if (route->flags & ROUTE_SEED)
-        return body ? "400 403 413" : "400 403";
+        return body ? "400 403 413 429" : "400 403 429";
     if (!route->operation && !route->args && !body) /* asks nobody */
         return "400 403 429 503 504";
     return body ? "400 403 413 415 429 500 503 504" : "400 403 429 500 503 504";

@@ -64,6 +64,7 @@ static void tick(void *owner, int64_t now)
         gateway->swept_ms = now;
         streams_comment(gateway, now);
         http_sweep(gateway, now);
+        gateway->resumed = true; /* MHD listens again only in a later run than the one that made room */
     }
     run_http(gateway);
     if (gateway->stopping && (now >= gateway->stop_at_ms || idle(gateway)))
@@ -121,11 +122,15 @@ int gateway_run(const struct ab_config *config, struct ab_error *err)
     struct gateway gateway = {.config = config,
                               .listen_fd = -1,
                               .started_ms = ab_mono_ms(),
+                              .idle_ms = ab_config_int(config, AB_CONF_HTTP_IDLE_MS),
+                              .slow_ms = ab_config_int(config, AB_CONF_HTTP_SLOW_MS),
                               .body_bytes_max = (uint64_t)ab_config_int(config, AB_CONF_MESSAGE_BYTES_MAX)};
     char url[LISTEN_URL_MAX];
     gateway.now_ms = gateway.swept_ms = gateway.started_ms;
     gateway.loop = ab_loop_create(&ops, &gateway);
     gateway.feeds = feeds_create();
+    gateway.rates = ab_calloc(1, sizeof *gateway.rates);
+    gateway.rates->per_second = ab_config_int(config, AB_CONF_HTTP_RATE);
     int rc = open_all(&gateway, err);
     if (!rc) {
         listen_url(gateway.listen_fd, url);
@@ -137,6 +142,7 @@ int gateway_run(const struct ab_config *config, struct ab_error *err)
     autobots_close(gateway.bots);
     feeds_destroy(gateway.feeds);
     free(gateway.openapi);
+    free(gateway.rates);
     ab_loop_destroy(gateway.loop);
     return rc;
 }
