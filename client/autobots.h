@@ -138,10 +138,13 @@ struct autobots_job {
         *user; /* whose job it is; NULL: the client's user. A program that serves many has one client for all */
     const char
         *workflow; /* JSON text, the seed's flow_config or the concise form; keys in it are sealed, see below */
-    const char *text;        /* the user's message as text, or */
-    const char *content;     /* JSON: a string or an array of parts */
-    const char *msg_id;      /* of the message; NULL: made */
-    const char *metadata;    /* JSON kept with the message; NULL: none */
+    const char *text;     /* the user's message as text, or */
+    const char *content;  /* JSON: a string or an array of parts */
+    const char *msg_id;   /* of the message; NULL: made */
+    const char *metadata; /* JSON kept with the message; NULL: none */
+    const char
+        *history; /* JSON array of {role: user, assistant or system, content}: what was said before, behind what
+                              * the session holds; what stands as system is told to every agent. NULL: nothing */
     const char *session;     /* the session to go on with; NULL: a new one is made */
     bool no_session;         /* belongs to no session and leaves no messages */
     int64_t priority;        /* within the user's own jobs; higher first */

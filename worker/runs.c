@@ -43,6 +43,13 @@ static int add_items(struct ab_buf *out, struct ab_view array, struct ab_error *
     return 0;
 }
 
+int run_take_input(struct run *run, const struct ab_input *input, struct ab_error *err)
+{
+    run->content = ab_tree_unpack(input->content, err);
+    ab_buf_add(&run->given, input->history.p, input->history.n);
+    return run->content ? 0 : err->code;
+}
+
 static int take_body(struct run *run, struct ab_view body, struct ab_error *err)
 {
     struct ab_job_body parts = {0};
@@ -50,8 +57,8 @@ static int take_body(struct run *run, struct ab_view body, struct ab_error *err)
     int code = body.n ? ab_decode(&ab_job_body_schema, body, &parts, err) : 0;
     if (!code && parts.input.p)
         code = ab_decode(&ab_input_schema, parts.input, &input, err);
-    if (!code && parts.input.p && !(run->content = ab_tree_unpack(input.content, err)))
-        code = err ? err->code : AB_EINVALID;
+    if (!code && parts.input.p)
+        code = run_take_input(run, &input, err);
     return code ? code : add_items(&run->journal, parts.journal, err);
 }
 
@@ -117,6 +124,7 @@ void run_drop(struct run *run)
     ab_buf_finish(&run->secrets);
     ab_buf_finish(&run->journal);
     ab_buf_finish(&run->history);
+    ab_buf_finish(&run->given);
     free(run);
 }
 

@@ -82,7 +82,7 @@ static void on_load(struct worker *worker, struct run *run, struct ab_view answe
     else if (!ab_decode(&ab_op_load_answer_schema, answer, &loaded, &err))
         ab_decode(&ab_input_schema, loaded.input, &input, &err);
     if (!err.code && !run->content && !run->engine)
-        run->content = ab_tree_unpack(input.content, &err);
+        run_take_input(run, &input, &err);
     if (err.code) {
         fail_run(run, &err);
         return;
@@ -217,14 +217,39 @@ static uint64_t seed_of(struct ab_id job)
     return seed >> 2; /* without the variant bits */
 }
 
+/* Behind the session's, what came with the job: run->history becomes both, within the engine's bound. */
+static int add_given(struct run *run, struct ab_error *err)
+{
+    struct ab_reader earlier = ab_reader(ab_buf_view(&run->history)),
+                     given = ab_reader(ab_buf_view(&run->given));
+    struct ab_buf both = {0};
+    uint32_t n = 0, more;
+    if (!run->given.n)
+        return 0;
+    if ((run->history.n && ab_read_array(&earlier, &n)) || ab_read_array(&given, &more))
+        return ab_fail_at(err, AB_EINVALID, "history", "the history is not an array");
+    ab_pack_array(&both, n + more);
+    ab_buf_add(&both, earlier.at, (size_t)(earlier.end - earlier.at));
+    ab_buf_add(&both, given.at, (size_t)(given.end - given.at));
+    ab_buf_clear(&run->history);
+    int code = engine_history(ab_buf_view(&both), ENGINE_HISTORY_MESSAGES_MAX, ENGINE_HISTORY_BYTES_MAX,
+                              &run->history, err);
+    ab_buf_finish(&both);
+    ab_buf_finish(&run->given);
+    return code;
+}
+
 static enum pace do_begin(struct run *run, const struct engine_effect *effect)
 {
+    struct ab_error err = {0};
     (void)effect;
     if (run->history_wanted && !run->history_known) {
         struct ab_op_history request = {.n = run->n, .limit = ENGINE_HISTORY_MESSAGES_MAX};
         queries_ask(run->worker, run, AB_OP_history, &request, on_history);
         return WAIT;
     }
+    if (add_given(run, &err))
+        return fail_run(run, &err);
     struct ab_begin begin = {
         .engine = ENGINE_VERSION, .seed = seed_of(run->job), .at_ms = (uint64_t)ab_wall_ms()};
     if (run->history.n)

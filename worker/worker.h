@@ -114,7 +114,8 @@ struct run {
     struct engine *engine;
     struct ab_buf journal; /* raw events not yet folded */
     uint64_t folded_seq;
-    struct ab_buf history; /* raw array, until `begin` */
+    struct ab_buf history; /* of the session: raw array, until `begin` */
+    struct ab_buf given;   /* the same, as it came with the job */
     bool history_wanted, history_known;
     bool asking; /* a query of this run is under way: it goes on with the answer */
 
@@ -150,6 +151,8 @@ struct run {
 
 struct run *runs_find(struct worker *worker, struct ab_id job); /* NULL if it is not at hand */
 void runs_take(struct worker *worker, const struct ab_job *job, struct ab_view body); /* a run from JOB */
+/* What the job is about: message and history. */
+int run_take_input(struct run *run, const struct ab_input *input, struct ab_error *err);
 /* Forgets it: aborts its call, sends nothing. */
 void run_drop(struct run *run);
 /* It is looked at before this wake-up ends. */

@@ -131,7 +131,7 @@ static int pack_content(const struct autobots_job *job, const struct ab_workflow
 static int pack_input(const struct autobots_job *job, const struct ab_workflow *workflow, struct ab_buf *body,
                       struct ab_error *err)
 {
-    struct ab_buf content = {0}, metadata = {0};
+    struct ab_buf content = {0}, metadata = {0}, history = {0};
     if (job->fork_of && !job->text && !job->content) {
         ab_pack_nil(body); /* as it was */
         return 0;
@@ -139,10 +139,14 @@ static int pack_input(const struct autobots_job *job, const struct ab_workflow *
     int rc = pack_content(job, workflow, &content, err);
     if (!rc && job->metadata)
         rc = pack_json(job->metadata, "metadata", &metadata, err);
+    if (!rc && job->history)
+        rc = pack_json(job->history, "history", &history, err);
     if (!rc) {
         struct ab_input input = {.content = ab_buf_view(&content), .msg_id = ab_view_of(job->msg_id)};
         if (job->metadata)
             input.metadata = ab_buf_view(&metadata);
+        if (job->history)
+            input.history = ab_buf_view(&history);
         ab_encode(body, &ab_input_schema, &input);
         if (body->n > BODY_BYTES_MAX)
             rc = ab_fail(err, AB_ETOOLARGE, "the message has %zu bytes; at most %d are possible", body->n,
@@ -150,6 +154,7 @@ static int pack_input(const struct autobots_job *job, const struct ab_workflow *
     }
     ab_buf_finish(&content);
     ab_buf_finish(&metadata);
+    ab_buf_finish(&history);
     return rc;
 }
 

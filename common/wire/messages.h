@@ -248,7 +248,9 @@ enum ab_command {
 #define AB_INPUT_FIELDS(F, o)                                                                                  \
     F(o, ANY, content, REQ, 0, "the user's message: text, or an array of parts")                               \
     F(o, STR, msg_id, OPT, AB_NAME_MAX, "its message id; absent: made")                                        \
-    F(o, ANY, metadata, OPT, 1 << 20, "kept with the message")
+    F(o, ANY, metadata, OPT, 1 << 20, "kept with the message")                                                 \
+    F(o, ANY, history, OPT, 1 << 20,                                                                           \
+      "what was said before, behind what the session holds: array of {role, content}")
 
 /* ---- journal events: {"kind": …, fields} ---- */
 #define AB_STARTED_FIELDS(F, o)                                                                                \
@@ -262,7 +264,8 @@ enum ab_command {
 #define AB_BEGIN_FIELDS(F, o)                                                                                  \
     F(o, UINT, engine, REQ, 0, "engine version that made this journal")                                        \
     F(o, UINT, seed, REQ, 0, "of everything random in the run")                                                \
-    F(o, ANY, history, OPT, 0, "earlier messages of the session: array of {id, role, content}")                \
+    F(o, ANY, history, OPT, 0,                                                                                 \
+      "what was said before: array of {id, role, content}; those that came with the job have no id")           \
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
 #define AB_TURN_FIELDS(F, o)                                                                                   \

@@ -164,6 +164,7 @@ struct ab_workflow *ab_workflow_build(json_t *tree, char *text, size_t text_byte
     w->text_bytes = text_bytes;
     ab_workflow_hash(ab_view(text, text_bytes), w->hash);
     fill(&ab_flow_table, tree, w);
+    w->output = ab_tree_str(tree, "output");
     w->termination = ab_condition_build(json_object_get(tree, "termination"));
     build_listed(w, &w->sender, 0);
     w->n_receivers = json_array_size(entries) - 1;

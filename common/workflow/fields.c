@@ -41,6 +41,8 @@ static const struct ab_choice concise_types[] = {
     {"chat", "default"}, {"sequential", 0}, {"autonomous", 0}, {"groupchat", 0}, {0}};
 static const struct ab_choice concise_agent_types[] = {{"assistant", 0}, {"user", "userproxy"}, {0}};
 
+#define OUTPUT_DOC "the agent whose turns are the answer to a client of /v1, as they are written"
+
 /* --- the seed's flow_config ------------------------------------------------------------------------------- */
 
 static const struct ab_field flow_fields[] = {
@@ -54,6 +56,7 @@ static const struct ab_field flow_fields[] = {
      .doc = "the result: the last message, a summary by the model, or none"},
     {"description", TEXT(TEXT_MAX), AT(ab_workflow, description), .doc = "for people"},
     {"task", FILLED(TEXT_MAX), AT(ab_workflow, task), .doc = "the message to send if the user gives none"},
+    {"output", CUSTOM(ab_read_mention, "an agent's name"), .doc = OUTPUT_DOC},
     {"termination", CUSTOM(ab_read_condition, "a condition or a list"),
      .doc = "further ways for each conversation to end; any of a list"},
     {"context", CUSTOM(ab_read_context, "unbounded or an object"),
@@ -301,6 +304,7 @@ static const struct ab_field concise_fields[] = {
             "autonomous: all at the same time; groupchat: all in one conversation"},
     {"description", TEXT(TEXT_MAX), .doc = "for people"},
     {"task", FILLED(TEXT_MAX), .doc = "the message to send if the user gives none"},
+    {"output", CUSTOM(ab_read_mention, "an agent's name"), .doc = OUTPUT_DOC},
     {"model", CUSTOM(ab_read_model, "name, object or list"),
      .doc = "model of the agents that have none of their own"},
     {"script", CUSTOM(ab_read_script, "a script"),

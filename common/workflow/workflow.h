@@ -7,7 +7,7 @@
  * the same text.
  *
  *   { "name", "type": default|autonomous|sequential|groupchat, "summary_method": last|llm|none,
- *     "description"?, "task"?, "termination"?: CONDITION, "context"?: CONTEXT of the agents that have none,
+ *     "description"?, "task"?, "output"?: an agent's name, "termination"?: CONDITION, "context"?: CONTEXT of the agents that have none,
  *     "agents": [ { "agent": AGENT, "link": {"agent_type": "sender"} },          exactly one sender, first
  *                 { "agent": AGENT, "link": {"agent_type": "receiver"} } … ] }   one or more receivers
  *   AGENT  = { "name", "type": assistant|userproxy|groupchat, "task_instruction"?, "config": CONFIG,
@@ -176,6 +176,7 @@ struct ab_workflow {
     const char *name;
     const char *description; /* NULL: none */
     const char *task;        /* what to send if the user gives no message; NULL: none. The client honours it. */
+    const char *output; /* the agent whose turns a client of /v1 gets as they are written; NULL: not said */
     enum ab_workflow_type type;
     enum ab_summary summary;
     struct ab_agent sender;

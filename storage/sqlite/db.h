@@ -306,6 +306,8 @@ int message_history(struct db *db, int64_t session, uint64_t n, uint64_t limit, 
 int content_check(struct ab_view content, struct ab_error *err);
 /* The same of what models are to be sent: each part is of a known type and has what that needs. */
 int content_check_parts(struct ab_view content, struct ab_error *err);
+/* What came with a job as said before: an array of {role, content}, or nothing ({NULL,0}). */
+int history_check(struct ab_view history, struct ab_error *err);
 /* Text of job n's question or answer out of its input and events (redact.c). */
 int redact_message(struct db *db, int64_t session, int64_t pos, struct ab_error *err);
 /* The end event in row `event` keeps its state and reason, nothing else. */

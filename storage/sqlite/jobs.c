@@ -172,7 +172,8 @@ static int submit_check(struct db *db, const struct ab_op_submit *r, struct ab_i
     if (r->no_session && r->session.n)
         return ab_fail_at(err, AB_EINVALID, "session", "no_session and a session at once");
     int code = ab_decode(&ab_input_schema, r->input, input, err);
-    if (code || (code = content_check_parts(input->content, err)))
+    if (code || (code = content_check_parts(input->content, err)) ||
+        (code = history_check(input->history, err)))
         return code;
     if (db->retention_ms && ab_id_ms(r->job) < db->now_ms - db->retention_ms)
         return ab_fail_at(err, AB_EEXPIRED, "job", "this id is older than the retention: make a new job");

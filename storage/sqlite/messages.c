@@ -70,6 +70,24 @@ int content_check_parts(struct ab_view content, struct ab_error *err)
     return code;
 }
 
+int history_check(struct ab_view history, struct ab_error *err)
+{
+    struct ab_reader reader = ab_reader(history);
+    struct ab_view message;
+    uint32_t n = 0;
+    int code = 0;
+    if (history.p && ab_read_array(&reader, &n))
+        return ab_fail_at(err, AB_EINVALID, "history", "is an array of {role, content}");
+    while (!code && n-- && !ab_read_any(&reader, &message)) {
+        struct ab_view role = ab_any_str(ab_map_get(message, "role"));
+        if (!ab_view_is(role, "user") && !ab_view_is(role, "assistant") && !ab_view_is(role, "system"))
+            return ab_fail_at(err, AB_EINVALID, "history",
+                              "has a message whose role is not user, assistant or system");
+        code = content_check_parts(ab_map_get(message, "content"), err);
+    }
+    return code;
+}
+
 /* Who and where: the same for all messages of a listing. */
 struct place {
     struct ab_view user, session;

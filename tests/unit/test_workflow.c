@@ -711,6 +711,21 @@ static void the_printed_reference_has_every_field(void **state)
     free(text);
 }
 
+static void the_output_agent_is_kept_in_both_forms(void **state)
+{
+    struct ab_workflow *w = parsed("model: m\noutput: b\nagents: [{name: a}, {name: b}]"),
+                       *again = parsed(w->text);
+    (void)state;
+    assert_string_equal(w->output, "b");
+    assert_string_equal(again->output, "b");
+    assert_memory_equal(w->hash, again->hash, sizeof w->hash);
+    ab_workflow_destroy(again);
+    ab_workflow_destroy(w);
+    w = parsed("model: m\nagents: [{name: a}]");
+    assert_null(w->output);
+    ab_workflow_destroy(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -736,6 +751,7 @@ int main(void)
         cmocka_unit_test(at_most_a_hundred_faults_are_kept_and_the_rest_counted),
         cmocka_unit_test(what_the_engine_cannot_run_is_named),
         cmocka_unit_test(the_builtin_workflow_is_a_user_and_an_assistant),
+        cmocka_unit_test(the_output_agent_is_kept_in_both_forms),
         cmocka_unit_test(the_printed_reference_has_every_field),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,13 @@ enum {
     PART_TOKENS = 1000,  /* an image or a file, whatever its size */
 };
 
+/* What a client told all agents beside its messages; it stays, as an agent's own system message does. */
+static bool is_instruction(const json_t *earlier)
+{
+    const char *role = ab_tree_str(earlier, "role");
+    return role && !strcmp(role, "system");
+}
+
 void prompt_open(struct prompt *prompt, const struct engine *engine, const struct ab_agent *agent,
                  const char *own_role)
 {
@@ -21,12 +28,19 @@ void prompt_open(struct prompt *prompt, const struct engine *engine, const struc
         prompt->system = 1;
     }
     format_open(prompt, agent);
+    json_array_foreach (engine->history, i, earlier)
+        if (is_instruction(earlier)) {
+            messages_add(prompt->messages, "system", json_object_get(earlier, "content"));
+            prompt->system++;
+        }
     json_array_foreach (engine->history, i, earlier) {
-        const char *role = json_string_value(json_object_get(earlier, "role"));
+        if (is_instruction(earlier))
+            continue;
+        const char *role = ab_tree_str(earlier, "role");
         messages_add(prompt->messages, role && !strcmp(role, own_role) ? "assistant" : "user",
                      json_object_get(earlier, "content"));
+        prompt->history++;
     }
-    prompt->history = json_array_size(engine->history);
 }
 
 /* --- estimates ------------------------------------------------------------------------------------------------ */
