@@ -78,7 +78,7 @@ static void load_job(struct core *core, const struct ab_open_job *open)
     struct job *job = job_new(core, open);
     job->cancel = open->cancel;
     job->pause = open->paused;
-    if (open->wake_at_ms)
+    if (open->wake_at_ms || open->attempt) /* else it is not_before */
         job->wake_at_ms = (int64_t)open->wake_at_ms;
     if (open->started)
         adopt_running(core, job);

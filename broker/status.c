@@ -95,7 +95,9 @@ static const char *why(const struct job *job)
     case JOB_PAUSED:
         return job->parked ? "paused: on request; it also waits for an answer" : "paused: on request";
     case JOB_WAITING:
-        return job->person ? "person" : "schedule: a timer";
+        return !job->person      ? "schedule: a timer"
+               : job->wake_at_ms ? "person, until wake_at_ms: then it goes on without an answer"
+                                 : "person";
     case JOB_READY:
         return job->why == WHY_SESSION   ? "session: an earlier job of its session has not ended"
                : job->why == WHY_KEY     ? "limit: its concurrency key runs as many jobs as it may"

@@ -346,11 +346,17 @@ void journal_wait(struct run *run, const struct engine_effect *effect)
                                  .at_ms = (uint64_t)now_at()};
     struct ab_error err = {0};
 
+    if (effect->until_ms) /* asked again: no row of the inbox was the answer */
+        waiting.until_ms = (uint64_t)effect->until_ms;
+    else if (effect->timeout_ms)
+        waiting.until_ms = waiting.at_ms + (uint64_t)effect->timeout_ms;
+
     if (journal_add(run, AB_KIND_WAITING, &waiting, &err)) {
         journal_end(run, "failed", "error", &err);
         return;
     }
     run->unsent.head.wait = ab_view_of("person");
+    run->unsent.head.wake_at_ms = waiting.until_ms;
     run->unsent.head.inbox_seen = run->inbox_seen;
     run->unsent.closes = true;
     log_end(run, "job.waits", "waiting", "person", NULL);

@@ -306,6 +306,16 @@ static enum pace take_answer(struct run *run, const struct inbox_row *row, const
     return pace;
 }
 
+/* Nobody answered in time: whoever did is in the inbox, which was looked at first. */
+static enum pace take_silence(struct run *run, const struct engine_effect *effect)
+{
+    struct ab_input_event input = {.ask = ab_view_of(effect->step),
+                                   .text = ab_view_of(effect->otherwise),
+                                   .timeout = true,
+                                   .at_ms = (uint64_t)ab_wall_ms()};
+    return add(run, AB_KIND_INPUT, &input);
+}
+
 /* The row answers this question: it names it, or names none and this one was asked or none was. */
 static bool answers(const struct inbox_row *row, const struct engine_effect *effect, bool first)
 {
@@ -321,6 +331,8 @@ static enum pace ask(struct run *run, const struct engine_effect *effect)
         return WAIT;
     if (!run->inbox_known)
         return ask_load(run);
+    if (effect->asked && effect->until_ms && (effect->due || ab_wall_ms() >= effect->until_ms))
+        return take_silence(run, effect);
     if (journal_settled(run)) /* alone in its batch: see journal_conflict */
         journal_wait(run, effect);
     return WAIT;

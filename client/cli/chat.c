@@ -102,13 +102,32 @@ static const char *text_of(struct chat *chat, const char *line)
 
 enum answered { ANSWERED, AGAIN, LEFT };
 
+struct sending {
+    bool done;
+    struct autobots_error error;
+};
+
+static void on_sent(void *context, const struct autobots_answer *answer)
+{
+    struct sending *sending = context;
+    sending->done = true;
+    if (answer->error)
+        sending->error = *answer->error;
+}
+
+/* To this question: if its time was over meanwhile, the words are nobody's answer. */
 static enum answered send_answer(struct chat *chat, const char *text)
 {
-    struct autobots_error err;
-    if (!autobots_input(chat->bots, chat->job, text, &err) || err.code == AUTOBOTS_EENDED)
+    struct sending sending = {0};
+    const struct autobots_error *err = &sending.error;
+    if (!autobots_start_input(chat->bots, chat->job, view_ask(chat->view), text, on_sent, &sending,
+                              &sending.error))
+        while (!sending.done)
+            autobots_step(chat->bots, -1);
+    if (!err->code || err->code == AUTOBOTS_EENDED)
         return ANSWERED; /* an end is seen by following on */
-    cli_fail(chat->cli, &err);
-    return err.retryable ? AGAIN : LEFT;
+    cli_fail(chat->cli, err);
+    return err->retryable ? AGAIN : LEFT;
 }
 
 /* What is typed at the question. A cancelled job is followed to its end. */

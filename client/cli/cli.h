@@ -169,6 +169,8 @@ bool view_terminated(void);
 int view_signal_fd(void); /* readable once one came; -1 before view_catch_signals() */
 /* The seq of the last event that was shown. */
 uint64_t view_seq(const struct view *view);
+/* The question that was shown last; NULL: none. An answer that names it cannot be taken for that to a later one. */
+const char *view_ask(const struct view *view);
 
 /* ---- chat.c ---- */
 /* As view_follow, but a question is asked on the terminal and its answer sent. Says what to do with a

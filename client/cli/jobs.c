@@ -486,6 +486,10 @@ static void print_shown(const json_t *shown)
         print_field(shown, keys[i]);
     term_time(ab_tree_int(shown, "created_ms", 0), when);
     printf("%-12s %s\n", "accepted", when);
+    if (ab_tree_int(shown, "wake_at_ms", 0)) {
+        term_time(ab_tree_int(shown, "wake_at_ms", 0), when);
+        printf("%-12s %s\n", "goes on at", when);
+    }
     if (ab_tree_int(shown, "ended_ms", 0)) {
         term_time(ab_tree_int(shown, "ended_ms", 0), when);
         printf("%-12s %s\n", "ended", when);

@@ -36,6 +36,7 @@ struct view {
     bool parked;          /* the last attempt ended with a question: the next one is no repetition */
     uint64_t seq;         /* of the last event */
     uint64_t waiting_seq; /* of the last `waiting` event */
+    char *ask;            /* the question it asks; NULL: none */
     unsigned round;       /* calls of view_follow */
     struct asked *asked;
     struct stream stream;
@@ -65,7 +66,13 @@ void view_destroy(struct view *view)
     }
     stream_close(&view->stream);
     choices_finish(&view->choices);
+    free(view->ask);
     free(view);
+}
+
+const char *view_ask(const struct view *view)
+{
+    return view->ask;
 }
 
 uint64_t view_seq(const struct view *view)
@@ -285,7 +292,8 @@ static void show_forked(struct view *view, const json_t *event)
 static void show_input(struct view *view, const json_t *event)
 {
     const char *text = ab_tree_str(event, "text");
-    note(view, "answer: %s", text && *text ? text : "(empty)");
+    bool late = ab_tree_bool(event, "timeout", false);
+    note(view, "%s: %s", late ? "no answer in time" : "answer", text && *text ? text : "(empty)");
 }
 
 static void print_usage(struct view *view, const json_t *result)
@@ -464,6 +472,8 @@ static void on_event(void *context, const struct autobots_event *event)
     if (!strcmp(event->kind, "waiting") &&
         strcmp(ab_tree_str(tree, "reason") ? ab_tree_str(tree, "reason") : "", "timer")) {
         view->waiting_seq = event->seq;
+        free(view->ask);
+        view->ask = ab_tree_str(tree, "ask") ? ab_strdup(ab_tree_str(tree, "ask")) : NULL;
         ask_whether_waiting(view);
     }
     if (event->end)

@@ -319,13 +319,14 @@ enum ab_command {
     F(o, STR, ask, OPT, AB_NAME_MAX, "the question's id")                                                      \
     F(o, STR, agent, OPT, AB_NAME_MAX, "who asks")                                                             \
     F(o, STR, prompt, OPT, 0, "the question")                                                                  \
-    F(o, UINT, until_ms, OPT, 0, "wall clock")                                                                 \
+    F(o, UINT, until_ms, OPT, 0, "wall clock: then it goes on without an answer; absent: it waits for ever")   \
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
 #define AB_INPUT_EVENT_FIELDS(F, o)                                                                            \
     F(o, UINT, k, REQ, 0, "the inbox row it consumes")                                                         \
     F(o, STR, ask, OPT, AB_NAME_MAX, "the question it answers")                                                \
     F(o, STR, text, REQ, 1 << 20, "")                                                                          \
+    F(o, BOOL, timeout, OPT, 0, "nobody answered in time: the agent's human_default, or nothing; k is 0")      \
     F(o, BOOL, edited, OPT, 0, "the text was given when the job was forked")                                   \
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 

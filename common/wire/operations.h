@@ -437,7 +437,8 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, STR, why, OPT, 256, "why it does not run: limit, session, credit, schedule, person, paused")          \
     F(o, UINT, attempt, OPT, 0, "")                                                                            \
     F(o, STR, worker, OPT, AB_NAME_MAX, "")                                                                    \
-    F(o, UINT, wake_at_ms, OPT, 0, "")
+    F(o, UINT, wake_at_ms, OPT, 0,                                                                             \
+      "scheduled, retry: when it may run; waiting: when it goes on without an answer")
 #define AB_OP_STATUS_ANSWER_FIELDS(F, o)                                                                       \
     F(o, UINT, epoch, REQ, 0, "")                                                                              \
     F(o, UINT, uptime_ms, OPT, 0, "")                                                                          \

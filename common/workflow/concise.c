@@ -13,7 +13,8 @@ static const char *const settings[] = {"temperature", "cache_seed", "timeout",
                                        "max_tokens",  "extra_body", "response_format"};
 static const char *const config_keys[] = {
     "system_message",     "description",           "human_input_mode",           "default_auto_reply",
-    "is_termination_msg", "code_execution_config", "max_consecutive_auto_reply", "context"};
+    "is_termination_msg", "code_execution_config", "max_consecutive_auto_reply", "context",
+    "human_timeout_s",    "human_default"};
 enum {
     N_SETTINGS = sizeof settings / sizeof *settings,
     N_CONFIG_KEYS = sizeof config_keys / sizeof *config_keys

@@ -21,6 +21,7 @@ enum {
     TOKENS_MAX = 100000000,
     USD_MAX = 1000000,
     TIMEOUT_S_MAX = 86400,
+    HUMAN_TIMEOUT_S_MAX = 366 * 86400,
     DELAY_MS_MAX = 600000,
     TEMPERATURE_MAX = 2
 };
@@ -105,6 +106,10 @@ static const struct ab_field config_fields[] = {
      .doc = "what the other agents are told about it"},
     {"human_input_mode", ENUM(human_modes), .otherwise = "\"NEVER\"", AT(ab_agent, human_input),
      .doc = "when a person is asked: never, where the chat would end, or at every turn"},
+    {"human_timeout_s", REAL(0.001, HUMAN_TIMEOUT_S_MAX), AT(ab_agent, human_timeout_s),
+     .doc = "how long a person who is asked may take, in seconds; for ever unless given"},
+    {"human_default", TEXT(TEXT_MAX), AT(ab_agent, human_default),
+     .doc = "the answer when the time is over; an empty one unless given"},
     {"max_consecutive_auto_reply", NUMBER(0, ROUNDS_MAX), .otherwise = "10",
      AT(ab_agent, max_consecutive_auto_reply),
      .doc = "the chat ends when the agent has replied so often without a person"},
@@ -340,6 +345,9 @@ static const struct ab_field concise_agent_fields[] = {
     {"stop", CUSTOM(ab_read_termination, "true, false or text"), .as = "is_termination_msg",
      .doc = "the word that ends the chat when this agent is told it"},
     {"human", ENUM(human_modes), .as = "human_input_mode", .doc = "when a person is asked; NEVER unless given"},
+    {"human_timeout_s", REAL(0.001, HUMAN_TIMEOUT_S_MAX),
+     .doc = "how long they may take; for ever unless given"},
+    {"human_default", TEXT(TEXT_MAX), .doc = "the answer when the time is over; an empty one unless given"},
     {"code", CUSTOM(ab_read_code_config, "false, none, local, docker or an object"),
      .as = "code_execution_config", .doc = "whether and where code in messages to the agent is run"},
     {"tools", .kind = AB_FIELD_LIST, .doc = "tools the agent may call"},

@@ -149,6 +149,18 @@ static bool group_formats(const struct ab_agent *agent)
     return is_group(agent) && agent->llm.response_format;
 }
 
+static bool default_alone(const struct ab_agent *agent)
+{
+    return agent->human_default && !agent->human_timeout_s;
+}
+
+static bool nobody_asked(const struct ab_agent *agent)
+{
+    bool asks = is_group(agent) ? agent->groupchat.selection == AB_SPEAKER_MANUAL
+                                : agent->human_input != AB_HUMAN_NEVER;
+    return agent->human_timeout_s && !asks;
+}
+
 static bool is_message(const json_t *message)
 {
     const json_t *content = json_object_get(message, "content");
@@ -172,6 +184,10 @@ static const struct {
     const char *path, *what, *hint;
 } agent_limits[] = {
     {group_asks, ".config.human_input_mode", "a groupchat itself asks nobody", "set it on its members"},
+    {default_alone, ".config.human_default", "is the answer when the time is over, and there is no time",
+     "give human_timeout_s"},
+    {nobody_asked, ".config.human_timeout_s", "nobody is asked here",
+     "set human_input_mode (of a groupchat, speaker_selection_method manual)"},
     {group_replies, ".config.default_auto_reply", "a groupchat has no reply of its own",
      "set it on its members"},
     {group_formats, ".config.llm_config.response_format", "a groupchat's model only names speakers",

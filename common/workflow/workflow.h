@@ -13,7 +13,7 @@
  *   AGENT  = { "name", "type": assistant|userproxy|groupchat, "task_instruction"?, "config": CONFIG,
  *              "agents": [AGENT…] only in a groupchat, "skills"?, "tools"? }
  *   CONFIG = { "system_message"?, "description"?, "human_input_mode": NEVER|TERMINATE|ALWAYS,
- *              "max_consecutive_auto_reply", "default_auto_reply", "is_termination_msg"?: bool or text,
+ *              "human_timeout_s"?, "human_default"?, "max_consecutive_auto_reply", "default_auto_reply", "is_termination_msg"?: bool or text,
  *              "llm_config": false or LLM,
  *              "code_execution_config": false or {"use_docker", "timeout", "work_dir"?}, "context"?: CONTEXT,
  *              and in a groupchat: "admin_name", "messages", "max_round", "speaker_selection_method",
@@ -157,6 +157,8 @@ struct ab_agent {
     const char *description;      /* NULL: none */
     const char *task_instruction; /* a sequential step's own task; NULL: none */
     enum ab_human_input human_input;
+    double human_timeout_s;    /* how long a person may take to answer; 0: for ever */
+    const char *human_default; /* the answer then; NULL: an empty one */
     int64_t max_consecutive_auto_reply;
     const char *default_auto_reply;
     bool terminates; /* false: is_termination_msg is false, no text ends the chat for this agent */

@@ -1,6 +1,7 @@
 """Control of runs: pause and resume, fork and retry, through the whole system."""
 
 import json
+import time
 
 import cli
 import flows
@@ -394,3 +395,73 @@ def test_messages_to_a_busy_session_from_the_command_line(shared, client, user, 
     wrong = submit("--if-busy", "later", "x")
     assert wrong.code == 2 and "new-job" in wrong.err
     assert "--if-busy HOW" in cli.run("submit", "--help").out
+
+
+# ---- questions with a time limit ------------------------------------------------------------------------------------
+
+
+def hurried(seconds, default=None, **more):
+    """The user is asked at every turn, and has so long to answer."""
+    user = {"human_input_mode": "ALWAYS", "human_timeout_s": seconds, "human_default": default, **more}
+    return flows.script_chat(["What colour?", "Painted."], replies=1,
+                             user={key: value for key, value in user.items() if value is not None})
+
+
+def test_a_question_that_nobody_answers_in_time_has_its_default_answer(client):
+    accepted = client.submit(hurried(0.4, "exit"), "paint", watch="all")
+    waiting = next_kind(client, accepted.id, "waiting")
+    assert waiting["until_ms"] == waiting["at_ms"] + 400
+    answer = next_kind(client, accepted.id, "input")
+    assert (answer["text"], answer["timeout"], answer["k"]) == ("exit", True, 0)
+    assert answer["at_ms"] >= waiting["until_ms"] - 1
+    end = next_kind(client, accepted.id, "end")
+    assert end["state"] == "succeeded" and end["stop_reason"] == "human_exit"
+
+
+def test_without_a_default_the_agent_answers_by_itself(client):
+    _, events = client.run(hurried(0.2), "paint")
+    assert [content for _, content in said(events)][:4] == ["paint", "What colour?", "go on", "Painted."]
+    assert {e["text"] for e in of_kind(events, "input")} == {""} and all(e["timeout"] for e in of_kind(events, "input"))
+
+
+def test_an_answer_in_time_counts(client):
+    accepted = client.submit(hurried(3600, "red"), "paint", watch="all")
+    waiting = next_kind(client, accepted.id, "waiting")
+    wait_state(client, accepted.id, "waiting")
+    status = client.job_status(accepted.id)
+    assert status["wake_at_ms"] == waiting["until_ms"] and "person" in status["why"]
+    client.inbox(accepted.id, "input", "blue")
+    assert next_kind(client, accepted.id, "input")["text"] == "blue"
+    client.cancel(accepted.id)
+
+
+def test_the_time_may_end_while_everything_is_down(make_service):
+    service = make_service(workers=1)
+    with service.client() as client:
+        ends, paused = client.submit(hurried(1.0, "exit"), "x", watch="all"), client.submit(hurried(1.0, "exit"), "y")
+        until = next_kind(client, ends.id, "waiting")["until_ms"]
+        wait_state(client, paused.id, "waiting")
+        client.inbox(paused.id, "pause")
+    for name in list(service.processes):
+        service.kill(name)
+    wait_until(lambda: time.time() * 1000 > until + 200, what="the time is over")
+    for name in list(service.processes):
+        service.start(name)
+    service.wait_ready()
+    with service.client() as client:
+        events = client.watch_to_end(ends.id)
+        assert of_kind(events, "input")[0]["timeout"] and events[-1]["stop_reason"] == "human_exit"
+        assert client.job_status(paused.id)["state"] == "paused"
+        client.inbox(paused.id, "resume")
+        assert client.watch_to_end(paused.id)[-1]["stop_reason"] == "human_exit"
+
+
+def test_the_choice_of_a_speaker_has_an_end_too(client):
+    member = lambda name: {"name": name, "config": {"llm_config": {"config_list": [flows.script()]}}}
+    flow = {"name": "meeting", "type": "groupchat",
+            "receiver": {"name": "team", "type": "groupchat", "agents": [member("ann"), member("bob")],
+                         "config": {"speaker_selection_method": "manual", "max_round": 2, "human_timeout_s": 0.2,
+                                    "human_default": "bob"}}}
+    _, events = client.run(flow, "talk")
+    assert [e["agent"] for e in of_kind(events, "model_reply")] == ["bob", "bob"]
+    assert len(of_kind(events, "input")) == 2

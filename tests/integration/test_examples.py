@@ -7,9 +7,10 @@ from service import ROOT
 EXAMPLES = ROOT / "client" / "examples"
 FILES = sorted(path for path in EXAMPLES.iterdir() if path.suffix in (".yaml", ".yml", ".json"))
 NEEDS_A_MODEL = {"openai.yaml"}
+ASKS = {"approval.yaml"}
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.name not in NEEDS_A_MODEL], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [p for p in FILES if p.name not in NEEDS_A_MODEL | ASKS], ids=lambda path: path.name)
 def test_runs_offline(shared, user, path):
     result = cli.run("submit", "-w", path, "--json", "Please help.", home=shared.dir, env={"AUTOBOTS_USER": user})
     assert result.code == 0, result
@@ -17,6 +18,17 @@ def test_runs_offline(shared, user, path):
     assert end["state"] == "succeeded" and end["content"] and end["result"]["offline"] is True
     agents = {e["agent"] for e in result.lines() if e["kind"] == "model_reply"}
     assert len(agents) >= (2 if path.name == "review.yaml" else 1)
+
+
+def test_goes_on_without_an_answer(shared, user):
+    env = {"AUTOBOTS_USER": user}
+    asked = cli.run("submit", "-w", EXAMPLES / "approval.yaml", home=shared.dir, env=env)
+    assert asked.code == 4 and "owner asks" in asked.out
+    done = cli.run("watch", "last", "--json", home=shared.dir, env=env)
+    while done.code == 4:  # it still waits
+        done = cli.run("watch", "last", "--json", home=shared.dir, env=env)
+    assert done.code == 0 and done.lines()[-1]["content"] == "Noted."
+    assert [e["text"] for e in done.lines() if e["kind"] == "input"] == ["Nobody is here. Wait until tomorrow."]
 
 
 @pytest.fixture(scope="module")

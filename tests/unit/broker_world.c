@@ -699,6 +699,7 @@ void world_events(struct world *world, uint32_t peer, const struct ab_job *job, 
                                      .count = 1,
                                      .end = ab_view_of(end),
                                      .wait = ab_view_of(wait),
+                                     .wake_at_ms = wait ? world->wake_at_ms : 0,
                                      .retry = retry};
     world_say(world, CORE_WORKERS, peer, AB_EVENTS, &events, ab_buf_view(&body));
     ab_buf_finish(&body);

@@ -23,6 +23,47 @@ static void assert_notice(struct world *world, uint32_t worker, const char *kind
     assert_true(ab_view_is(notice.kind, kind));
 }
 
+/* ---- questions with an end ---- */
+
+static void a_question_whose_time_is_over_runs_again(void **state)
+{
+    struct world *world = *state;
+    struct ab_job job = world_running(world, 1, NULL);
+    world->wake_at_ms = (uint64_t)world->wall_ms + 5000;
+    world_events(world, WORKER, &job, 2, NULL, "person", false);
+    world_store_all(world);
+    for (int restarted = 0; restarted < 2; restarted++) {
+        world_assert_status(world, 1, "waiting", "person, until");
+        assert_int_equal(world_status(world, 1).wake_at_ms, world->wake_at_ms);
+        world_restart(world);
+        world_client(world, CLIENT);
+    }
+    world_forget_sent(world);
+    world_worker(world, WORKER, "w", 8);
+    world_pass(world, 4500, WORKER);
+    world_store_all(world);
+    assert_int_equal(world_count(world, WORKER, AB_JOB), 0);
+    world_pass(world, 1000, WORKER);
+    world_store_all(world);
+    assert_int_equal(world_take(world, WORKER).attempt, 2);
+}
+
+static void a_question_may_end_while_it_is_paused(void **state)
+{
+    struct world *world = *state;
+    struct ab_job job = world_running(world, 1, NULL);
+    world->wake_at_ms = (uint64_t)world->wall_ms + 2000;
+    world_events(world, WORKER, &job, 2, NULL, "person", false);
+    world_inbox(world, 1, "pause");
+    world_store_all(world);
+    world_pass(world, 4000, WORKER);
+    world_store_all(world);
+    world_assert_status(world, 1, "paused", "paused");
+    world_inbox(world, 1, "resume");
+    world_store_all(world);
+    assert_int_equal(world_take(world, WORKER).attempt, 2);
+}
+
 /* ---- messages to a busy session ---- */
 
 static struct ab_accepted accepted_next(struct world *world)
@@ -668,6 +709,8 @@ int main(void)
 {
     ab_log_init("test", AB_ERROR_LEVEL, false);
     const struct CMUnitTest tests[] = {
+        TEST(a_question_whose_time_is_over_runs_again),
+        TEST(a_question_may_end_while_it_is_paused),
         TEST(a_message_is_the_answer_a_job_waits_for),
         TEST(of_two_answers_one_is_a_job_of_its_own),
         cmocka_unit_test(what_is_no_answer),

@@ -341,6 +341,53 @@ static void what_was_copied_does_not_count_for_the_caps(void **state)
     ab_workflow_destroy(workflow);
 }
 
+/* The time stands in the journal: in the question, and in what comes after it. */
+static void a_question_may_have_an_end(void **state)
+{
+    struct sim_world world = {.receiver = LIST("x")};
+    struct ab_workflow *workflow = sim_pair("\"llm_config\":false,\"human_input_mode\":\"ALWAYS\",\"human_"
+                                            "timeout_s\":60,\"human_default\":\"so be it\"",
+                                            MODEL, "last");
+    struct sim sim;
+    struct engine_effect effect;
+    const uint64_t now = (uint64_t)SIM_START_MS * 1000 + 10000, until = now + 60000;
+    struct ab_model_reply reply = {.step = ab_view_of("chat:1"),
+                                   .agent = ab_view_of("bot"),
+                                   .provider = ab_view_of("script"),
+                                   .model = ab_view_of("m"),
+                                   .content = ab_view_of("x"),
+                                   .finish_reason = ab_view_of("stop"),
+                                   .at_ms = now};
+    struct ab_waiting waiting = {
+        .reason = ab_view_of("person"), .ask = ab_view_of("chat:2"), .until_ms = until, .at_ms = now};
+    struct ab_started started = {.attempt = 2, .worker = ab_view_of("w"), .at_ms = until - 1};
+    struct ab_input_event input = {
+        .ask = ab_view_of("chat:2"), .text = ab_view_of("so be it"), .timeout = true, .at_ms = until};
+    (void)state;
+    sim_start(&sim, workflow, "hi", &(struct engine_limits){.seconds_max = 30}, &world);
+    struct ab_begin begin = {.engine = ENGINE_VERSION, .at_ms = now};
+    assert_int_equal(sim_add(&sim, AB_KIND_BEGIN, &begin, NULL), 0);
+    assert_int_equal(sim_add(&sim, AB_KIND_MODEL_REPLY, &reply, NULL), 0);
+    assert_int_equal(engine_next(sim.engine, &effect, 1), 1);
+    assert_true(effect.want == ENGINE_HUMAN && !effect.asked && !effect.until_ms && effect.timeout_ms == 60000);
+    assert_string_equal(effect.otherwise, "so be it");
+    assert_int_equal(sim_add(&sim, AB_KIND_WAITING, &waiting, NULL), 0);
+    for (int late = 0; late < 2; late++) { /* woken too early, then in time: by the clock of whoever wakes it */
+        started.at_ms += (uint64_t)late;
+        assert_int_equal(sim_add(&sim, AB_KIND_STARTED, &started, NULL), 0);
+        assert_int_equal(engine_next(sim.engine, &effect, 1), 1);
+        assert_true(effect.asked && effect.until_ms == (int64_t)until && effect.due == late);
+    }
+    assert_int_equal(sim_add(&sim, AB_KIND_INPUT, &input, NULL), 0);
+    char *talk = sim_talk(&sim);
+    assert_string_equal(talk, "user>hi|bot>x|user>so be it|");
+    assert_int_equal(engine_next(sim.engine, &effect, 1), 1);
+    assert_true(effect.want == ENGINE_MODEL && effect.left_ms == 30000); /* nobody's time was lost with it */
+    free(talk);
+    sim_finish(&sim);
+    ab_workflow_destroy(workflow);
+}
+
 static void replies_from_a_cache_cost_nothing(void **state)
 {
     struct sim_world world = {.receiver = LIST("x")};
@@ -515,6 +562,7 @@ int main(void)
         cmocka_unit_test(caps_end_a_loop),
         cmocka_unit_test(a_call_knows_how_much_time_is_left),
         cmocka_unit_test(a_pause_takes_no_time_from_the_job),
+        cmocka_unit_test(a_question_may_have_an_end),
         cmocka_unit_test(what_was_copied_does_not_count_for_the_caps),
         cmocka_unit_test(replies_from_a_cache_cost_nothing),
         cmocka_unit_test(history_is_bounded_oldest_first_out),

@@ -99,6 +99,7 @@ int group_take_choice(struct group *group, const struct journal_event *event, st
     if (!manual || event->kind != AB_KIND_WAITING)
         return node_not_wanted(&group->node, event, err);
     group->asked = true;
+    group->until_ms = event->waiting.until_ms > INT64_MAX ? INT64_MAX : (int64_t)event->waiting.until_ms;
     return 0;
 }
 
@@ -113,8 +114,7 @@ static void want_choice_of_person(const struct group *group, struct engine_effec
     group_list_names(group, true, &text);
     snprintf(effect->prompt, sizeof effect->prompt, "%s", ab_buf_cstr(&text));
     ab_buf_finish(&text);
-    effect->want = ENGINE_HUMAN;
-    effect->asked = group->asked;
+    reply_ask(&group->node, group->agent, group->asked, group->until_ms, effect);
 }
 
 void group_want_choice(const struct group *group, struct engine_effect *effect)

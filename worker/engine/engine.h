@@ -10,7 +10,8 @@
  * effect          the event that satisfies it
  * BEGIN           begin        (history within engine_history()'s bound, seed, ENGINE_VERSION)
  * MODEL           model_reply  with the effect's step and agent
- * HUMAN           input        with the effect's step as `ask` (or none); a `waiting` may come before it
+ * HUMAN           input        with the effect's step as `ask` (or none); a `waiting` may come before it. When its time
+ *                              is over: with `timeout` and the text `otherwise`
  * SAY             turn         with the effect's step, agent and text: nothing needs to be done for it
  * CODE            code_result  with the effect's step and agent
  * FINISH          end
@@ -97,7 +98,11 @@ struct engine_effect {
     int64_t
         left_ms; /* MODEL, CODE: until seconds_max is reached, from the last event on; 0: there is no such cap */
     char prompt[512];        /* HUMAN */
-    bool asked;              /* HUMAN: a `waiting` for it is in the journal */
+    bool asked;              /* HUMAN: a `waiting` for it is in the journal, */
+    int64_t until_ms;        /* with this end; 0: none. Wall clock */
+    bool due;                /* HUMAN: the journal has gone on past that end */
+    int64_t timeout_ms;      /* HUMAN: how long it may be asked; 0: for ever */
+    const char *otherwise;   /* HUMAN: the answer then; of the workflow too */
     const char *text;        /* SAY */
     json_t *response_format; /* MODEL: in OpenAI's shape; of the workflow; NULL: any text */
     enum engine_stop stop;   /* FINISH */

@@ -17,7 +17,8 @@ struct group {
     int speaker;        /* whose turn it is; NOBODY: that must be chosen first */
     bool final;         /* the last message ends the chat */
     json_t *choices;    /* array of text: what the model answered to this choice so far */
-    bool asked;         /* a `waiting` for the choice is in the journal */
+    bool asked;         /* a `waiting` for the choice is in the journal, */
+    int64_t until_ms;   /* with this end; 0: none */
     struct reply reply; /* of the speaker */
 };
 

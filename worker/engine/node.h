@@ -267,7 +267,8 @@ void ending_judge(struct node *node, const struct side *speaker, const json_t *c
 struct reply {
     bool final;         /* the message it replies to ends the chat for the agent */
     bool declined;      /* a person was asked for this reply and let the agent answer */
-    bool asked;         /* a `waiting` for this step is in the journal */
+    bool asked;         /* a `waiting` for this step is in the journal, */
+    int64_t until_ms;   /* with this end; 0: none */
     const json_t *told; /* that message; of the transcript */
     size_t blocks;      /* of code in it that the agent runs */
 };
@@ -276,6 +277,9 @@ struct reply reply_begin(const struct ab_agent *agent, const json_t *told);
 bool reply_full(const struct side *side);
 bool reply_final(const struct ab_agent *agent, const json_t *content);
 enum move reply_move(const struct side *side, const struct reply *reply);
+/* A person is asked for this agent, or by it: what all questions have. */
+void reply_ask(const struct node *node, const struct ab_agent *agent, bool asked, int64_t until_ms,
+               struct engine_effect *effect);
 /* Fills in the effect of a move but MOVE_STOP. */
 void reply_effect(const struct node *node, const struct side *side, const struct reply *reply,
                   const struct ab_agent *to, struct engine_effect *effect);

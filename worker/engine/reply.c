@@ -60,13 +60,24 @@ enum move reply_move(const struct side *side, const struct reply *reply)
 
 /* --- what is wanted ------------------------------------------------------------------------------------------- */
 
-static void want_human(const struct reply *reply, struct engine_effect *effect)
+void reply_ask(const struct node *node, const struct ab_agent *agent, bool asked, int64_t until_ms,
+               struct engine_effect *effect)
+{
+    effect->want = ENGINE_HUMAN;
+    effect->asked = asked;
+    effect->until_ms = asked ? until_ms : 0;
+    effect->due = effect->until_ms && node->engine->last_ms >= effect->until_ms;
+    effect->timeout_ms = (int64_t)(agent->human_timeout_s * 1000);
+    effect->otherwise = agent->human_default ? agent->human_default : "";
+}
+
+static void want_human(const struct node *node, const struct ab_agent *agent, const struct reply *reply,
+                       struct engine_effect *effect)
 {
     const char *otherwise = reply->final
                                 ? "an empty answer or `exit` ends the chat"
                                 : "an empty answer lets the agent reply by itself, `exit` ends the chat";
-    effect->want = ENGINE_HUMAN;
-    effect->asked = reply->asked;
+    reply_ask(node, agent, reply->asked, reply->until_ms, effect);
     int bytes = snprintf(effect->prompt, sizeof effect->prompt, "Answer %s as %s (%s)", effect->to,
                          effect->agent, otherwise);
     assert(bytes > 0 && bytes < (int)sizeof effect->prompt); /* names have a cap */
@@ -94,7 +105,7 @@ void reply_effect(const struct node *node, const struct side *side, const struct
     *effect = (struct engine_effect){.agent = agent->name, .to = to->name, .after = node->branch->events};
     node_step(node, effect->step);
     if (move == MOVE_ASK) {
-        want_human(reply, effect);
+        want_human(node, agent, reply, effect);
     } else if (move == MOVE_CODE) {
         want_code(node, agent, reply, effect);
     } else if (move == MOVE_MODEL) {
@@ -181,6 +192,8 @@ static int take_waiting(struct taking *t, struct ab_error *err)
 {
     (void)err;
     t->reply->asked = true;
+    t->reply->until_ms =
+        t->event->waiting.until_ms > INT64_MAX ? INT64_MAX : (int64_t)t->event->waiting.until_ms;
     return 0;
 }
 
