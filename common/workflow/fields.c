@@ -123,6 +123,8 @@ static const struct ab_field config_fields[] = {
      .otherwise = "false", .doc = "whether and where code blocks in messages to the agent are run"},
     {"context", CUSTOM(ab_read_context, "unbounded or an object"),
      .doc = "how much of the conversation its model is sent; all of it unless given"},
+    {"response_format", CUSTOM(ab_read_format, "json_object or an object"),
+     .doc = "the same as in llm_config, which it goes into"},
 };
 const struct ab_table ab_flow_config_table = {"an agent's config", config_fields, COUNT(config_fields), NULL,
                                               false};

@@ -214,6 +214,23 @@ static void check_code(struct ab_reading *r, const json_t *agent, json_t *config
     json_object_set_new(config, "code_execution_config", json_false());
 }
 
+/* It may stand beside llm_config, but belongs into it. */
+static void move_format(struct ab_reading *r, json_t *config)
+{
+    json_t *format = json_object_get(config, "response_format"), *llm = json_object_get(config, "llm_config");
+    size_t mark = r->path.n;
+    ab_path_key(&r->path, "config");
+    if (format && json_is_false(llm))
+        ab_reading_fault_key(r, "response_format", ab_format("the agent has no model"),
+                             ab_format("add llm_config, or remove it"));
+    else if (format && json_object_get(llm, "response_format"))
+        ab_reading_fault_key(r, "response_format", ab_format("is in llm_config too"), ab_format("remove one"));
+    else if (format && llm)
+        json_object_set(llm, "response_format", format);
+    r->path.n = mark;
+    json_object_del(config, "response_format");
+}
+
 static json_t *read_agent(struct ab_reading *r, json_t *value, bool is_sender)
 {
     json_t *out = ab_read_table(r, &ab_flow_agent_table, value);
@@ -225,6 +242,7 @@ static json_t *read_agent(struct ab_reading *r, json_t *value, bool is_sender)
     json_t *config = read_config(r, value, out);
     json_object_set_new(out, "config", config);
     check_code(r, out, config);
+    move_format(r, config);
     check_model(r, value, out, config);
     read_group(r, value, out, config);
     drop_empty_list(out, "skills");

@@ -202,6 +202,8 @@ static const struct {
      ", \"max_round\": 1}, \"agents\": [" A("a") ", {\"name\": \"bot\", "
                                                  "\"config\": {" SHAPE(AGE) "}}]}}",
      LIST("{\"age\": 1}"), "user>hi|bot>{\"age\": 1}|", "max_round", "{\"age\":1}", NULL, 2},
+    {"beside llm_config", ONE(LLM ", \"response_format\": \"json_object\""), LIST("{}"), "user>hi|bot>{}|",
+     "max_consecutive_auto_reply", "{}", NULL, 1},
     {"each time for itself: two faulty answers, each put right",
      "{\"name\": \"w\", \"sender\": {\"name\": \"user\", \"config\": {\"llm_config\": false, "
      "\"max_consecutive_auto_reply\": 1, \"default_auto_reply\": \"more\"}}, \"receiver\": {\"name\": \"bot\", "
