@@ -68,7 +68,7 @@ static void wake(struct core *core, struct job *job)
 static const struct {
     const char *kind;
     void (*take)(struct core *core, struct job *job);
-} words[] = {{"cancel", job_cancel}, {"pause", pause}, {"resume", resume}, {"input", wake}};
+} words[] = {{"cancel", job_cancel}, {"pause", pause}, {"resume", resume}, {"input", wake}, {"budget", wake}};
 
 bool inbox_kind_ok(struct ab_view kind)
 {

@@ -56,6 +56,7 @@ static void free_jobs(struct core *core)
         watch_job_ended(core, job);
         worker_remove(job);
         free(job->verdict_text);
+        free(job->wait_why);
         job_drop_input(&core->jobs, job);
         free(job);
     }

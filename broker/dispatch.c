@@ -69,6 +69,7 @@ static void send_job(struct core *core, struct job *job, uint64_t seq, struct ab
         .hash = name_view(&job->hash->name),
         .secrets = secrets,
         .deadline_ms = (uint64_t)job->deadline_ms,
+        .budget = job->budget,
         .more = more,
         .watched = job->watched,
     };
@@ -152,6 +153,7 @@ void started_answered(struct core *core, const struct answer *answer)
     }
     job->seq = answer->ticket->seq > job->seq ? answer->ticket->seq : job->seq;
     job->resyncs = 0;
+    job_budget(job, answer);
     watch_commit(core, job, answer->request);
     if (job->state == JOB_STARTING && job->token == answer->ticket->token)
         read_load(core, job);

@@ -56,8 +56,9 @@ void job_append(struct core *core, struct job *job, enum ticket_kind kind, struc
 bool job_append_done(struct core *core, struct job *job, const struct answer *answer)
 {
     /* What was sent behind a stalled append is refused for the gap: it is stalled too. */
-    bool again = answer->code == AB_EUNAVAILABLE ||
-                 (job->stalled && answer->code && answer->code != AB_ESTALE && answer->code != AB_EENDED);
+    bool again =
+        answer->code == AB_EUNAVAILABLE || (job->stalled && answer->code && answer->code != AB_ESTALE &&
+                                            answer->code != AB_EENDED && answer->code != AB_EBUDGET);
     if (again)
         stall(core, job, answer->ticket, answer->request);
     else

@@ -176,6 +176,8 @@ void worker_crashed(struct core *core, struct peer *worker);
 /* A newer connection of the same worker: its jobs may be attached there. */
 void worker_replaced(struct core *core, struct peer *worker, bool alive);
 void leases_expire(struct core *core);
+/* Remembers what budget the job is under, as the answer to an append says. */
+struct ab_op_append_answer job_budget(struct job *job, const struct answer *answer);
 void send_stale(struct core *core, struct peer *peer, struct ab_id job, uint64_t token, uint64_t seq);
 
 /* ends.c */

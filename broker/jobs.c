@@ -144,6 +144,7 @@ void jobs_remove(struct jobs *jobs, struct job *job)
     jobs->bytes -= job->body_bytes;
     jobs->states[job->state]--;
     free(job->verdict_text);
+    free(job->wait_why);
     free(job);
 }
 

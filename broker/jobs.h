@@ -25,7 +25,7 @@ struct text;
     X(STARTING, "running", "has a worker; its started event or its journal is on the way")                     \
     X(RUNNING, "running", "a worker has it")                                                                   \
     X(ORPHAN, "running", "its worker's connection was lost; may be re-attached until the lease ends")          \
-    X(WAITING, "waiting", "parked by its worker: for a person or a timer; has no worker")                      \
+    X(WAITING, "waiting", "parked by its worker: for a person, a timer or a budget; no worker")                \
     X(PAUSED, "paused", "on request: has no worker, and none until it is resumed")                             \
     X(SETTLING, "ready", "has no worker; appends are still in flight: then queued, or ended by the broker")    \
     X(ENDING, "cancelling", "the broker's own end is on its way to disk")                                      \
@@ -85,6 +85,7 @@ struct job {
     struct watcher *watchers;
     struct text *text; /* of the step being written, if watched */
     char *verdict_text;
+    char *wait_why; /* WAITING, or parked: for a budget, and which; else NULL */
     uint32_t place[HEAP_KINDS];
     uint32_t body_bytes, inbox_k, attempt;
     int32_t priority;
@@ -98,6 +99,7 @@ struct job {
     uint8_t why;          /* enum job_why */
     uint8_t verdict;      /* enum job_verdict */
     uint8_t verdict_code; /* minus AB_E…; 0 = by the verdict */
+    uint8_t budget;       /* as storage said last: see COMMITTED */
     bool history : 1;
     bool running : 1; /* counted in the limits */
     bool watched : 1; /* its worker knows that somebody wants DELTA */

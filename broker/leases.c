@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "common/budget.h"
 #include "common/failpoint.h"
 #include "common/log.h"
 
@@ -74,11 +75,11 @@ static bool events_ok(struct ab_view body, uint64_t count)
 static int check_events(const struct ab_events *events, struct ab_view body, struct ab_error *err)
 {
     static const char *const ends[] = {"succeeded", "failed", "cancelled", NULL};
-    static const char *const waits[] = {"person", "timer", NULL};
+    static const char *const waits[] = {"person", "timer", "budget", NULL};
     if (events->end.n && !is_one_of(events->end, ends))
         return ab_fail_at(err, AB_EINVALID, "end", "a worker ends a job as succeeded, failed or cancelled");
     if (events->wait.n && !is_one_of(events->wait, waits))
-        return ab_fail_at(err, AB_EINVALID, "wait", "a job waits for person or timer");
+        return ab_fail_at(err, AB_EINVALID, "wait", "a job waits for person, timer or budget");
     if ((events->end.n != 0) + (events->wait.n != 0) + events->retry + events->pause > 1)
         return ab_fail_at(err, AB_EINVALID, "end", "only one of end, wait, retry and pause");
     if (events->wake_at_ms > INT64_MAX)
@@ -134,26 +135,20 @@ void on_events(struct core *core, struct peer *peer, const void *message, struct
                          (events->retry ? TICKET_RETRIES : 0) | (events->pause ? TICKET_PAUSES : 0)));
 }
 
-static void committed(struct core *core, const struct job *job, uint64_t token, uint64_t seq)
+struct ab_op_append_answer job_budget(struct job *job, const struct answer *answer)
 {
-    const struct ab_lease lease = {.job = job->id, .token = token, .seq = seq};
-    if (job->worker && job->token == token)
-        core_send(core, job->worker, AB_COMMITTED, &lease, ab_view(NULL, 0), true);
+    struct ab_op_append_answer done;
+    if (ab_decode(&ab_op_append_answer_schema, answer->body, &done, NULL))
+        return (struct ab_op_append_answer){0};
+    job->budget = (uint8_t)done.budget;
+    return done;
 }
 
-/* Its worker has parked it. A row that came to the inbox later than the wait finds the job waiting. */
-static void park(struct core *core, struct job *job, const struct ab_op_append *append)
+static void committed(struct core *core, const struct job *job, uint64_t token, uint64_t seq)
 {
-    job_detach(core, job);
-    queue_remove(job); /* of a resync that is not needed any more */
-    job->resync = false;
-    job->company = 0;
-    job->person = ab_view_is(append->wait, "person");
-    job_park(core, job, (int64_t)append->wake_at_ms);
-    if (job->cancel)
-        job_cancel(core, job);
-    else if (job->pause)
-        job_hold(core, job);
+    const struct ab_lease lease = {.job = job->id, .token = token, .seq = seq, .budget = job->budget};
+    if (job->worker && job->token == token)
+        core_send(core, job->worker, AB_COMMITTED, &lease, ab_view(NULL, 0), true);
 }
 
 static struct ab_view last_event(struct ab_view events)
@@ -165,6 +160,30 @@ static struct ab_view last_event(struct ab_view events)
         while (n-- && !ab_read_any(&reader, &event))
             ;
     return event;
+}
+
+/* Which budget it waits for; NULL: none. */
+static char *why_parked(struct ab_view events)
+{
+    struct ab_view why = ab_any_str(ab_map_get(last_event(events), "budget"));
+    return why.n ? ab_format("budget: %.*s", AB_VIEW_FMT(why)) : NULL;
+}
+
+/* Its worker has parked it. A row that came to the inbox later than the wait finds the job waiting. */
+static void park(struct core *core, struct job *job, const struct ab_op_append *append, uint64_t wake_at_ms)
+{
+    job_detach(core, job);
+    queue_remove(job); /* of a resync that is not needed any more */
+    job->resync = false;
+    job->company = 0;
+    free(job->wait_why);
+    job->wait_why = why_parked(append->events);
+    job->person = ab_view_is(append->wait, "person");
+    job_park(core, job, (int64_t)(wake_at_ms ? wake_at_ms : append->wake_at_ms));
+    if (job->cancel)
+        job_cancel(core, job);
+    else if (job->pause)
+        job_hold(core, job);
 }
 
 static void give_up(struct core *core, struct job *job, const struct ab_op_append *append)
@@ -217,6 +236,7 @@ static void events_committed(struct core *core, struct job *job, const struct an
     /* A journal never repeats a step: who adds to it gets on, whatever befalls its workers. */
     if (!(ticket->flags & TICKET_RETRIES))
         job->crashes = 0;
+    struct ab_op_append_answer done = job_budget(job, answer);
     watch_commit(core, job, answer->request);
     committed(core, job, ticket->token, ticket->seq);
     if (ticket->flags & TICKET_ENDS) {
@@ -228,7 +248,7 @@ static void events_committed(struct core *core, struct job *job, const struct an
         struct ab_error err;
         ab_decode(&ab_op_append_schema, answer->request, &append, &err); /* we encoded it */
         if (ticket->flags & TICKET_WAITS)
-            park(core, job, &append);
+            park(core, job, &append, done.wake_at_ms);
         else if (ticket->flags & TICKET_RETRIES)
             attempt_failed(core, job, &append);
         else
@@ -240,9 +260,21 @@ static void events_committed(struct core *core, struct job *job, const struct an
 static void events_refused(struct core *core, struct job *job, const struct answer *answer)
 {
     const struct ticket *ticket = answer->ticket;
-    const struct ab_lease lease = {.job = job->id, .token = ticket->token, .seq = job->seq};
+    const struct ab_lease lease = {
+        .job = job->id, .token = ticket->token, .seq = job->seq, .budget = job->budget};
     struct peer *worker = job->token == ticket->token ? job->worker : NULL;
     /* A conflict about `seq` is a gap, not a later row. */
+    if (answer->code == AB_EBUDGET) { /* it says so to itself in `waiting` */
+        const struct ab_lease full = {.job = job->id,
+                                      .token = ticket->token,
+                                      .seq = job->seq,
+                                      .budget = job->budget | AB_UNDER_BUDGET,
+                                      .why = ab_view_of(answer->err->text),
+                                      .later = !strcmp(answer->err->path, "later")};
+        core_send(core, worker, AB_CONFLICT, &full, ab_view(NULL, 0), true);
+        job_settled(core, job);
+        return;
+    }
     if (answer->code == AB_ECONFLICT && ticket->flags & TICKET_WAITS && strcmp(answer->err->path, "seq") != 0) {
         core_send(core, worker, AB_CONFLICT, &lease, ab_view(NULL, 0), true);
         job_settled(core, job);

@@ -55,6 +55,8 @@ struct job *job_new(struct core *core, const struct ab_open_job *open)
     job->crashes = (uint16_t)open->crashes;
     job->company = (uint16_t)open->company;
     job->inbox_k = (uint32_t)open->inbox_k;
+    job->budget = (uint8_t)open->budget;
+    job->wait_why = open->why.n ? ab_format("budget: %.*s", AB_VIEW_FMT(open->why)) : NULL;
     core->jobs.bytes += job->body_bytes;
     if (job->deadline_ms)
         heap_push(&core->deadlines, job);
@@ -82,7 +84,8 @@ static void load_job(struct core *core, const struct ab_open_job *open)
         job->wake_at_ms = (int64_t)open->wake_at_ms;
     if (open->started)
         adopt_running(core, job);
-    else if (ab_view_is(open->state, "waiting") || ab_view_is(open->state, "timer"))
+    else if (ab_view_is(open->state, "waiting") || ab_view_is(open->state, "timer") ||
+             ab_view_is(open->state, "budget"))
         job->parked = true;
     job->person = ab_view_is(open->state, "waiting");
     if (core->loaded_n == core->loaded_cap) {
@@ -136,6 +139,7 @@ static void ready(struct core *core)
     free(core->loaded);
     core->loaded = NULL;
     core->loaded_n = core->loaded_cap = 0;
+    cancels_read(core, 0); /* what was said while the pages were read */
     welcome_waiting(core);
 }
 
@@ -176,7 +180,7 @@ void open_jobs_answered(struct core *core, const struct answer *answer)
         ready(core);
 }
 
-/* ---- cancels that were missed ---- */
+/* ---- cancels and wakes that were missed ---- */
 void cancels_read(struct core *core, uint64_t after)
 {
     const struct ab_op_open_jobs request = {.after = after, .limit = AB_PAGE_MAX, .cancelled = true};
@@ -189,6 +193,10 @@ static void cancel_missed(struct core *core, const struct ab_open_job *open)
     struct job *job = jobs_by_n(&core->jobs, open->n);
     if (job && open->cancel && !job->cancel && !job->verdict)
         job_inbox(core, job, open->inbox_k, ab_view_of("cancel"), ab_view(NULL, 0), ab_view(NULL, 0));
+    /* A wait that storage has ended since: a budget has room again. */
+    if (job && (job->state == JOB_WAITING || job->parked) && job->seq == open->seq &&
+        ab_view_is(open->state, "ready"))
+        job_inbox(core, job, 0, ab_view_of("budget"), ab_view(NULL, 0), ab_view(NULL, 0));
 }
 
 void cancels_answered(struct core *core, const struct answer *answer)

@@ -80,6 +80,7 @@ void on_submit(struct core *core, struct peer *peer, const void *message, struct
         .not_before_ms = submit->not_before_ms,
         .deadline_ms = submit->deadline_ms,
         .key = submit->key,
+        .budget = submit->budget,
         .pool = submit->pool,
         .hash = submit->hash,
         .workflow = submit->workflow,
@@ -220,7 +221,7 @@ void submit_answered(struct core *core, const struct answer *answer)
 static int check_inbox(const struct ab_inbox *inbox, struct ab_error *err)
 {
     if (!inbox_kind_ok(inbox->kind))
-        return ab_fail_at(err, AB_EINVALID, "kind", "kind is cancel, input, pause or resume");
+        return ab_fail_at(err, AB_EINVALID, "kind", "kind is cancel, input, pause, resume or budget");
     if (!inbox->user.n)
         return ab_fail_at(err, AB_EINVALID, "user", "the user is empty");
     return 0;

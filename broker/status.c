@@ -95,7 +95,8 @@ static const char *why(const struct job *job)
     case JOB_PAUSED:
         return job->parked ? "paused: on request; it also waits for an answer" : "paused: on request";
     case JOB_WAITING:
-        return !job->person      ? "schedule: a timer"
+        return job->wait_why     ? job->wait_why
+               : !job->person    ? "schedule: a timer"
                : job->wake_at_ms ? "person, until wake_at_ms: then it goes on without an answer"
                                  : "person";
     case JOB_READY:

@@ -67,7 +67,8 @@ enum autobots_code {
     AUTOBOTS_ENONDETERMINISM = -82, /* a job's journal does not fit its workflow */
     AUTOBOTS_EDAMAGED = -81,        /* stored data failed its check */
     AUTOBOTS_ESYSTEM = -80,         /* the operating system refused */
-    AUTOBOTS_EINTERNAL = -79        /* a fault of the service or of this library */
+    AUTOBOTS_EINTERNAL = -79,       /* a fault of the service or of this library */
+    AUTOBOTS_EBUDGET = -78          /* a budget has no room for it; the text says which */
 };
 
 struct autobots_error {
@@ -162,6 +163,7 @@ struct autobots_job {
     const char *fork_of;
     uint64_t fork_seq;     /* the last event that is copied; 0: none */
     const char *fork_text; /* instead of the text of that event: a turn, model_reply or input; NULL: as it is */
+    const char *budget;    /* its own limits, "tokens=100000,usd=0.5", over those of the workflow; NULL: none */
 };
 
 /* Starts a submission; done() says `accepted` only after the job is on disk. The id is made (or checked) here and
@@ -176,6 +178,9 @@ int autobots_start_submit(struct autobots *client, const struct autobots_job *jo
  * done() after it is on disk. */
 int autobots_start_input(struct autobots *client, const char *job, const char *ask, const char *text,
                          autobots_done *done, void *context, struct autobots_error *err);
+/* Sets limits of an open job of its own ("usd=1,calls=none"); one that waits for room tries again. */
+int autobots_start_budget(struct autobots *client, const char *job, const char *limits, autobots_done *done,
+                          void *context, struct autobots_error *err);
 int autobots_start_cancel(struct autobots *client, const char *job, const char *reason, autobots_done *done,
                           void *context, struct autobots_error *err);
 /* A running job stops at its next step: model calls under way finish and are kept. It holds no worker then, whatever is
@@ -257,6 +262,7 @@ int autobots_submit(struct autobots *client, const struct autobots_job *job, cha
 int autobots_cancel(struct autobots *client, const char *job, const char *reason, struct autobots_error *err);
 int autobots_pause(struct autobots *client, const char *job, const char *reason, struct autobots_error *err);
 int autobots_resume(struct autobots *client, const char *job, const char *reason, struct autobots_error *err);
+int autobots_budget(struct autobots *client, const char *job, const char *limits, struct autobots_error *err);
 int autobots_input(struct autobots *client, const char *job, const char *text, struct autobots_error *err);
 int autobots_query(struct autobots *client, const char *operation, const char *request, char **answer,
                    struct autobots_error *err);

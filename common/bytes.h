@@ -42,6 +42,16 @@ static inline bool ab_view_is(struct ab_view a, const char *text)
 char *ab_view_dup(struct ab_view view);  /* NUL-terminated copy; NULL if view.p is NULL */
 #define AB_VIEW_FMT(v) (int)(v).n, (v).p /* for "%.*s" */
 
+/* A number whose absence means something else than 0. */
+struct ab_maybe {
+    bool is;
+    uint64_t value;
+};
+static inline struct ab_maybe ab_some(uint64_t value)
+{
+    return (struct ab_maybe){true, value};
+}
+
 /* A growable buffer; zero-initialised is empty. */
 struct ab_buf {
     char *p;

@@ -34,7 +34,8 @@
     X(AB_ENONDETERMINISM, "nondeterminism", false, "the journal does not fit the workflow")                    \
     X(AB_EDAMAGED, "damaged", false, "stored data failed its checksum or schema check")                        \
     X(AB_ESYSTEM, "system", false, "the operating system refused; the text has its words")                     \
-    X(AB_EINTERNAL, "internal", false, "a fault of this program")
+    X(AB_EINTERNAL, "internal", false, "a fault of this program")                                              \
+    X(AB_EBUDGET, "budget", false, "a budget has no room for it; `text` says which")
 
 enum ab_code {
     AB_OK = 0,

@@ -41,6 +41,10 @@ const char *ab_decimal_text(uint64_t value, unsigned places, unsigned least, cha
     uint64_t whole = 1;
     for (unsigned i = 0; i < places; i++)
         whole *= 10;
+    if (!places) {
+        snprintf(text, AB_USD_TEXT, "%" PRIu64, value);
+        return text;
+    }
     int n = snprintf(text, AB_USD_TEXT, "%" PRIu64 ".%0*" PRIu64, value / whole, (int)places, value % whole);
     for (unsigned shown = places; shown > least && text[n - 1] == '0'; shown--)
         text[--n] = 0;

@@ -88,7 +88,7 @@ static void send_answer(void *context, const struct group_answer *answer, struct
     sent(s, &answer->route, code);
 }
 
-/* Words about jobs that the committed operations cancelled. Broker that is not there reads the inbox when it comes. */
+/* Words about jobs that the committed operations cancelled or woke. Broker that is not there reads the inbox when it comes. */
 static void send_notices(struct server *s)
 {
     const struct store_notice *notices;
@@ -99,10 +99,10 @@ static void send_notices(struct server *s)
             continue;
         int code = 0;
         for (size_t k = 0; k < n && !code; k++)
-            code = ab_send(
-                s->router, &caller.route, AB_NOTICE,
-                &(struct ab_notice){.job = notices[k].job, .k = notices[k].k, .kind = ab_view_of("cancel")},
-                (struct ab_view){0});
+            code = ab_send(s->router, &caller.route, AB_NOTICE,
+                           &(struct ab_notice){
+                               .job = notices[k].job, .k = notices[k].k, .kind = ab_view_of(notices[k].kind)},
+                           (struct ab_view){0});
         sent(s, &caller.route, code);
         if (code)
             return send_notices(

@@ -32,7 +32,8 @@ struct store_options {
 /* A word to the broker about a job, to be sent once the transaction that made it is on disk. */
 struct store_notice {
     struct ab_id job;
-    uint64_t k; /* the inbox row */
+    uint64_t k;       /* the inbox row; 0: none */
+    const char *kind; /* static */
 };
 
 struct store_call {

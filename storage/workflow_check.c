@@ -43,7 +43,7 @@ static int read_valid(struct ab_view text, struct ab_workflow **out, struct ab_b
     return code;
 }
 
-int workflow_check(struct ab_view hash, struct ab_view text, char **name, struct ab_buf *faults,
+int workflow_check(struct ab_view hash, struct ab_view text, char **name, char **budget, struct ab_buf *faults,
                    struct ab_error *err)
 {
     uint8_t real[AB_WORKFLOW_HASH_BYTES];
@@ -54,6 +54,8 @@ int workflow_check(struct ab_view hash, struct ab_view text, char **name, struct
     int code = read_valid(text, &workflow, faults, err);
     if (!code)
         *name = ab_strdup(workflow->name);
+    if (!code && workflow->budget)
+        *budget = ab_strdup(workflow->budget);
     ab_workflow_destroy(workflow);
     return code;
 }

@@ -8,8 +8,8 @@
 #include "common/wire/schema.h"
 
 /* The text is JSON, has this hash, is a valid workflow that this release can run, and holds no key in clear. On
- * success *name is its name (caller frees). If refused, `faults` gets a msgpack array of {path, what, hint}. */
-int workflow_check(struct ab_view hash, struct ab_view text, char **name, struct ab_buf *faults,
+ * success *name is its name and *budget the limits it names, or NULL (caller frees both). If refused, `faults` gets a msgpack array of {path, what, hint}. */
+int workflow_check(struct ab_view hash, struct ab_view text, char **name, char **budget, struct ab_buf *faults,
                    struct ab_error *err);
 struct ab_workflow;
 /* A workflow that is to be kept under a name, as JSON in either form: valid, and without any key, also a sealed one,

@@ -147,6 +147,7 @@ static int start(struct call *call, struct ab_error *err)
     struct ab_buf keys[MODEL_ENDPOINTS_MAX] = {0};
     char id[AB_ID_TEXT], key[CALL_KEY_BYTES];
     double timeout_ms = llm->timeout_s * 1000;
+    int64_t max_tokens = call->max_tokens ? call->max_tokens : llm->max_tokens;
 
     snprintf(key, sizeof key, "%s:%s", ab_id_text(run->job, id), effect->step);
     struct model_request request = {.endpoints = endpoints,
@@ -158,8 +159,7 @@ static int start(struct call *call, struct ab_error *err)
                                     .cache_seed = llm->cache_seed,
                                     .call_index = effect->call_index,
                                     .temperature = llm->temperature,
-                                    .max_tokens =
-                                        llm->max_tokens > INT32_MAX ? INT32_MAX : (int)llm->max_tokens,
+                                    .max_tokens = max_tokens > INT32_MAX ? INT32_MAX : (int)max_tokens,
                                     .timeout_ms = timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms,
                                     .total_ms = effect->left_ms,
                                     .stream = true,
@@ -175,8 +175,10 @@ static int start(struct call *call, struct ab_error *err)
     return code;
 }
 
-static void forget_call(struct call *call)
+void call_forget(struct call *call)
 {
+    if (call->run->reserving == call)
+        call->run->reserving = NULL;
     model_call_cancel(call->handle);
     forget_text(call);
     TAILQ_REMOVE(&call->run->calls, call, in_run);
@@ -187,7 +189,7 @@ static void forget_call(struct call *call)
 void calls_abort(struct run *run)
 {
     while (!TAILQ_EMPTY(&run->calls))
-        forget_call(TAILQ_FIRST(&run->calls));
+        call_forget(TAILQ_FIRST(&run->calls));
 }
 
 /* For good at once; for now when the other calls are over. The call is gone already. */
@@ -200,16 +202,16 @@ void run_give_up(struct run *run, const struct ab_error *error)
     run_wake(run);
 }
 
-static const struct call *call_of(const struct run *run, const char *step)
+struct call *call_of(const struct run *run, const char *step)
 {
-    const struct call *call;
+    struct call *call;
     TAILQ_FOREACH(call, &run->calls, in_run)
     if (!strcmp(call->effect.step, step))
         return call;
     return NULL;
 }
 
-static struct call *call_make(struct run *run, const struct engine_effect *effect)
+struct call *call_make(struct run *run, const struct engine_effect *effect)
 {
     struct call *call = ab_calloc(1, sizeof *call);
     call->run = run;
@@ -220,21 +222,24 @@ static struct call *call_make(struct run *run, const struct engine_effect *effec
     return call;
 }
 
-void call_start(struct run *run, const struct engine_effect *effect)
+void call_begin(struct call *call)
 {
+    struct run *run = call->run;
     struct ab_error err = {0};
-
-    if (call_of(run, effect->step) || run->calls_n >= effect->calls_left)
-        return;
-    struct call *call = call_make(run, effect);
     if (AB_FAILPOINT("worker.before_call"))
         ab_fail(&err, AB_EUNAVAILABLE, "fail point worker.before_call");
     else
         start(call, &err);
     if (!err.code)
         return;
-    forget_call(call);
+    call_forget(call);
     run_give_up(run, &err);
+}
+
+void call_start(struct run *run, const struct engine_effect *effect)
+{
+    if (!call_of(run, effect->step) && run->calls_n < effect->calls_left)
+        call_begin(call_make(run, effect));
 }
 
 /* --- the reply ------------------------------------------------------------------------------------------------ */
@@ -338,7 +343,7 @@ static void on_done(void *user, struct model_reply *reply, const struct model_fa
     if (trim(call, failure, &err))
         return;
     uint64_t trimmed = call->trimmed;
-    forget_call(call);
+    call_forget(call);
     if (err.code) {
         run_give_up(run, &err);
     } else if (AB_FAILPOINT("worker.after_reply")) {

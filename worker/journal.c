@@ -58,7 +58,7 @@ bool journal_settled(const struct run *run)
 
 bool journal_holds(const struct run *run, uint64_t events)
 {
-    return run->committed_seq >= run->engine_seq + events;
+    return (int64_t)run->committed_seq >= run->engine_seq + (int64_t)events;
 }
 
 bool journal_closed(const struct run *run)
@@ -199,14 +199,19 @@ bool journal_committed(struct run *run, uint64_t seq)
     return closes;
 }
 
-/* A wait is always alone in its batch: nothing but the question is taken back. */
-void journal_conflict(struct run *run)
+/* A wait is always alone in its batch, as is a call_started: nothing else is taken back. */
+void journal_conflict(struct run *run, const struct ab_lease *lease)
 {
-    if (!run->in_flight.head.wait.p)
-        return;
+    bool call = run->in_flight.call;
+    if (call != (lease->why.n > 0) || (!call && !run->in_flight.head.wait.p))
+        return; /* it was said twice */
+    if (call)
+        budget_refused(run, lease->why, lease->later);
+    else
+        budget_try_again(run);
     run->engine_seq -= run->in_flight.count;
     clear_batch(&run->in_flight);
-    run->inbox_known = false;
+    run->inbox_known &= call;
     run_wake(run);
 }
 
@@ -337,6 +342,21 @@ void journal_retry(struct run *run, const struct ab_error *error)
     log_end(run, "job.attempt_failed", "retry", "error", error);
 }
 
+static void add_waiting(struct run *run, const struct ab_waiting *waiting, const char *reason)
+{
+    struct ab_error err = {0};
+
+    if (journal_add(run, AB_KIND_WAITING, waiting, &err)) {
+        journal_end(run, "failed", "error", &err);
+        return;
+    }
+    run->unsent.head.wait = ab_view_of(reason);
+    run->unsent.head.wake_at_ms = waiting->until_ms;
+    run->unsent.head.inbox_seen = run->inbox_seen;
+    run->unsent.closes = true;
+    log_end(run, "job.waits", "waiting", reason, NULL);
+}
+
 void journal_wait(struct run *run, const struct engine_effect *effect)
 {
     struct ab_waiting waiting = {.reason = ab_view_of("person"),
@@ -344,22 +364,20 @@ void journal_wait(struct run *run, const struct engine_effect *effect)
                                  .agent = ab_view_of(effect->agent),
                                  .prompt = ab_view_of(effect->prompt),
                                  .at_ms = (uint64_t)now_at()};
-    struct ab_error err = {0};
-
     if (effect->until_ms) /* asked again: no row of the inbox was the answer */
         waiting.until_ms = (uint64_t)effect->until_ms;
     else if (effect->timeout_ms)
         waiting.until_ms = waiting.at_ms + (uint64_t)effect->timeout_ms;
+    add_waiting(run, &waiting, "person");
+}
 
-    if (journal_add(run, AB_KIND_WAITING, &waiting, &err)) {
-        journal_end(run, "failed", "error", &err);
-        return;
-    }
-    run->unsent.head.wait = ab_view_of("person");
-    run->unsent.head.wake_at_ms = waiting.until_ms;
-    run->unsent.head.inbox_seen = run->inbox_seen;
-    run->unsent.closes = true;
-    log_end(run, "job.waits", "waiting", "person", NULL);
+void journal_park(struct run *run)
+{
+    struct ab_waiting waiting = run->wanted;
+    waiting.reason = ab_view_of("budget");
+    waiting.budget = clip(ab_view_of(run->no_room), AB_WHY_MAX - 1);
+    waiting.at_ms = (uint64_t)now_at();
+    add_waiting(run, &waiting, "budget");
 }
 
 void journal_pause(struct run *run)

@@ -87,6 +87,7 @@ void runs_take(struct worker *worker, const struct ab_job *job, struct ab_view b
     run->job_seq = run->committed_seq = job->seq;
     run->started_ms = ab_mono_ms();
     run->history_wanted = job->history;
+    run->budget = (unsigned)job->budget;
     run->watched = job->watched;
     run->inbox_known = job->attempt <= 1; /* what arrives from now on is told by NOTICE */
     if (job->seq <= 1)
@@ -121,6 +122,7 @@ void run_drop(struct run *run)
     while (!STAILQ_EMPTY(&run->inbox))
         run_pop_inbox(run);
     free(run->cancelled);
+    free(run->no_room);
     ab_buf_finish(&run->secrets);
     ab_buf_finish(&run->journal);
     ab_buf_finish(&run->history);
@@ -132,6 +134,10 @@ void run_add_inbox(struct run *run, uint64_t k, struct ab_view kind, struct ab_v
 {
     if (k <= run->inbox_seen || run->inbox_rows >= WORKER_INBOX_ROWS_MAX)
         return;
+    if (ab_view_is(kind, "budget")) { /* storage has heeded it already */
+        run->inbox_seen = k;
+        return;
+    }
     struct inbox_row *row = ab_calloc(1, sizeof *row);
     row->k = run->inbox_seen = k;
     row->kind = ab_strndup(kind.p, kind.n);

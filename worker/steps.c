@@ -109,7 +109,7 @@ static enum pace need_engine(struct run *run)
         return ask_load(run);
     if (engine_create(run->workflow->workflow, run->content, &run->worker->limits, &run->engine, &err))
         return fail_run(run, &err);
-    run->engine_seq = run->folded_seq; /* from here on both count the same events */
+    run->engine_seq = (int64_t)run->folded_seq; /* from here on both count the same events */
     json_decref(run->content);
     run->content = NULL;
     return GO_ON;
@@ -278,7 +278,7 @@ static enum pace do_say(struct run *run, const struct engine_effect *effect)
 static enum pace do_model(struct run *run, const struct engine_effect *effect)
 {
     if (!run->gave_up.code && run->worker->pricing.ready && journal_holds(run, effect->after))
-        call_start(run, effect);
+        (run->budget || run->reserving || run->no_room ? budget_reserve : call_start)(run, effect);
     return WAIT;
 }
 
@@ -388,12 +388,23 @@ static enum pace wind_down(struct run *run, struct engine_effect *effects)
     return WAIT;
 }
 
+/* No budget has room for its next call, and nothing else is under way. */
+static enum pace park(struct run *run)
+{
+    if (!run->inbox_known)
+        return ask_load(run);
+    if (journal_settled(run))
+        journal_park(run);
+    return WAIT;
+}
+
 /* All that is wanted, in the order in which the engine tells it, until something changed. */
 static enum pace perform(struct run *run)
 {
     struct engine_effect *effects = run->worker->effects;
     bool others = false;
 
+    budget_go_on(run);
     if (run->gave_up.code)
         codes_abort(run); /* unlike a model's reply, what they bring costs nothing */
     if (run->gave_up.code && !run_busy(run))
@@ -402,6 +413,8 @@ static enum pace perform(struct run *run)
         return WAIT;
     if (run->paused)
         return wind_down(run, effects);
+    if (run->no_room && !run_busy(run))
+        return park(run);
     size_t n = engine_next(run->engine, effects, ENGINE_EFFECTS_MAX);
     for (size_t i = 0; i < n; i++) {
         if (effects[i].want == ENGINE_HUMAN)
@@ -409,7 +422,7 @@ static enum pace perform(struct run *run)
         others = true;
         if (performers[effects[i].want](run, &effects[i]) == GO_ON)
             return GO_ON;
-        if (journal_closed(run) || run->asking)
+        if (journal_closed(run) || run->asking || run->unsent.call)
             return WAIT;
     }
     return do_humans(run, effects, n, others);

@@ -49,6 +49,8 @@ static void on_committed(struct worker *worker, const void *header, struct ab_vi
     const struct ab_lease *lease = header;
     struct run *run = run_of(worker, lease->job, lease->token);
     (void)body;
+    if (run)
+        run->budget = (unsigned)lease->budget;
     if (run && journal_committed(run, lease->seq))
         run_drop(run);
 }
@@ -70,8 +72,10 @@ static void on_conflict(struct worker *worker, const void *header, struct ab_vie
     const struct ab_lease *lease = header;
     struct run *run = run_of(worker, lease->job, lease->token);
     (void)body;
-    if (run)
-        journal_conflict(run);
+    if (!run)
+        return;
+    run->budget = (unsigned)lease->budget;
+    journal_conflict(run, lease);
 }
 
 static void on_notice(struct worker *worker, const void *header, struct ab_view body)

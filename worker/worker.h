@@ -7,6 +7,7 @@
  * runs.c      the table of jobs at hand, their making and dropping
  * steps.c     what a job does next: load, fold, perform
  * calls.c     model calls and the text they stream
+ * budget.c    what they may take, reserved before they are made
  * pricing.c   what they cost (prices.c: the arithmetic)
  * codes.c     code blocks and the files they leave (code_files.c)
  * journal.c   events on their way to the disk
@@ -51,6 +52,7 @@ struct batch {
     uint64_t first_seq;
     struct ab_events head; /* end, wait, retry: of its last event; texts are static */
     bool closes;           /* nothing of this attempt follows it */
+    bool call;             /* it is one `call_started`, which may be refused by itself */
 };
 
 /* Encodes the event, applies it to the engine and puts it into the batch that is sent next. A failure is a fault of
@@ -68,7 +70,7 @@ void journal_flush(struct run *run);
 void journal_resend(struct run *run);
 /* COMMITTED(seq), CONFLICT and a final refusal. committed returns true if the attempt is over and the run to be dropped. */
 bool journal_committed(struct run *run, uint64_t seq);
-void journal_conflict(struct run *run);
+void journal_conflict(struct run *run, const struct ab_lease *lease);
 bool journal_refused(struct run *run, const struct ab_error *error); /* true: drop it */
 void journal_finish(struct run *run);
 
@@ -77,6 +79,7 @@ void journal_end(struct run *run, const char *state, const char *stop_reason, co
 void journal_retry(struct run *run, const struct ab_error *error);
 void journal_wait(struct run *run, const struct engine_effect *effect);
 void journal_pause(struct run *run);
+void journal_park(struct run *run); /* for a budget: no_room */
 
 /* ---- runs.c: the jobs at hand ---- */
 
@@ -97,6 +100,7 @@ struct call {
     uint64_t attempt;   /* told in DELTA: changes when the text begins anew */
     uint64_t
         trimmed; /* the model's context was too small for more than so many estimated tokens; 0: it was not */
+    uint32_t max_tokens; /* of a budget; 0: what the workflow says */
     TAILQ_ENTRY(call) in_run;
 };
 
@@ -122,13 +126,22 @@ struct run {
     /* where it stands */
     struct batch unsent, in_flight;
     uint64_t committed_seq;
-    uint64_t engine_seq; /* of the journal, less what the engine counts: its event n is seq engine_seq + n */
-    bool sent;           /* in_flight went out on the current connection */
-    bool attach_due;     /* the broker must be told that we still run it */
-    bool attaching;      /* it was told; no answer yet */
-    bool refused;        /* its events were; what is under way now says so */
-    int64_t again_ms;    /* nothing is sent before; monotonic */
+    int64_t
+        engine_seq; /* of the journal, less what the engine counts: its event n is seq engine_seq + n. Below 0 if more was
+                            taken back than was there before. */
+    bool sent;        /* in_flight went out on the current connection */
+    bool attach_due;  /* the broker must be told that we still run it */
+    bool attaching;   /* it was told; no answer yet */
+    bool refused;     /* its events were; what is under way now says so */
+    int64_t again_ms; /* nothing is sent before; monotonic */
     bool watched;
+    unsigned budget; /* AB_UNDER_…, as the broker said last */
+    struct call
+        *reserving; /* its call_started is on its way to the disk, as event reserved_seq; NULL: none is */
+    uint64_t reserved_seq;
+    unsigned budget_tries;    /* bounds that were too long */
+    struct ab_waiting wanted; /* what the last reservation asked for; its texts are the workflow's */
+    char *no_room;   /* owned: why it was refused; the job parks when its calls are over. NULL: it was not */
     bool paused;     /* nothing new is begun: what is under way is journaled, then it is let go */
     char *cancelled; /* why; NULL: it is not */
     TAILQ_HEAD(call_list, call) calls;
@@ -173,6 +186,11 @@ void run_step(struct run *run);
 
 /* Makes the call of this effect, unless it is under way. */
 void call_start(struct run *run, const struct engine_effect *effect);
+/* The parts of it: the call under way with that step, or NULL; one that is not begun; its request. */
+struct call *call_of(const struct run *run, const char *step);
+struct call *call_make(struct run *run, const struct engine_effect *effect);
+void call_begin(struct call *call); /* may forget it */
+void call_forget(struct call *call);
 void calls_abort(struct run *run); /* all of them; nothing happens if there is none */
 /* Something failed: for good at once, for now when all that is under way is over. */
 void run_give_up(struct run *run, const struct ab_error *error);
@@ -189,6 +207,15 @@ static inline bool run_busy(const struct run *run)
 {
     return !TAILQ_EMPTY(&run->calls) || !TAILQ_EMPTY(&run->codes);
 }
+/* ---- budget.c: jobs under a budget ---- */
+
+/* Instead of call_start: writes down what the call may take, unless something has to be waited for first. */
+void budget_reserve(struct run *run, const struct engine_effect *effect);
+/* Makes the call whose reservation is on disk. */
+void budget_go_on(struct run *run);
+/* Storage has refused the reservation. later: there will be room when calls under way are settled. */
+void budget_refused(struct run *run, struct ab_view why, bool later);
+void budget_try_again(struct run *run);
 
 /* ---- queries.c ---- */
 

@@ -60,7 +60,10 @@ enum {
     X(from, 0, "DATE", "in force from then on: 2026-01-31[T12:00:00Z] (default: always)")                  \
     X(provider, 0, "NAME", "only for openai, azure or script (default: all)")                              \
     X(source, 0, "TEXT", "where the figures come from")                                                    \
-    X(note, 0, "TEXT", "shown with the row")
+    X(note, 0, "TEXT", "shown with the row") \
+    X(budget, 0, "LIMITS", "the job's own: tokens=N,usd=N,calls=N,turns=N,seconds=N") \
+    X(job, 0, "JOB", "of this job") \
+    X(per, 0, "PERIOD", "total (default), day or month, in UTC")
 /* clang-format on */
 
 enum cli_option {
@@ -254,6 +257,8 @@ int verb_files(struct cli *cli);
 int verb_files_get(struct cli *cli);
 int verb_import(struct cli *cli);
 int verb_prices(struct cli *cli);
+int verb_budget(struct cli *cli);
+int verb_budget_set(struct cli *cli); /* and raise, rm */
 int verb_prices_set(struct cli *cli);
 int verb_prices_rm(struct cli *cli);
 int verb_prices_import(struct cli *cli);

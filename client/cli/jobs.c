@@ -226,6 +226,7 @@ int verb_submit(struct cli *cli)
                                                                    : NULL};
     if (!cli->n && !file)
         return cli_failf(cli, CLI_USAGE, "what is the message? autobots submit TEXT, or - for standard input");
+    job.budget = cli->option[OPT_budget];
     if (!read_deadline(cli, &job, &code))
         return code;
     /* A faulty file is told before a missing service; a missing service before a missing model. */
@@ -320,6 +321,10 @@ static void print_waiting(const json_t *job)
 {
     const json_t *waiting = json_object_get(job, "waiting");
     const char *agent = ab_tree_str(waiting, "agent"), *prompt = ab_tree_str(waiting, "prompt");
+    char *budget = term_line(ab_tree_str(waiting, "budget") ? ab_tree_str(waiting, "budget") : "", 0);
+    if (*budget)
+        printf("    waits for room in a budget: %s\n", budget);
+    free(budget);
     if (!prompt)
         return;
     char *who = term_line(agent ? agent : "it", 40), *what = term_line(prompt, 100);

@@ -4,7 +4,8 @@
 
 #include "client/cli/cli.h"
 
-#define LISTING (BIT(user) | BIT(limit))
+#define LISTING   (BIT(user) | BIT(limit))
+#define BUDGET_OF (BIT(user) | BIT(session) | BIT(job))
 
 /* clang-format off */
 const struct verb cli_verbs[] = {
@@ -27,7 +28,7 @@ const struct verb cli_verbs[] = {
      "comes after it (enqueue), is refused (reject) or takes its place (interrupt: that job is cancelled).\n"
      "WORKFLOW is a file if it has a slash, ends in .json, .yaml or .yml, or exists; else NAME or NAME@VERSION of one that\n"
      "`workflows add` has stored.",
-     BIT(workflow) | BIT(model) | BIT(user) | BIT(session) | BIT(attach) | BIT(detach) | BIT(deadline) | BIT(if_busy), 0, -1,
+     BIT(workflow) | BIT(model) | BIT(user) | BIT(session) | BIT(attach) | BIT(detach) | BIT(deadline) | BIT(if_busy) | BIT(budget), 0, -1,
      verb_submit},
     {"chat", "[-w WORKFLOW] [-s SESSION] [--if-busy HOW]",
      "talk in one session: each line is a message, the agents answer\n\n"
@@ -119,6 +120,18 @@ const struct verb cli_verbs[] = {
      "FILE is YAML or JSON: `prices`, a list of {model, provider, from, input, cached_input, output, reasoning, source,\n"
      "note}; see deploy/prices.yaml. Importing it again changes nothing.",
      BIT(user), 1, 1, verb_prices_import},
+    {"budget", "[-s SESSION] [--job JOB]", "limits, and what of them is spent", BUDGET_OF, 0, 0, verb_budget},
+    {"budget list", "", "all limits of the user, of the user's sessions and open jobs", BIT(user), 0, 0, verb_budget},
+    {"budget show", "[-s SESSION] [--job JOB]", "those of one session or job", BUDGET_OF, 0, 0, verb_budget},
+    {"budget set", "LIMITS [-s SESSION] [--job JOB] [--per day|month]",
+     "limit what a user, a session or a job may use\n\n"
+     "LIMITS is tokens=N,usd=N,calls=N,turns=N,seconds=N, or some of these; usd=none takes one away. Without -s and --job it\n"
+     "is the user's, which may start again each day or month. Counted is what is used from then on. A job that finds no\n"
+     "room waits, and goes on when there is some: see README.",
+     BUDGET_OF | BIT(per), 1, 1, verb_budget_set},
+    {"budget raise", "LIMITS [-s SESSION] [--job JOB] [--per day|month]",
+     "add to limits; jobs that wait for room go on", BUDGET_OF | BIT(per), 1, 1, verb_budget_set},
+    {"budget rm", "UNIT,… [-s SESSION] [--job JOB] [--per day|month]", "take limits away", BUDGET_OF | BIT(per), 1, 1, verb_budget_set},
     {"validate", "FILE", "check a workflow file: every fault with its line and what to write instead", 0, 1, 1, verb_validate},
     {"demo", "", "run an example chat in a temporary service; MODEL=… for a real model", 0, 0, 0, verb_demo},
     {"version", "", "print the version", 0, 0, 0, verb_version},

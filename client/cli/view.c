@@ -469,8 +469,8 @@ static void on_event(void *context, const struct autobots_event *event)
         for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
             if (!strcmp(kinds[i].kind, event->kind))
                 kinds[i].show(view, tree);
-    if (!strcmp(event->kind, "waiting") &&
-        strcmp(ab_tree_str(tree, "reason") ? ab_tree_str(tree, "reason") : "", "timer")) {
+    const char *reason = ab_tree_str(tree, "reason");
+    if (!strcmp(event->kind, "waiting") && (!reason || !strcmp(reason, "person"))) {
         view->waiting_seq = event->seq;
         free(view->ask);
         view->ask = ab_tree_str(tree, "ask") ? ab_strdup(ab_tree_str(tree, "ask")) : NULL;

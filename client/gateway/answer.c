@@ -28,6 +28,7 @@ static const struct {
     {AB_EDAMAGED, MHD_HTTP_INTERNAL_SERVER_ERROR},
     {AB_ESYSTEM, MHD_HTTP_INTERNAL_SERVER_ERROR},
     {AB_EINTERNAL, MHD_HTTP_INTERNAL_SERVER_ERROR},
+    {AB_EBUDGET, MHD_HTTP_TOO_MANY_REQUESTS},
 };
 #define COUNT(...) +1
 _Static_assert(sizeof statuses / sizeof *statuses == 0 AB_ERROR_CODES(COUNT), "an error code has no status");

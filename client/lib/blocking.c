@@ -87,6 +87,13 @@ int autobots_resume(struct autobots *client, const char *job, const char *reason
     return finish(client, &waiting, rc, NULL, err);
 }
 
+int autobots_budget(struct autobots *client, const char *job, const char *limits, struct autobots_error *err)
+{
+    struct waiting waiting = {0};
+    int rc = autobots_start_budget(client, job, limits, on_done, &waiting, err);
+    return finish(client, &waiting, rc, NULL, err);
+}
+
 int autobots_input(struct autobots *client, const char *job, const char *text, struct autobots_error *err)
 {
     struct waiting waiting = {0};

@@ -19,7 +19,7 @@ _Static_assert(offsetof(struct autobots_error, text) == offsetof(struct ab_error
 #define AUTOBOTS_CODES(X)                                                                                    \
     X(EINVALID) X(EUSAGE) X(EVERSION) X(EDENIED) X(ENOTFOUND) X(ECONFLICT) X(EEXPIRED) X(ESTALE) X(EENDED)   \
     X(EUNKNOWN_WORKFLOW) X(EBUSY) X(EUNAVAILABLE) X(ETOOLARGE) X(ETIMEOUT) X(ECANCELLED) X(EMODEL)           \
-    X(ENOMODEL) X(ENONDETERMINISM) X(EDAMAGED) X(ESYSTEM) X(EINTERNAL)
+    X(ENOMODEL) X(ENONDETERMINISM) X(EDAMAGED) X(ESYSTEM) X(EINTERNAL) X(EBUDGET)
 #define X(code) _Static_assert((int)AUTOBOTS_##code == (int)AB_##code, #code);
 AUTOBOTS_CODES(X)
 #undef X

@@ -2,6 +2,7 @@
  * in the request until the service's sealing key is known, and are wiped then.
  */
 #include "client/lib/internal.h"
+#include "common/budget.h"
 #include "common/clock.h"
 #include "common/seal.h"
 
@@ -203,6 +204,7 @@ static int submit(struct autobots *client, const struct autobots_job *job, struc
             .fork_of = fork_of,
             .fork_seq = job->fork_seq,
             .fork_text = ab_view_of(job->fork_text),
+            .budget = ab_view_of(job->budget),
         };
         struct request *request =
             request_create(client, &client->broker, AB_SUBMIT, &message, &body, done, context, err);
@@ -225,10 +227,13 @@ int autobots_start_submit(struct autobots *client, const struct autobots_job *jo
 {
     struct ab_error err = {0};
     struct ab_id id;
+    struct ab_budget budget;
     int rc =
         job->workflow || job->fork_of ? 0 : ab_fail_at(&err, AB_EINVALID, "workflow", "a job needs a workflow");
     if (!rc)
         rc = new_id(job->id, &id, &err);
+    if (!rc && job->budget)
+        rc = ab_budget_read(ab_view_of(job->budget), true, &budget, &err);
     if (!rc)
         rc = submit(client, job, id, done, context, &err);
     if (rc)
@@ -281,5 +286,12 @@ int autobots_start_resume(struct autobots *client, const char *job, const char *
                           void *context, struct autobots_error *err)
 {
     struct autobots_inbox row = {.job = job, .kind = "resume", .text = reason};
+    return autobots_start_inbox(client, &row, done, context, err);
+}
+
+int autobots_start_budget(struct autobots *client, const char *job, const char *limits, autobots_done *done,
+                          void *context, struct autobots_error *err)
+{
+    struct autobots_inbox row = {.job = job, .kind = "budget", .text = limits};
     return autobots_start_inbox(client, &row, done, context, err);
 }

@@ -18,7 +18,9 @@ enum {
     AB_SECRETS_MAX = 64 << 10,
     AB_DELTA_MAX = 64 << 10,
     AB_HASH_BYTES = 32,
-    AB_EVENTS_MAX = 64, /* events in one append */
+    AB_EVENTS_MAX = 64,  /* events in one append */
+    AB_BUDGET_MAX = 256, /* limits as text (common/budget.h) */
+    AB_WHY_MAX = 400,
 };
 
 /* ---- greeting ---- */
@@ -81,6 +83,8 @@ enum {
     F(o, UINT, fork_seq, OPT, 0, "the last event that is copied; 0: none")                                     \
     F(o, STR, fork_text, OPT, 512 << 10,                                                                       \
       "instead of the text of that event: a turn, a model's reply or a person's answer")                       \
+    F(o, STR, budget, OPT, AB_BUDGET_MAX,                                                                      \
+      "the job's own limits, such as tokens=100000,usd=0.5; before those of the workflow, unit by unit")       \
     F(o, STR, watch, OPT, 8, "all or end: watch from the first event, as WATCH would")                         \
     F(o, BOOL, deltas, OPT, 0, "with watch: also send DELTA")
 
@@ -124,9 +128,9 @@ enum {
     F(o, ID, job, REQ, 0, "")                                                                                  \
     F(o, STR, user, REQ, AB_USER_MAX, "who asks")                                                              \
     F(o, ID, id, REQ, 0, "made by the client; the same id again is the same row")                              \
-    F(o, STR, kind, REQ, 16, "cancel, input, pause or resume")                                                 \
+    F(o, STR, kind, REQ, 16, "cancel, input, pause, resume or budget")                                         \
     F(o, STR, ask, OPT, AB_NAME_MAX, "input: the question it answers; absent: the open one")                   \
-    F(o, STR, text, OPT, 1 << 20, "input: the answer; cancel: the reason")
+    F(o, STR, text, OPT, 1 << 20, "input: the answer; cancel: the reason; budget: the limits to set")
 
 #define AB_RECEIPT_FIELDS(F, o)                                                                                \
     F(o, UINT, rid, REQ, 0, "of INBOX")                                                                        \
@@ -155,6 +159,7 @@ enum {
     F(o, BIN, hash, REQ, AB_HASH_BYTES, "of the workflow; its text is asked of storage once")                  \
     F(o, ANY, secrets, OPT, AB_SECRETS_MAX, "as submitted")                                                    \
     F(o, UINT, deadline_ms, OPT, 0, "as submitted")                                                            \
+    F(o, UINT, budget, OPT, 255, "as in COMMITTED")                                                            \
     F(o, BOOL, more, OPT, 0, "the journal goes on: read the rest from storage, up to seq")                     \
     F(o, BOOL, watched, OPT, 0, "somebody wants DELTA")
 
@@ -168,7 +173,7 @@ enum {
     F(o, UINT, seq, REQ, 0, "of the first event in the body")                                                  \
     F(o, UINT, count, REQ, AB_EVENTS_MAX, "events in the body, an array")                                      \
     F(o, STR, end, OPT, 16, "the last one ends the job: succeeded, failed or cancelled")                       \
-    F(o, STR, wait, OPT, 16, "the last one parks the job: person or timer; its slot is free")                  \
+    F(o, STR, wait, OPT, 16, "the last one parks the job: person, timer or budget; its slot is free")          \
     F(o, UINT, wake_at_ms, OPT, 0, "with wait or retry: wall clock at which it becomes ready")                 \
     F(o, UINT, inbox_seen, OPT, 0, "with wait: refused (CONFLICT) if the inbox holds a later row")             \
     F(o, BOOL, retry, OPT, 0, "the last one says why this attempt failed: run the job again later")            \
@@ -177,7 +182,12 @@ enum {
 #define AB_LEASE_FIELDS(F, o)                                                                                  \
     F(o, ID, job, REQ, 0, "")                                                                                  \
     F(o, UINT, token, REQ, 0, "")                                                                              \
-    F(o, UINT, seq, OPT, 0, "the last seq on disk")
+    F(o, UINT, seq, OPT, 0, "the last seq on disk")                                                            \
+    F(o, UINT, budget, OPT, 255,                                                                               \
+      "COMMITTED, CONFLICT: 0: no budget; else bits: 1 a call needs a `call_started`, 2 with its cost, 4 "     \
+      "with its tokens")                                                                                       \
+    F(o, STR, why, OPT, AB_WHY_MAX, "CONFLICT of a call_started: which budget has no room for it")             \
+    F(o, BOOL, later, OPT, 0, "CONFLICT of a call_started: there is room once calls under way are paid")
 
 #define AB_NOTICE_FIELDS(F, o)                                                                                 \
     F(o, ID, job, REQ, 0, "")                                                                                  \
@@ -315,10 +325,14 @@ enum ab_command {
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
 #define AB_WAITING_FIELDS(F, o)                                                                                \
-    F(o, STR, reason, REQ, 16, "person or timer")                                                              \
+    F(o, STR, reason, REQ, 16, "person, timer or budget")                                                      \
     F(o, STR, ask, OPT, AB_NAME_MAX, "the question's id")                                                      \
     F(o, STR, agent, OPT, AB_NAME_MAX, "who asks")                                                             \
     F(o, STR, prompt, OPT, 0, "the question")                                                                  \
+    F(o, STR, budget, OPT, AB_WHY_MAX, "budget: which one, and why it has no room")                            \
+    F(o, UINT, tokens, OPT, INT64_MAX, "budget: what the call may take at most")                               \
+    F(o, MAYBE, cost_pico_usd, OPT, INT64_MAX, "budget: the same in money; absent: unpriced")                  \
+    F(o, BOOL, turn, OPT, 0, "budget: it makes an agent's turn")                                               \
     F(o, UINT, until_ms, OPT, 0, "wall clock: then it goes on without an answer; absent: it waits for ever")   \
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
@@ -363,6 +377,16 @@ enum ab_command {
     F(o, UINT, of_seq, OPT, 0, "up to this one of it; what concerned its attempts was left out")               \
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
+#define AB_CALL_STARTED_FIELDS(F, o)                                                                           \
+    F(o, STR, step, REQ, AB_NAME_MAX, "of the call; the same step again replaces it")                          \
+    F(o, STR, agent, REQ, AB_NAME_MAX, "for whom")                                                             \
+    F(o, STR, model, OPT, 256, "the first one that is asked")                                                  \
+    F(o, UINT, tokens, REQ, INT64_MAX, "reserved: the prompt's as estimated (bytes/3) and max_tokens")         \
+    F(o, UINT, max_tokens, OPT, INT64_MAX, "what the reply is held to")                                        \
+    F(o, MAYBE, cost_pico_usd, OPT, INT64_MAX, "reserved: what those cost at most; absent: unpriced")          \
+    F(o, BOOL, turn, OPT, 0, "it makes an agent's turn")                                                       \
+    F(o, UINT, at_ms, REQ, 0, "wall clock")
+
 /* event kind, schema, who writes it, meaning; all of them durable. Their order is that of the numbers in the database:
  * a new one goes to the end. */
 #define AB_EVENT_KINDS(X)                                                                                      \
@@ -379,7 +403,9 @@ enum ab_command {
     X(PAUSED, paused, paused, "worker", "this attempt is over, as was wished; another follows after resume")   \
     X(FORKED, forked, forked, "storage", "all before it was copied: what it used is not this job's")           \
     X(CODE_RESULT, code_result, code_result, "worker",                                                         \
-      "a code block ran; after the last one, or one that failed, also the agent's turn")
+      "a code block ran; after the last one, or one that failed, also the agent's turn")                       \
+    X(CALL_STARTED, call_started, call_started, "worker",                                                      \
+      "of a job under a budget: room for this call is reserved; alone in its message")
 
 /* or one of these messages, which are not kept: command, who makes it, meaning. */
 #define AB_EPHEMERAL(X)                                                                                        \
@@ -432,7 +458,8 @@ enum ab_event_kind {
     S(end, AB_END_FIELDS)                                                                                      \
     S(paused, AB_PAUSED_FIELDS)                                                                                \
     S(forked, AB_FORKED_FIELDS)                                                                                \
-    S(code_result, AB_CODE_RESULT_FIELDS)
+    S(code_result, AB_CODE_RESULT_FIELDS)                                                                      \
+    S(call_started, AB_CALL_STARTED_FIELDS)
 
 #define S(name, LIST) AB_STRUCT(name, LIST)
 AB_SCHEMAS(S)

@@ -33,6 +33,7 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, UINT, deadline_ms, OPT, 0, "")                                                                        \
     F(o, STR, key, OPT, AB_NAME_MAX, "")                                                                       \
     F(o, STR, pool, OPT, AB_NAME_MAX, "")                                                                      \
+    F(o, STR, budget, OPT, AB_BUDGET_MAX, "")                                                                  \
     F(o, BIN, hash, OPT, AB_HASH_BYTES, "absent: that of fork_of")                                             \
     F(o, STR, workflow, OPT, AB_WORKFLOW_MAX, "")                                                              \
     F(o, ANY, secrets, OPT, AB_SECRETS_MAX, "")                                                                \
@@ -67,7 +68,10 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, UINT, wake_at_ms, OPT, 0, "")                                                                         \
     F(o, UINT, inbox_seen, OPT, 0, "")                                                                         \
     F(o, BOOL, retry, OPT, 0, "")
-#define AB_OP_APPEND_ANSWER_FIELDS(F, o) F(o, UINT, seq, REQ, 0, "of the last event")
+#define AB_OP_APPEND_ANSWER_FIELDS(F, o)                                                                       \
+    F(o, UINT, seq, REQ, 0, "of the last event")                                                               \
+    F(o, UINT, budget, OPT, 255, "as in COMMITTED")                                                            \
+    F(o, UINT, wake_at_ms, OPT, 0, "of a wait for a budget: when its next period begins")
 
 #define AB_OP_INBOX_FIELDS(F, o)                                                                               \
     F(o, UINT, n, OPT, 0, "the job's commit number, or")                                                       \
@@ -85,7 +89,7 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
 #define AB_OP_OPEN_JOBS_FIELDS(F, o)                                                                           \
     F(o, UINT, after, OPT, 0, "commit number")                                                                 \
     F(o, UINT, limit, OPT, AB_PAGE_MAX, "")                                                                    \
-    F(o, BOOL, cancelled, OPT, 0, "only those whose inbox holds a cancel")
+    F(o, BOOL, cancelled, OPT, 0, "only those whose inbox holds a cancel, or that storage woke")
 #define AB_OP_OPEN_JOBS_ANSWER_FIELDS(F, o)                                                                    \
     F(o, ANY, jobs, REQ, 0, "array of open_job maps, by commit number")                                        \
     F(o, UINT, next, OPT, 0, "")
@@ -104,7 +108,7 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, BIN, hash, REQ, AB_HASH_BYTES, "")                                                                    \
     F(o, BOOL, history, OPT, 0, "")                                                                            \
     F(o, UINT, body_bytes, OPT, 0, "of its input")                                                             \
-    F(o, STR, state, OPT, 16, "ready, waiting (for a person), timer or retry")                                 \
+    F(o, STR, state, OPT, 16, "ready, waiting (for a person), timer, budget or retry")                         \
     F(o, UINT, wake_at_ms, OPT, 0, "")                                                                         \
     F(o, UINT, seq, OPT, 0, "last event")                                                                      \
     F(o, UINT, token, OPT, 0, "of the last event")                                                             \
@@ -115,6 +119,8 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, UINT, company, OPT, 0, "the same")                                                                    \
     F(o, UINT, inbox_k, OPT, 0, "last inbox row")                                                              \
     F(o, UINT, failures, OPT, 0, "attempt_failed events so far")                                               \
+    F(o, UINT, budget, OPT, 255, "as in COMMITTED")                                                            \
+    F(o, STR, why, OPT, AB_WHY_MAX, "waiting for a budget: which one")                                         \
     F(o, BOOL, cancel, OPT, 0, "its inbox holds a cancel")                                                     \
     F(o, BOOL, paused, OPT, 0, "of its inbox's pauses and resumes the last one is a pause")
 
@@ -424,6 +430,31 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, MAYBE, from_ms, OPT, INT64_MAX, "absent: all its times")
 #define AB_OP_CHANGED_ANSWER_FIELDS(F, o) F(o, UINT, changed, REQ, 0, "rows")
 
+/* ---- budgets ---- */
+#define AB_OP_SET_BUDGET_FIELDS(F, o)                                                                          \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, session, OPT, AB_NAME_MAX, "of this session of the user; absent: of the user")                   \
+    F(o, STR, period, OPT, 8, "total (default), day or month: starts again at 0:00 UTC")                       \
+    F(o, STR, limits, REQ, AB_BUDGET_MAX,                                                                      \
+      "such as tokens=100000,usd=none; units that are not named stay as they are")
+#define AB_OP_LIST_BUDGETS_FIELDS(F, o)                                                                        \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, session, OPT, AB_NAME_MAX, "only of this session")                                               \
+    F(o, STR, job, OPT, 40, "only of this job, also when it has ended; absent with session: all the user has")
+#define AB_OP_LIST_BUDGETS_ANSWER_FIELDS(F, o) F(o, ANY, budgets, REQ, 0, "array of budget maps")
+#define AB_BUDGET_RECORD_FIELDS(F, o)                                                                          \
+    F(o, STR, scope, REQ, 8, "user, session or job")                                                           \
+    F(o, STR, name, REQ, AB_USER_MAX, "of the user, of the session, the job's id")                             \
+    F(o, STR, unit, REQ, 8, "tokens, usd (amounts: 1e-12 USD), calls, turns, seconds (amounts: ms)")           \
+    F(o, STR, period, REQ, 8, "total, day or month")                                                           \
+    F(o, UINT, limit, REQ, 0, "")                                                                              \
+    F(o, UINT, settled, REQ, 0, "spent, as reported")                                                          \
+    F(o, UINT, reserved, REQ, 0, "by calls under way, at most")                                                \
+    F(o, UINT, overshoot, OPT, 0, "of settled: by how much replies took more than was reserved for them")      \
+    F(o, UINT, overshoots, OPT, 0, "so many replies did")                                                      \
+    F(o, UINT, waiting, OPT, 0, "jobs parked because of it")                                                   \
+    F(o, UINT, since_ms, REQ, 0, "wall clock: what was spent from then on counts")
+
 /* ---- the broker's own, asked of it with QUERY ---- */
 #define AB_OP_JOB_STATUS_FIELDS(F, o)                                                                          \
     F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
@@ -434,7 +465,8 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
       "cancelling; not_found if it is not open")                                                               \
     F(o, UINT, position, OPT, 0,                                                                               \
       "1 = next among the ready jobs of its pool, as far as fairness can be foretold")                         \
-    F(o, STR, why, OPT, 256, "why it does not run: limit, session, credit, schedule, person, paused")          \
+    F(o, STR, why, OPT, AB_ERROR_TEXT_MAX,                                                                     \
+      "why it does not run: limit, session, credit, schedule, person, budget, paused")                         \
     F(o, UINT, attempt, OPT, 0, "")                                                                            \
     F(o, STR, worker, OPT, AB_NAME_MAX, "")                                                                    \
     F(o, UINT, wake_at_ms, OPT, 0,                                                                             \
@@ -520,6 +552,10 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     X(list_prices, 71, READ, AB_BY_CLIENT | AB_BY_WORKER, op_list_prices, op_list_prices_answer,               \
       "all price rows")                                                                                        \
     X(delete_price, 72, WRITE, AB_BY_CLIENT, op_delete_price, op_changed_answer, "a pattern's price rows")     \
+    X(set_budget, 73, WRITE, AB_BY_CLIENT, op_set_budget, op_changed_answer,                                   \
+      "limits of a user or session; wakes jobs that have room now (a job's own: INBOX budget)")                \
+    X(list_budgets, 74, READ, AB_BY_CLIENT, op_list_budgets, op_list_budgets_answer,                           \
+      "what is limited, and how much of it is spent")                                                          \
     X(status, 60, BROKER, AB_BY_CLIENT, op_empty, op_status_answer,                                            \
       "health and counters of the broker, its workers")                                                        \
     X(job_status, 61, BROKER, AB_BY_CLIENT, op_job_status, op_job_status_answer,                               \
@@ -599,6 +635,10 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     S(op_list_prices_answer, AB_OP_LIST_PRICES_ANSWER_FIELDS)                                                  \
     S(op_delete_price, AB_OP_DELETE_PRICE_FIELDS)                                                              \
     S(op_changed_answer, AB_OP_CHANGED_ANSWER_FIELDS)                                                          \
+    S(op_set_budget, AB_OP_SET_BUDGET_FIELDS)                                                                  \
+    S(op_list_budgets, AB_OP_LIST_BUDGETS_FIELDS)                                                              \
+    S(op_list_budgets_answer, AB_OP_LIST_BUDGETS_ANSWER_FIELDS)                                                \
+    S(budget_record, AB_BUDGET_RECORD_FIELDS)                                                                  \
     S(op_job_status, AB_OP_JOB_STATUS_FIELDS)                                                                  \
     S(op_job_status_answer, AB_OP_JOB_STATUS_ANSWER_FIELDS)                                                    \
     S(op_status_answer, AB_OP_STATUS_ANSWER_FIELDS)

@@ -17,16 +17,6 @@
 #include "common/error.h"
 #include "common/id.h"
 
-/* A number whose absence means something else than 0. */
-struct ab_maybe {
-    bool is;
-    uint64_t value;
-};
-static inline struct ab_maybe ab_some(uint64_t value)
-{
-    return (struct ab_maybe){true, value};
-}
-
 /* type, C type, name on the protocol page */
 #define AB_FIELD_TYPES(X)                                                                                      \
     X(BOOL, bool, "bool")                                                                                      \

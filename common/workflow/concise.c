@@ -339,8 +339,8 @@ static json_t *link_agents(struct ab_reading *r, const json_t *head, json_t *age
 
 json_t *ab_read_concise(struct ab_reading *r, json_t *source)
 {
-    static const char *const kept[] = {"name",           "type",        "description", "task",
-                                       "summary_method", "termination", "context",     "output"};
+    static const char *const kept[] = {"name",        "type",    "description", "task",  "summary_method",
+                                       "termination", "context", "output",      "budget"};
     json_t *head = ab_read_table(r, &ab_concise_table, source), *out = json_object();
     if ((ab_given(source, "model") && !json_object_get(head, "model")) ||
         (ab_given(source, "script") && !json_object_get(head, "script")))

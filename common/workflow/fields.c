@@ -58,6 +58,9 @@ static const struct ab_field flow_fields[] = {
     {"description", TEXT(TEXT_MAX), AT(ab_workflow, description), .doc = "for people"},
     {"task", FILLED(TEXT_MAX), AT(ab_workflow, task), .doc = "the message to send if the user gives none"},
     {"output", CUSTOM(ab_read_mention, "an agent's name"), .doc = OUTPUT_DOC},
+    {"budget", CUSTOM(ab_read_budget, "{unit: limit} or text"), AT(ab_workflow, budget),
+     .doc = "limits of each job: tokens, usd, calls, turns, seconds; at one of them it waits until that is "
+            "raised"},
     {"termination", CUSTOM(ab_read_condition, "a condition or a list"),
      .doc = "further ways for each conversation to end; any of a list"},
     {"context", CUSTOM(ab_read_context, "unbounded or an object"),
@@ -318,6 +321,9 @@ static const struct ab_field concise_fields[] = {
      .doc = "script of the agents that have neither model nor script"},
     {"stop", CUSTOM(ab_read_termination, "true, false or text"), .as = "is_termination_msg",
      .doc = "the word that ends the chat; TERMINATE unless given"},
+    {"budget", CUSTOM(ab_read_budget, "{unit: limit} or text"),
+     .doc = "limits of each job: tokens, usd, calls, turns, seconds; at one of them it waits until that is "
+            "raised"},
     {"termination", CUSTOM(ab_read_condition, "a condition or a list"),
      .doc = "further ways for each conversation to end; any of a list"},
     {"context", CUSTOM(ab_read_context, "unbounded or an object"),

@@ -2,6 +2,11 @@
  * speakers. */
 #include "common/workflow/reading.h"
 
+#include "common/budget.h"
+#include "common/money.h"
+
+#include <stdio.h>
+
 json_t *ab_read_termination(struct ab_reading *r, json_t *value)
 {
     if (json_is_boolean(value) || (json_is_string(value) && json_string_length(value)))
@@ -29,6 +34,56 @@ json_t *ab_read_context(struct ab_reading *r, json_t *value)
         return out;
     json_decref(out); /* an agent of the concise form is read once more: its faults are told once */
     return NULL;
+}
+
+/* --- budget ------------------------------------------------------------------------------------------------- */
+
+static void budget_hint(struct ab_reading *r, char *what)
+{
+    ab_reading_fault(r, what,
+                     ab_format("such as {tokens: 100000, usd: 0.5, calls: 20, turns: 40, seconds: 600}"));
+}
+
+/* {usd: 0.5} as "usd=0.5"; what is no number comes out as something that is refused. */
+static void budget_item(struct ab_buf *text, const char *key, const json_t *value)
+{
+    char number[AB_USD_TEXT];
+    ab_buf_format(text, "%s%s=", text->n ? "," : "", key);
+    if (json_is_integer(value))
+        ab_buf_format(text, "%lld", (long long)json_integer_value(value));
+    else if (json_is_real(value)) { /* twelve decimals at most, as written: 0.1 is 0.1 */
+        snprintf(number, sizeof number, "%.12f", json_real_value(value));
+        ab_buf_text(text, number);
+        while (text->p[text->n - 1] == '0')
+            text->n--;
+    } else
+        ab_buf_text(text, json_is_string(value) ? json_string_value(value) : ab_kind_name(value));
+}
+
+json_t *ab_read_budget(struct ab_reading *r, json_t *value)
+{
+    struct ab_buf text = {0};
+    struct ab_budget budget;
+    struct ab_error err;
+    char canonical[AB_BUDGET_TEXT_MAX];
+    const char *key;
+    json_t *item;
+    if (!json_is_string(value) && !json_is_object(value)) {
+        budget_hint(r, ab_format("must be an object or text, not %s", ab_kind_name(value)));
+        return NULL;
+    }
+    if (json_is_string(value))
+        ab_buf_text(&text, json_string_value(value));
+    json_object_foreach (value, key, item)
+        budget_item(&text, key, item);
+    int code = ab_budget_read(ab_buf_view(&text), false, &budget, &err);
+    ab_buf_finish(&text);
+    if (code) {
+        budget_hint(r, ab_format("%s", err.text));
+        return NULL;
+    }
+    ab_budget_text(&budget, canonical);
+    return json_string(canonical);
 }
 
 /* --- code execution --------------------------------------------------------------------------------------- */

@@ -115,6 +115,7 @@ json_t *ab_read_format(struct ab_reading *r, json_t *value); /* FORMAT, or its s
 json_t *ab_read_schema(struct ab_reading *r, json_t *value);
 json_t *ab_read_format_name(struct ab_reading *r, json_t *value);
 json_t *ab_read_context(struct ab_reading *r, json_t *value); /* CONTEXT */
+json_t *ab_read_budget(struct ab_reading *r, json_t *value);  /* its text */
 json_t *ab_read_work_dir(struct ab_reading *r, json_t *value);
 json_t *ab_read_repeat_speaker(struct ab_reading *r, json_t *value);
 json_t *ab_read_transitions(struct ab_reading *r, json_t *value);

@@ -184,6 +184,8 @@ struct ab_workflow {
     struct ab_agent sender;
     struct ab_agent *receivers; /* at least one */
     size_t n_receivers;
+    const char *
+        budget; /* limits of each of its jobs, as common/budget.h writes them; NULL: none. Storage honours it. */
     struct ab_condition *termination; /* of each conversation of the sender with a receiver; NULL: none */
     size_t n_secrets;                 /* references {"$secret": 0 … n_secrets-1} may occur */
 

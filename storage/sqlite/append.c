@@ -3,7 +3,7 @@
  * Accepted iff the row before is there, the job has not ended, and the last row's token is not above mine. The same
  * (seq, token, content) again is answered like the first time; everything else changes nothing.
  */
-#include "storage/sqlite/db.h"
+#include "storage/sqlite/budgets.h"
 
 /* An append, read: the events' bodies and kinds. */
 struct append {
@@ -47,6 +47,9 @@ static int check_flags(struct append *a, struct ab_error *err)
     for (unsigned i = 0; i + 1 < a->n; i++)
         if (a->kinds[i] == AB_KIND_END || a->kinds[i] == AB_KIND_WAITING || a->kinds[i] == AB_KIND_PAUSED)
             return ab_fail_at(err, AB_EINVALID, "events", "an event after the one that ends or parks the job");
+    for (unsigned i = 0; i < a->n; i++)
+        if (a->kinds[i] == AB_KIND_CALL_STARTED && a->n > 1)
+            return ab_fail_at(err, AB_EINVALID, "events", "a call_started is alone in its append");
     if (!a->r->end.n)
         return 0;
     a->end = end_of(a->r->end);
@@ -126,18 +129,23 @@ static int write_events(struct db *db, const struct append *a, struct ab_error *
 }
 
 /* open_jobs is touched only when what it says changes. */
-static int set_open(struct db *db, const struct append *a, struct head *head, struct ab_error *err)
+static int set_open(struct db *db, const struct append *a, struct head *head, uint64_t wake_at_ms,
+                    struct ab_error *err)
 {
-    uint8_t state = ab_view_is(a->r->wait, "timer") ? OPEN_TIMER
-                    : a->r->wait.n                  ? OPEN_WAITING
-                    : a->r->retry                   ? OPEN_RETRY
-                                                    : OPEN_READY;
+    uint8_t state = ab_view_is(a->r->wait, "timer")    ? OPEN_TIMER
+                    : ab_view_is(a->r->wait, "budget") ? OPEN_BUDGET
+                    : a->r->wait.n                     ? OPEN_WAITING
+                    : a->r->retry                      ? OPEN_RETRY
+                                                       : OPEN_READY;
     if (state == OPEN_READY && head->state == OPEN_READY)
         return 0;
+    int code = budget_unwait(db, head, err);
+    if (code)
+        return code;
     sqlite3_stmt *s = db_sql(db, SQL_OPEN_SET);
     bind_int(s, 1, (int64_t)head->n);
     bind_int(s, 2, state);
-    bind_opt(s, 3, state == OPEN_READY ? 0 : (int64_t)a->r->wake_at_ms);
+    bind_opt(s, 3, state == OPEN_READY ? 0 : (int64_t)wake_at_ms);
     head->state = state;
     return db_run(db, s, err);
 }
@@ -190,8 +198,28 @@ static int finish_job(struct db *db, const struct append *a, const struct head *
         if ((code = db_run(db, s, err)))
             return code;
     }
+    if ((code = budget_unwait(db, head, err)))
+        return code;
     heads_remove(&db->heads, head->n);
     return head->session ? answer_add(db, a, head, event, err) : 0;
+}
+
+/* What the events mean for budgets, and what the job is under from now on. */
+static int charge(struct db *db, const struct append *a, struct head *head, uint64_t *wake_at_ms,
+                  struct ab_error *err)
+{
+    int code = 0;
+    for (unsigned i = 0; i < a->n && !code; i++)
+        code = budget_take(db, head, a->kinds[i], a->bodies[i], wake_at_ms, err);
+    return code;
+}
+
+static int tell_budget(struct db *db, const struct append *a, struct head *head,
+                       struct ab_op_append_answer *done, struct ab_error *err)
+{
+    int bits = a->end ? 0 : budget_bits(db, head, err);
+    done->budget = bits > 0 ? (uint64_t)bits : 0;
+    return bits < 0 ? bits : 0;
 }
 
 int op_append(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
@@ -202,22 +230,30 @@ int op_append(struct db *db, const void *request, struct ab_buf *answer, struct 
     if (code || (code = check_flags(&a, err)) || (code = head_load(db, a.r->n, &head, err)))
         return code;
     code = check_fit(db, &a, &head, err);
+    if (!code)
+        code = budget_check(db, &head, a.kinds[a.n - 1], a.bodies[a.n - 1], err);
     if (code < 0)
         return code;
     struct ab_op_append_answer done = {.seq = a.r->seq + a.n - 1};
     if (!code) {
+        uint64_t wake_at_ms = a.r->wake_at_ms;
         if ((code = write_events(db, &a, err)))
             return code;
         int64_t last = sqlite3_last_insert_rowid(db->handle);
         head.seq = done.seq;
         head.token = a.r->token;
-        if (!a.end && !(code = set_open(db, &a, &head, err)))
+        if ((code = charge(db, &a, &head, &wake_at_ms, err)) || (code = tell_budget(db, &a, &head, &done, err)))
+            return code;
+        if (!a.end && !(code = set_open(db, &a, &head, wake_at_ms, err)))
             heads_put(&db->heads, &head);
         else if (a.end)
             code = finish_job(db, &a, &head, last, err);
         if (code)
             return code;
+        done.wake_at_ms = a.r->wait.n ? wake_at_ms : 0;
     }
+    if (code && (code = tell_budget(db, &a, &head, &done, err)))
+        return code;
     ab_encode(answer, &ab_op_append_answer_schema, &done);
     return 0;
 }

@@ -60,6 +60,12 @@ static const struct {
     {"SELECT f.n FROM files f LEFT JOIN job_files s ON s.n=f.n GROUP BY f.n HAVING "
      "coalesce(min(s.bytes),0)<>sum(length(f.data))",
      "the files of job %s are not as many bytes as were counted"},
+    {"SELECT DISTINCT n FROM holds WHERE n NOT IN (SELECT n FROM open_jobs)",
+     "job %s, which is not open, has reserved some of a budget"},
+    {"SELECT DISTINCT h.budget FROM holds h LEFT JOIN budgets b ON b.key=h.budget WHERE b.key IS NULL",
+     "something is reserved of budget %s, which does not exist"},
+    {"SELECT w.n FROM budget_waits w LEFT JOIN open_jobs o ON o.n=w.n WHERE o.state IS NOT 4",
+     "job %s is listed as waiting for a budget, and is not waiting"},
     {"SELECT n FROM job_secrets WHERE n NOT IN (SELECT n FROM open_jobs)",
      "sealed keys of job %s, which is not open"},
 };

@@ -13,7 +13,19 @@
 #include "storage/store.h"
 
 /* Codes in the file: never renumbered. */
-enum { OPEN_READY = 0, OPEN_WAITING = 1, OPEN_RETRY = 2, OPEN_TIMER = 3 }; /* WAITING: for a person */
+enum {
+    OPEN_READY = 0,
+    OPEN_WAITING = 1, /* for a person */
+    OPEN_RETRY = 2,
+    OPEN_TIMER = 3,
+    OPEN_BUDGET = 4, /* waiting for room in one */
+    OPEN_WOKEN = 5,  /* by storage itself: ready */
+    OPEN_STATES_N
+};
+static inline bool open_waits(uint8_t state)
+{
+    return state == OPEN_WAITING || state == OPEN_TIMER || state == OPEN_BUDGET;
+}
 enum { END_NONE, END_SUCCEEDED, END_FAILED, END_CANCELLED, END_EXPIRED, END_DEAD, END_N };
 extern const char *const end_names[END_N]; /* [END_NONE] = "" */
 int end_of(struct ab_view name);           /* END_NONE if it is no end state */
@@ -69,6 +81,8 @@ struct db {
     uint64_t n_last, session_next, epoch;
     struct ab_id id_last;  /* no job and no row of an inbox that was there at the start has a greater one */
     struct ab_id epoch_id; /* of the broker that has it */
+    int budgets_any, workflow_budgets_any; /* 0, 1; -1: not known */
+    uint32_t budget_version;               /* grows when limits change; from 1 */
     struct store_notice *notices;
     size_t notices_n, notices_cap;
     uint64_t commits, operations;
@@ -242,7 +256,8 @@ op_fn op_epoch, op_submit, op_append, op_inbox, op_open_jobs, op_load, op_journa
     op_create_session, op_delete_user_sessions, op_publish_session, op_get_gallery, op_rename_session,
     op_clear_session, op_rename_gallery, op_delete_gallery, op_import_gallery, op_storage_status,
     op_save_workflow, op_list_workflows, op_get_workflow, op_delete_workflow, op_set_prices, op_list_prices,
-    op_delete_price, op_import_run, op_put_file, op_load_file, op_list_files, op_get_file;
+    op_delete_price, op_import_run, op_put_file, op_load_file, op_list_files, op_get_file, op_set_budget,
+    op_list_budgets;
 
 /* ---- what was deleted last (gone.c) ---- */
 enum gone_kind {
@@ -285,6 +300,8 @@ int answer_take(struct db *db, const struct ab_op_submit *r, struct ab_buf *answ
 int job_interrupt(struct db *db, const struct ab_op_submit *r, int64_t user, struct ab_error *err);
 /* The open_job map of one open job, appended. */
 int open_job_map(struct db *db, uint64_t n, struct ab_buf *out, struct ab_error *err);
+/* A word to the broker about it, once this transaction is on disk. k: an inbox row, or 0; kind: static. */
+int job_notice(struct db *db, uint64_t n, uint64_t k, const char *kind, struct ab_error *err);
 /* An inbox row of storage's own; remembers the notice. */
 int job_send_cancel(struct db *db, uint64_t n, const char *reason, struct ab_error *err);
 /* The user's job by its id, the beginning of one, or `last`. */

@@ -1,13 +1,14 @@
 /* Forks: a new job that goes on from a copy of another one's journal. All is done inside the submit that makes the job.
  *
- * What concerned the attempts of the other job (started, attempt_failed, paused, end, forked) is not copied, nor a
+ * What concerned the attempts of the other job (started, attempt_failed, paused, end, forked, call_started) is not copied, nor a
  * question at the end that nobody has answered: the new job has attempts and questions of its own. The copies are
  * numbered 1, 2, 3 … with token 0, below every lease; a `forked` event behind them says whose they are.
  */
 #include "storage/sqlite/db.h"
 
 _Static_assert(AB_KIND_STARTED == 1 && AB_KIND_ATTEMPT_FAILED == 5 && AB_KIND_WAITING == 6 &&
-                   AB_KIND_END == 8 && AB_KIND_PAUSED == 9 && AB_KIND_FORKED == 10,
+                   AB_KIND_END == 8 && AB_KIND_PAUSED == 9 && AB_KIND_FORKED == 10 &&
+                   AB_KIND_CALL_STARTED == 12,
                "SQL_KINDS_OF_ATTEMPTS names them");
 
 /* Columns of JOB_SOURCE. */

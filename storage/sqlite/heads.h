@@ -14,10 +14,14 @@ struct head {
     uint64_t n;          /* the job; 0 = an empty slot */
     uint64_t seq, token; /* of its last event; 0 = none yet */
     uint64_t inbox_k, inbox_bytes;
-    int64_t session; /* key; 0 = none */
-    uint8_t state;   /* OPEN_… */
-    uint8_t end;     /* END_…; ended jobs are not kept in the cache */
+    int64_t session;         /* key; 0 = none */
+    int64_t user;            /* key */
+    uint32_t budget_version; /* of the database when `budget` was found out; 0: never */
+    uint8_t budget;          /* AB_UNDER_… */
+    uint8_t state;           /* OPEN_… */
+    uint8_t end;             /* END_…; ended jobs are not kept in the cache */
     bool secrets;
+    bool holds; /* it may have reserved something */
 };
 
 struct heads {

@@ -1,6 +1,6 @@
 /* Words to jobs: rows of their inboxes, and messages to a session that are taken for such a word.
  */
-#include "storage/sqlite/db.h"
+#include "storage/sqlite/budgets.h"
 
 /* An inbox is loaded whole, with its job: it must fit into one message beside the input. */
 enum { INBOX_ROWS_MAX = 10000, INBOX_BYTES_MAX = 4 << 20 };
@@ -9,8 +9,11 @@ enum { INBOX_ROWS_MAX = 10000, INBOX_BYTES_MAX = 4 << 20 };
 static const struct {
     const char *name;
     bool wakes, always;
-} inbox_kinds[] = {
-    {"cancel", true, true}, {"input", true, false}, {"pause", false, false}, {"resume", false, true}};
+} inbox_kinds[] = {{"cancel", true, true},
+                   {"input", true, false},
+                   {"pause", false, false},
+                   {"resume", false, true},
+                   {"budget", true, true}};
 enum { INBOX_KINDS = sizeof inbox_kinds / sizeof inbox_kinds[0] };
 
 /* INBOX_KINDS if it is none. */
@@ -43,11 +46,11 @@ static int inbox_add(struct db *db, struct head *head, const struct ab_op_inbox 
     int code = db_run(db, s, err);
     if (code)
         return code;
-    if ((head->state == OPEN_WAITING || head->state == OPEN_TIMER) && inbox_kinds[inbox_kind(r->kind)].wakes) {
+    if (open_waits(head->state) && inbox_kinds[inbox_kind(r->kind)].wakes) {
         s = db_sql(db, SQL_OPEN_SET);
         bind_int(s, 1, (int64_t)head->n);
         bind_int(s, 2, OPEN_READY);
-        if ((code = db_run(db, s, err)))
+        if ((code = db_run(db, s, err)) || (code = budget_unwait(db, head, err)))
             return code;
         head->state = OPEN_READY;
     }
@@ -104,6 +107,21 @@ static int inbox_room(const struct head *head, const struct ab_op_inbox *r, stru
     return 0;
 }
 
+/* A job's own limits; its waiting ends by the row itself. */
+static int inbox_budget(struct db *db, struct head *head, const struct ab_op_inbox *r, struct ab_error *err)
+{
+    struct ab_budget budget;
+    if (!ab_view_is(r->kind, "budget"))
+        return 0;
+    int code = ab_budget_read(r->text, true, &budget, err);
+    if (!code)
+        code = budget_set(db, BUDGET_JOB, (int64_t)head->n, PERIOD_TOTAL, r->text, err);
+    if (code || (code = head_load(db, head->n, head, err))) /* it may have been woken */
+        return code;
+    head->budget_version = 0;
+    return 0;
+}
+
 int op_inbox(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
     const struct ab_op_inbox *r = request;
@@ -113,18 +131,33 @@ int op_inbox(struct db *db, const void *request, struct ab_buf *answer, struct a
     if (code || (code = inbox_before(db, n, r, answer, err)))
         return code > 0 ? 0 : code;
     if (inbox_kind(r->kind) == INBOX_KINDS)
-        return ab_fail_at(err, AB_EINVALID, "kind", "is cancel, input, pause or resume, not %.*s",
+        return ab_fail_at(err, AB_EINVALID, "kind", "is cancel, input, pause, resume or budget, not %.*s",
                           AB_VIEW_FMT(r->kind));
     if ((code = head_load(db, n, &head, err)))
         return code;
     if (head.end)
         return ab_fail(err, AB_EENDED, "the job has ended: %s", end_names[head.end % END_N]);
-    if ((code = inbox_room(&head, r, err)))
+    if ((code = inbox_room(&head, r, err)) || (code = inbox_budget(db, &head, r, err)))
         return code;
     if ((code = inbox_add(db, &head, r, err)))
         return code;
     struct ab_op_inbox_answer a = {.n = n, .k = head.inbox_k, .created = true};
     ab_encode(answer, &ab_op_inbox_answer_schema, &a);
+    return 0;
+}
+
+int job_notice(struct db *db, uint64_t n, uint64_t k, const char *kind, struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_JOB_BY_N);
+    bind_int(s, 1, (int64_t)n);
+    int got = db_row(db, s, err);
+    if (got <= 0)
+        return got;
+    if (db->notices_n == db->notices_cap) {
+        db->notices_cap = db->notices_cap ? db->notices_cap * 2 : 16;
+        db->notices = ab_realloc(db->notices, db->notices_cap * sizeof *db->notices);
+    }
+    db->notices[db->notices_n++] = (struct store_notice){.job = col_id(s, 0), .k = k, .kind = kind};
     return 0;
 }
 
@@ -136,16 +169,9 @@ int job_send_cancel(struct db *db, uint64_t n, const char *reason, struct ab_err
         return code;
     struct ab_op_inbox r = {
         .id = ab_id_make(db->now_ms), .kind = ab_view_of("cancel"), .text = ab_view_of(reason)};
-    sqlite3_stmt *s = db_sql(db, SQL_JOB_BY_N);
-    bind_int(s, 1, (int64_t)n);
-    if ((code = db_row(db, s, err)) < 0 || (code = inbox_add(db, &head, &r, err)))
+    if ((code = inbox_add(db, &head, &r, err)))
         return code;
-    if (db->notices_n == db->notices_cap) {
-        db->notices_cap = db->notices_cap ? db->notices_cap * 2 : 16;
-        db->notices = ab_realloc(db->notices, db->notices_cap * sizeof *db->notices);
-    }
-    db->notices[db->notices_n++] = (struct store_notice){.job = col_id(s, 0), .k = head.inbox_k};
-    return 0;
+    return job_notice(db, n, head.inbox_k, "cancel", err);
 }
 
 /* ---- messages to a session whose job waits for a person, or is not wanted any more ---- */

@@ -1,6 +1,6 @@
 /* Jobs: taking them (submit), what an append must know of them, the broker's epoch, and removing what one held.
  */
-#include "storage/sqlite/db.h"
+#include "storage/sqlite/budgets.h"
 
 #include <sodium.h>
 
@@ -163,6 +163,36 @@ static int question_add(struct db *db, uint64_t n, int64_t user, int64_t session
     return db_run(db, s, err);
 }
 
+static int workflow_budget(struct db *db, int64_t workflow, sqlite3_stmt **row, struct ab_error *err)
+{
+    int got = 0;
+    if (db->workflow_budgets_any < 0) {
+        sqlite3_stmt *s = db_sql(db, SQL_WORKFLOW_BUDGETS_ANY);
+        if ((got = db_row(db, s, err)) < 0)
+            return got;
+        db->workflow_budgets_any = (int)col_int(s, 0);
+    }
+    if (!db->workflow_budgets_any)
+        return 0;
+    *row = db_sql(db, SQL_WORKFLOW_BUDGET);
+    bind_int(*row, 1, workflow);
+    got = db_row(db, *row, err);
+    return got > 0 ? !col_null(*row, 0) : got;
+}
+
+/* The limits of the workflow, then those of the request over them. */
+static int submit_budget(struct db *db, const struct ab_op_submit *r, uint64_t n, int64_t workflow,
+                         struct ab_error *err)
+{
+    sqlite3_stmt *row = NULL;
+    int got = workflow_budget(db, workflow, &row, err), code = 0;
+    if (got > 0)
+        code = budget_set(db, BUDGET_JOB, (int64_t)n, PERIOD_TOTAL, col_text(row, 0), err);
+    if (got >= 0 && !code && r->budget.n)
+        code = budget_set(db, BUDGET_JOB, (int64_t)n, PERIOD_TOTAL, r->budget, err);
+    return got < 0 ? got : code;
+}
+
 /* All that can refuse a new job, before anything is written. */
 static int submit_check(struct db *db, const struct ab_op_submit *r, struct ab_input *input, int64_t *user,
                         int64_t *workflow, struct ab_error *err)
@@ -175,6 +205,9 @@ static int submit_check(struct db *db, const struct ab_op_submit *r, struct ab_i
     if (code || (code = content_check_parts(input->content, err)) ||
         (code = history_check(input->history, err)))
         return code;
+    struct ab_budget budget;
+    if (r->budget.n && ab_budget_read(r->budget, true, &budget, err))
+        return err->code;
     if (db->retention_ms && ab_id_ms(r->job) < db->now_ms - db->retention_ms)
         return ab_fail_at(err, AB_EEXPIRED, "job", "this id is older than the retention: make a new job");
     if ((*workflow = workflow_key(db, r->hash, r->workflow, err)) < 0)
@@ -216,13 +249,15 @@ static int submit_new(struct db *db, const struct ab_op_submit *r, const uint8_t
     if ((code = submit_session(db, r, user, workflow, &a, &session, made, err)) ||
         (code = job_add(db, r, a.n, user, session, workflow, same, a.history, err)) ||
         (session && (code = question_add(db, a.n, user, session, input.msg_id, err))) ||
-        (fork->from && (code = fork_write(db, r, a.n, session, fork, &seq, err))))
+        (fork->from && (code = fork_write(db, r, a.n, session, fork, &seq, err))) ||
+        (code = submit_budget(db, r, a.n, workflow, err)))
         return code;
     if ((code = job_interrupt(db, r, user, err)))
         return code;
     db->n_last = a.n;
     id_note(db, r->job);
-    heads_put(&db->heads, &(struct head){.n = a.n, .seq = seq, .session = session, .secrets = r->secrets.p});
+    heads_put(&db->heads,
+              &(struct head){.n = a.n, .seq = seq, .session = session, .user = user, .secrets = r->secrets.p});
     return submit_answer(db, r, &a, answer, err);
 }
 
@@ -280,7 +315,8 @@ int head_load(struct db *db, uint64_t n, struct head *head, struct ab_error *err
     int got = n <= INT64_MAX ? db_row(db, s, err) : 0;
     if (got <= 0)
         return got ? got : ab_fail_at(err, AB_ENOTFOUND, "n", "there is no job %llu", (unsigned long long)n);
-    *head = (struct head){.n = n, .session = col_int(s, 2), .secrets = true};
+    *head =
+        (struct head){.n = n, .session = col_int(s, 2), .user = col_int(s, 1), .secrets = true, .holds = true};
     int code = head_from_events(db, head, err);
     if (code)
         return code;

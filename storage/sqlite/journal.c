@@ -1,6 +1,6 @@
 /* Reads of the broker and of workers: open jobs, a job's input and journal, workflows.
  */
-#include "storage/sqlite/db.h"
+#include "storage/sqlite/budgets.h"
 
 /* ---- open jobs ---- */
 
@@ -63,7 +63,8 @@ static int fold_inbox(struct db *db, struct ab_open_job *job, struct ab_error *e
 static void open_job_of(sqlite3_stmt *s, struct ab_open_job *job)
 {
     static const char *const states[] = {
-        [OPEN_READY] = "ready", [OPEN_WAITING] = "waiting", [OPEN_RETRY] = "retry", [OPEN_TIMER] = "timer"};
+        [OPEN_READY] = "ready", [OPEN_WAITING] = "waiting", [OPEN_RETRY] = "retry",
+        [OPEN_TIMER] = "timer", [OPEN_BUDGET] = "budget",   [OPEN_WOKEN] = "ready"};
     *job = (struct ab_open_job){
         .n = (uint64_t)col_int(s, 0),
         .job = col_id(s, 1),
@@ -78,9 +79,33 @@ static void open_job_of(sqlite3_stmt *s, struct ab_open_job *job)
         .hash = col_blob(s, 10),
         .history = col_int(s, 11),
         .body_bytes = (uint64_t)col_int(s, 12),
-        .state = ab_view_of(states[col_int(s, 13) % 4]),
+        .state = ab_view_of(states[col_int(s, 13) % OPEN_STATES_N]),
         .wake_at_ms = (uint64_t)col_int(s, 14),
     };
+}
+
+/* What it is under; and if it waits for a budget, why. */
+static int open_job_budget(struct db *db, sqlite3_stmt *row, struct ab_open_job *job, struct ab_buf *why,
+                           struct ab_error *err)
+{
+    sqlite3_stmt *any = db_sql(db, SQL_BUDGETS_ANY);
+    int got = db_row(db, any, err), bits = 0;
+    if (got <= 0 || !col_int(any, 0))
+        return got < 0 ? got : 0;
+    if ((bits = budget_bits_read(db, col_int(row, 15), col_int(row, 16), job->n, err)) < 0)
+        return bits;
+    job->budget = (uint64_t)bits;
+    if (col_int(row, 13) != OPEN_BUDGET)
+        return 0;
+    sqlite3_stmt *last = db_sql(db, SQL_EVENT_GET);
+    bind_int(last, 1, (int64_t)job->n);
+    bind_int(last, 2, (int64_t)job->seq);
+    if ((got = db_row(db, last, err)) > 0) {
+        struct ab_view text = ab_any_str(ab_map_get(col_blob(last, 1), "budget"));
+        ab_buf_add(why, text.p ? text.p : "", text.n);
+        job->why = text.n ? ab_buf_view(why) : (struct ab_view){0};
+    }
+    return got < 0 ? got : 0;
 }
 
 /* What the last started event says; the views are valid until the statement is used again. */
@@ -117,8 +142,11 @@ static int open_job_add(struct db *db, sqlite3_stmt *row, struct ab_buf *out, st
         code = read_started(db, &job, started_event, got_on, err);
     if (code)
         return code;
-    ab_encode(out, &ab_open_job_schema, &job);
-    return 0;
+    struct ab_buf why = {0};
+    if ((code = open_job_budget(db, row, &job, &why, err)) >= 0)
+        ab_encode(out, &ab_open_job_schema, &job);
+    ab_buf_finish(&why);
+    return code;
 }
 
 int open_job_map(struct db *db, uint64_t n, struct ab_buf *out, struct ab_error *err)

@@ -123,16 +123,20 @@ int64_t workflow_key(struct db *db, struct ab_view hash, struct ab_view text, st
     if (!text.p)
         return ab_fail_at(err, AB_EUNKNOWN_WORKFLOW, "hash",
                           "no workflow with this hash is stored: send its text");
-    char *name = NULL;
-    int code = workflow_check(hash, text, &name, db->faults, err);
+    char *name = NULL, *budget = NULL;
+    int code = workflow_check(hash, text, &name, &budget, db->faults, err);
     if (code)
         return code;
     s = db_sql(db, SQL_WORKFLOW_ADD);
     bind_blob(s, 1, hash);
     bind_text(s, 2, ab_view_of(name));
     bind_text(s, 3, text);
+    bind_text(s, 4, ab_view_of(budget));
     code = db_run(db, s, err);
+    if (budget)
+        db->workflow_budgets_any = 1;
     free(name);
+    free(budget);
     if (code)
         return code;
     key = sqlite3_last_insert_rowid(db->handle);

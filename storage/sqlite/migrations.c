@@ -92,6 +92,25 @@ const struct migration migrations[] = {
         /* a message that was taken for an answer is known by its id, whatever job it went to */
         "CREATE INDEX inbox_by_id ON inbox(id);",
     },
+    {
+        /* scope, unit, period: codes (budgets.h, common/budget.h). start_ms: of the period that `settled` is of. over: sum of
+         * what replies took above their reservations, overs: how many did. */
+        "CREATE TABLE budgets(key INTEGER PRIMARY KEY, scope INTEGER NOT NULL, owner INTEGER NOT NULL,"
+        " unit INTEGER NOT NULL, period INTEGER NOT NULL, cap INTEGER NOT NULL, settled INTEGER NOT NULL,"
+        " start_ms INTEGER NOT NULL, over INTEGER NOT NULL, overs INTEGER NOT NULL,"
+        " UNIQUE(scope,owner,unit,period));"
+        /* what calls under way have reserved */
+        "CREATE TABLE holds(budget INTEGER NOT NULL, n INTEGER NOT NULL, step TEXT NOT NULL, amount INTEGER "
+        "NOT NULL,"
+        " PRIMARY KEY(budget,n,step)) WITHOUT ROWID;"
+        "CREATE INDEX holds_by_job ON holds(n);"
+        /* jobs parked for a budget, and what the call that found no room may take */
+        "CREATE TABLE budget_waits(n INTEGER PRIMARY KEY, budget INTEGER NOT NULL, tokens INTEGER NOT NULL,"
+        " usd INTEGER NOT NULL, turns INTEGER NOT NULL);"
+        "CREATE INDEX budget_waits_by_budget ON budget_waits(budget);"
+        /* the limits a workflow names for its jobs */
+        "ALTER TABLE workflows ADD COLUMN budget TEXT;",
+    },
 };
 const unsigned migrations_n = sizeof migrations / sizeof migrations[0];
 

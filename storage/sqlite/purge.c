@@ -153,6 +153,7 @@ static int remove_job(struct slice *slice, const struct old_job *job, struct ab_
         return code ? code : run_n(slice, SQL_JOB_FORGET, n, 0, err);
     slice->purge->jobs++;
     if ((code = remove_hidden(slice, job, err)) || (code = run_n(slice, SQL_END_REMOVE, n, 0, err)) ||
+        (code = run_n(slice, SQL_BUDGETS_FORGET_JOB, n, 0, err)) ||
         (code = run_n(slice, SQL_IMPORT_REMOVE, n, 0, err)))
         return code;
     return run_n(slice, SQL_JOB_REMOVE, n, 0, err);

@@ -56,7 +56,7 @@ static const char *state_of(const struct db *db, sqlite3_stmt *s, const struct p
         return end_names[col_int(s, COL_END) % END_N];
     if (p->paused)
         return "paused";
-    if (col_int(s, COL_OPEN) == OPEN_WAITING || col_int(s, COL_OPEN) == OPEN_TIMER)
+    if (open_waits((uint8_t)col_int(s, COL_OPEN)))
         return "waiting";
     if (p->started)
         return "running";
@@ -248,7 +248,7 @@ static bool of_open(enum filter filter)
 static int wanted(struct db *db, const struct listing *l, sqlite3_stmt *row, struct ab_error *err)
 {
     if (of_open(l->filter)) {
-        if (l->filter == FILTER_WAITING && col_int(row, 1) != OPEN_WAITING && col_int(row, 1) != OPEN_TIMER)
+        if (l->filter == FILTER_WAITING && !open_waits((uint8_t)col_int(row, 1)))
             return 0;
         int paused = l->filter == FILTER_OPEN ? 0 : job_paused(db, (uint64_t)col_int(row, 0), err);
         if (paused < 0 || (l->filter != FILTER_OPEN && paused != (l->filter == FILTER_PAUSED)))

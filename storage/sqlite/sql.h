@@ -9,8 +9,8 @@
 #define SQL_JOB_COLUMNS                                                                                        \
     "j.n,j.id,u.name,s.id,w.name,j.created_ms,j.not_before_ms,j.input,e.state,e.at_ms,e.event,o.state,o.wake_" \
     "at_ms,w.hash,i.at_ms,j.fork_of,j.fork_seq "
-/* Kinds that tell of attempts and ends, not of the run: started, attempt_failed, end, paused, forked. */
-#define SQL_KINDS_OF_ATTEMPTS "1,5,8,9,10"
+/* Kinds that tell of attempts and ends, not of the run: started, attempt_failed, end, paused, forked, call_started. */
+#define SQL_KINDS_OF_ATTEMPTS "1,5,8,9,10,12"
 #define SQL_JOB_JOINS                                                                                          \
     "JOIN users u ON u.key=j.user LEFT JOIN sessions s ON s.key=j.session JOIN workflows w ON "                \
     "w.key=j.workflow "                                                                                        \
@@ -24,6 +24,9 @@
 #define SQL_SAVED_COLUMNS                                                                                      \
     "v.name,v.version,w.hash,v.description,v.created_ms,w.text "                                               \
     "FROM saved_workflows v JOIN workflows w ON w.key=v.workflow "
+
+#define SQL_BUDGET_COLUMNS "b.key,b.scope,b.unit,b.period,b.cap,b.settled,b.start_ms "
+#define SQL_BUDGET_SHOWN   ",b.over,b.overs,(SELECT count(*) FROM budget_waits w WHERE w.budget=b.key),"
 
 #define SQL_STATEMENTS(X)                                                                                      \
     X(BEGIN_WRITE, "BEGIN IMMEDIATE")                                                                          \
@@ -41,7 +44,7 @@
     X(USER_ADD, "INSERT INTO users(name) VALUES(?1)")                                                          \
     X(WORKFLOW_KEY, "SELECT key FROM workflows WHERE hash=?1")                                                 \
     X(WORKFLOW_TEXT, "SELECT text FROM workflows WHERE hash=?1")                                               \
-    X(WORKFLOW_ADD, "INSERT INTO workflows(hash,name,text) VALUES(?1,?2,?3)")                                  \
+    X(WORKFLOW_ADD, "INSERT INTO workflows(hash,name,text,budget) VALUES(?1,?2,?3,?4)")                        \
     /* jobs */                                                                                                 \
     X(JOB_ADD, "INSERT INTO jobs(n,id,user,session,workflow,created_ms,same,history,tenant,priority,"          \
                "not_before_ms,deadline_ms,concurrency,pool,input,fork_of,fork_seq) "                           \
@@ -67,10 +70,11 @@
     X(OPEN_GET, "SELECT state,wake_at_ms FROM open_jobs WHERE n=?1")                                           \
     X(OPEN_REMOVE, "DELETE FROM open_jobs WHERE n=?1")                                                         \
     X(OPEN_PAGE, "SELECT j.n,j.id,u.name,j.tenant,s.id,j.priority,j.not_before_ms,j.deadline_ms,"              \
-                 "j.concurrency,j.pool,w.hash,j.history,length(j.input),o.state,o.wake_at_ms "                 \
+                 "j.concurrency,j.pool,w.hash,j.history,length(j.input),o.state,o.wake_at_ms,"                 \
+                 "j.user,coalesce(j.session,0) "                                                               \
                  "FROM open_jobs o JOIN jobs j ON j.n=o.n JOIN users u ON u.key=j.user "                       \
                  "LEFT JOIN sessions s ON s.key=j.session JOIN workflows w ON w.key=j.workflow "               \
-                 "WHERE o.n>?1 AND (NOT ?2 OR EXISTS(SELECT 1 FROM inbox i WHERE i.n=o.n AND "                 \
+                 "WHERE o.n>?1 AND (NOT ?2 OR o.state=5 OR EXISTS(SELECT 1 FROM inbox i WHERE i.n=o.n AND "    \
                  "i.kind='cancel')) ORDER BY o.n")                                                             \
     X(END_ADD, "INSERT INTO ends(n,state,at_ms,event) VALUES(?1,?2,?3,?4)")                                    \
     X(END_GET, "SELECT state,at_ms,event FROM ends WHERE n=?1")                                                \
@@ -194,7 +198,46 @@
     X(PRICES, "SELECT model,provider,from_ms,input,cached_input,output,reasoning,source,note FROM prices "     \
               "ORDER BY model,provider,from_ms")                                                               \
     X(PRICES_COUNT, "SELECT count(*) FROM prices")                                                             \
-    X(PRICE_REMOVE, "DELETE FROM prices WHERE model=?1 AND provider=?2 AND (?3 IS NULL OR from_ms=?3)")
+    X(PRICE_REMOVE, "DELETE FROM prices WHERE model=?1 AND provider=?2 AND (?3 IS NULL OR from_ms=?3)")        \
+    /* budgets */                                                                                              \
+    X(BUDGETS_ANY, "SELECT EXISTS(SELECT 1 FROM budgets)")                                                     \
+    X(BUDGETS_OF, "SELECT " SQL_BUDGET_COLUMNS "FROM budgets b WHERE (b.scope=1 AND b.owner=?1) OR "           \
+                  "(b.scope=2 AND b.owner=?2) OR (b.scope=3 AND b.owner=?3) ORDER BY b.key")                   \
+    X(BUDGET_GET, "SELECT " SQL_BUDGET_COLUMNS "FROM budgets b WHERE b.key=?1")                                \
+    X(BUDGET_KEY, "SELECT key FROM budgets WHERE scope=?1 AND owner=?2 AND unit=?3 AND period=?4")             \
+    X(BUDGET_PUT, "INSERT INTO budgets(scope,owner,unit,period,cap,settled,start_ms,over,overs) "              \
+                  "VALUES(?1,?2,?3,?4,?5,0,?6,0,0) ON CONFLICT(scope,owner,unit,period) DO UPDATE SET cap=?5") \
+    X(BUDGET_CHARGE,                                                                                           \
+      "UPDATE budgets SET settled=?2,start_ms=?3,over=min(over+?4,1<<62),overs=overs+?5 WHERE key=?1")         \
+    X(BUDGET_LIFT, "UPDATE budgets SET cap=0x7fffffffffffffff,settled=0 WHERE key=?1")                         \
+    X(BUDGET_DROP, "DELETE FROM budgets WHERE key=?1")                                                         \
+    X(BUDGETS_OF_USER, "SELECT " SQL_BUDGET_COLUMNS SQL_BUDGET_SHOWN "u.name FROM budgets b JOIN users u ON "  \
+                       "u.key=b.owner WHERE b.scope=1 AND b.owner=?1")                                         \
+    X(BUDGETS_OF_SESSIONS,                                                                                     \
+      "SELECT " SQL_BUDGET_COLUMNS SQL_BUDGET_SHOWN "s.id FROM sessions s JOIN budgets b ON "                  \
+      "b.scope=2 AND b.owner=s.key WHERE s.user=?1")                                                           \
+    X(BUDGETS_OF_SESSION,                                                                                      \
+      "SELECT " SQL_BUDGET_COLUMNS SQL_BUDGET_SHOWN "s.id FROM budgets b JOIN sessions s ON "                  \
+      "s.key=b.owner WHERE b.scope=2 AND b.owner=?1")                                                          \
+    X(BUDGETS_OF_JOBS,                                                                                         \
+      "SELECT " SQL_BUDGET_COLUMNS SQL_BUDGET_SHOWN "NULL,j.id FROM open_jobs o JOIN jobs j ON "               \
+      "j.n=o.n JOIN budgets b ON b.scope=3 AND b.owner=j.n WHERE j.user=?1 ORDER BY j.n")                      \
+    X(BUDGETS_OF_JOB, "SELECT " SQL_BUDGET_COLUMNS SQL_BUDGET_SHOWN "NULL,j.id FROM budgets b JOIN jobs j ON " \
+                      "j.n=b.owner WHERE b.scope=3 AND b.owner=?1")                                            \
+    X(USER_NAME, "SELECT name FROM users WHERE key=?1")                                                        \
+    X(HELD, "SELECT coalesce(sum(amount),0) FROM holds WHERE budget=?1 AND NOT (n=?2 AND step=?3)")            \
+    X(HOLD_PUT, "INSERT OR REPLACE INTO holds(budget,n,step,amount) VALUES(?1,?2,?3,?4)")                      \
+    X(HOLD_GET, "SELECT amount FROM holds WHERE budget=?1 AND n=?2 AND step=?3")                               \
+    X(HOLDS_REMOVE_STEP, "DELETE FROM holds WHERE n=?1 AND step=?2")                                           \
+    X(HOLDS_REMOVE, "DELETE FROM holds WHERE n=?1")                                                            \
+    X(HOLDS_DROP, "DELETE FROM holds WHERE budget=?1")                                                         \
+    X(WAIT_PUT, "INSERT OR REPLACE INTO budget_waits(n,budget,tokens,usd,turns) VALUES(?1,?2,?3,?4,?5)")       \
+    X(WAITS, "SELECT n,tokens,usd,turns FROM budget_waits WHERE budget=?1 ORDER BY n")                         \
+    X(WAITS_ANY, "SELECT 1 FROM budget_waits WHERE budget=?1 LIMIT 1")                                         \
+    X(BUDGETS_FORGET_JOB, "DELETE FROM budgets WHERE scope=3 AND owner=?1")                                    \
+    X(WAIT_REMOVE, "DELETE FROM budget_waits WHERE n=?1")                                                      \
+    X(WORKFLOW_BUDGETS_ANY, "SELECT EXISTS(SELECT 1 FROM workflows WHERE budget IS NOT NULL)")                 \
+    X(WORKFLOW_BUDGET, "SELECT budget FROM workflows WHERE key=?1")
 
 enum sql_id {
 #define X(name, text) SQL_##name,

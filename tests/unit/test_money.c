@@ -57,6 +57,7 @@ static void numbers_are_written_as_people_do(void **state)
         {100, 2, 0, "1"},
         {INT64_MAX, 12, 2, "9223372.036854775807"},
         {15, 1, 0, "1.5"},
+        {1200, 0, 0, "1200"},
     };
     char text[AB_USD_TEXT];
     (void)state;

@@ -218,8 +218,19 @@ static int take_model_reply(struct engine *engine, struct journal_event *event, 
     return code;
 }
 
+static int take_paused(struct engine *engine, struct journal_event *event, struct ab_error *err)
+{
+    (void)err;
+    if (engine->begun && !engine->asked_ms) /* a question's time is counted already */
+        engine->paused_ms = event->at_ms;
+    return 0;
+}
+
+/* For a budget: as a pause, nobody is asked. */
 static int take_waiting(struct engine *engine, struct journal_event *event, struct ab_error *err)
 {
+    if (ab_view_is(event->waiting.reason, "budget"))
+        return take_paused(engine, event, err);
     int code = take_step(engine, event, err);
     if (!code && !engine->asked_ms)
         engine->asked_ms = event->at_ms;
@@ -240,14 +251,6 @@ static int take_end(struct engine *engine, struct journal_event *event, struct a
     (void)event;
     (void)err;
     engine->ended = true;
-    return 0;
-}
-
-static int take_paused(struct engine *engine, struct journal_event *event, struct ab_error *err)
-{
-    (void)err;
-    if (engine->begun && !engine->asked_ms) /* a question's time is counted already */
-        engine->paused_ms = event->at_ms;
     return 0;
 }
 
@@ -300,6 +303,7 @@ static const struct {
     [AB_KIND_WAITING] = {take_waiting, AT(waiting.at_ms), AT(waiting.ask)},
     [AB_KIND_INPUT] = {take_input, AT(input.at_ms), AT(input.ask)},
     [AB_KIND_END] = {take_end, AT(end.at_ms), 0},
+    [AB_KIND_CALL_STARTED] = {take_nothing, AT(call_started.at_ms), 0},
     [AB_KIND_PAUSED] = {take_paused, AT(paused.at_ms), 0},
     [AB_KIND_FORKED] = {take_forked, AT(forked.at_ms), 0},
     [AB_KIND_CODE_RESULT] = {take_step, AT(code_result.at_ms), AT(code_result.step)},

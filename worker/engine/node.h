@@ -101,6 +101,7 @@ struct journal_event {
         struct ab_end end;
         struct ab_paused paused;
         struct ab_forked forked;
+        struct ab_call_started call_started;
     };
 };
 
