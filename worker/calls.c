@@ -16,86 +16,27 @@ enum { CALL_KEY_BYTES = AB_ID_TEXT + ENGINE_STEP_MAX };
 
 /* --- streamed text -------------------------------------------------------------------------------------------- */
 
-static void forget_text(struct call *call)
-{
-    ab_buf_finish(&call->text);
-    call->sent = call->lost = 0;
-}
-
-/* The longest beginning of the text that is at most bytes_max long and ends with a whole character. */
-static size_t whole_characters(const char *text, size_t bytes, size_t bytes_max)
-{
-    if (bytes <= bytes_max)
-        return bytes;
-    while (bytes_max && ((unsigned char)text[bytes_max] & 0xc0) == 0x80)
-        bytes_max--;
-    return bytes_max;
-}
-
-/* DELTA is ephemeral: what cannot be sent now goes with the next piece. */
-static void flush_text(struct call *call)
-{
-    struct run *run = call->run;
-    size_t at = 0;
-
-    if (!run->watched || !call->handle)
-        return;
-    while (at < call->text.n) {
-        size_t bytes = whole_characters(call->text.p + at, call->text.n - at, AB_DELTA_MAX);
-        struct ab_delta delta = {.job = run->job,
-                                 .token = run->token,
-                                 .step = ab_view_of(call->effect.step),
-                                 .agent = ab_view_of(call->effect.agent),
-                                 .attempt = call->attempt,
-                                 .offset = call->sent,
-                                 .text = ab_view(call->text.p + at, bytes)};
-        if (link_send(&run->worker->broker, AB_DELTA, &delta, (struct ab_view){0}))
-            break;
-        call->sent += bytes;
-        at += bytes;
-    }
-    if (at)
-        memmove(call->text.p, call->text.p + at, call->text.n - at);
-    call->text.n -= at;
-}
-
 void calls_flush_text(struct run *run)
 {
     struct call *call;
     TAILQ_FOREACH(call, &run->calls, in_run)
-    flush_text(call);
+    feed_flush(run, &call->feed);
 }
 
-/* While nobody watches, the first AB_DELTA_MAX bytes are kept for whoever begins to. What is no agent's turn is not shown
- * while it is written. */
+/* What is no agent's turn is not shown while it is written. */
 static void on_delta(void *user, struct ab_view text)
 {
     struct call *call = user;
-    struct run *run = call->run;
-    if (call->effect.purpose)
-        return;
-    size_t room = call->text.n < AB_DELTA_MAX ? AB_DELTA_MAX - call->text.n : 0;
-
-    if (!run->watched && (call->lost || text.n > room)) {
-        call->lost += text.n;
-        return;
-    }
-    if (run->watched && call->lost) { /* the gap cannot be filled: go on after it */
-        call->sent += call->text.n + call->lost;
-        call->lost = 0;
-        ab_buf_clear(&call->text);
-    }
-    ab_buf_add(&call->text, text.p, text.n);
-    if (run->watched)
-        run_wake(run);
+    if (!call->effect.purpose)
+        feed_add(call->run, &call->feed, text);
 }
 
 static void on_attempt(void *user, unsigned attempt)
 {
     struct call *call = user;
     (void)attempt;
-    forget_text(call);
-    call->attempt++;
+    feed_clear(&call->feed);
+    call->feed.attempt++;
 }
 
 /* --- the request ---------------------------------------------------------------------------------------------- */
@@ -180,7 +121,7 @@ void call_forget(struct call *call)
     if (call->run->reserving == call)
         call->run->reserving = NULL;
     model_call_cancel(call->handle);
-    forget_text(call);
+    feed_clear(&call->feed);
     TAILQ_REMOVE(&call->run->calls, call, in_run);
     call->run->calls_n--;
     free(call);
@@ -216,7 +157,7 @@ struct call *call_make(struct run *run, const struct engine_effect *effect)
     struct call *call = ab_calloc(1, sizeof *call);
     call->run = run;
     call->effect = *effect;
-    call->attempt = run->attempt << 8; /* of another dispatch of the job: another text */
+    feed_init(run, &call->feed, call->effect.step, call->effect.agent);
     TAILQ_INSERT_TAIL(&run->calls, call, in_run);
     run->calls_n++;
     return call;
@@ -248,7 +189,7 @@ static struct ab_view clip(const char *text, size_t bytes_max)
 {
     struct ab_view view = ab_view_of(text);
     if (view.p)
-        view.n = whole_characters(view.p, view.n, bytes_max);
+        view.n = feed_whole(view.p, view.n, bytes_max);
     return view;
 }
 
@@ -336,9 +277,9 @@ static void on_done(void *user, struct model_reply *reply, const struct model_fa
     struct engine_effect effect = call->effect;
     struct ab_error err = {0};
 
-    flush_text(call);
+    feed_flush(run, &call->feed);
     call->handle = NULL;
-    forget_text(call);
+    feed_clear(&call->feed);
     run_wake(run);
     if (trim(call, failure, &err))
         return;

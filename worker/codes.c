@@ -53,10 +53,18 @@ static void code_free(struct code *code)
     file_list_finish(&code->want);
     file_list_finish(&code->files);
     ab_buf_finish(&code->output);
+    feed_clear(&code->feed);
     free(code->script);
     free(code->stopped);
     free(code->isolation);
     free(code);
+}
+
+void codes_flush_text(struct run *run)
+{
+    struct code *code;
+    TAILQ_FOREACH(code, &run->codes, in_run)
+    feed_flush(run, &code->feed);
 }
 
 void codes_abort(struct run *run)
@@ -106,6 +114,7 @@ static struct code *code_make(struct run *run, const struct engine_effect *effec
     code->run = run;
     code->space = space;
     memcpy(code->step, effect->step, sizeof code->step);
+    feed_init(run, &code->feed, code->step, effect->agent);
     TAILQ_INSERT_TAIL(&run->codes, code, in_run);
     if (code_read_files(effect->files, &code->want, err))
         code_fail(code, err);
@@ -113,6 +122,12 @@ static struct code *code_make(struct run *run, const struct engine_effect *effec
 }
 
 /* --- running -------------------------------------------------------------------------------------------------- */
+
+static void on_output(void *user, struct ab_view piece)
+{
+    struct code *code = user;
+    feed_add(code->run, &code->feed, piece);
+}
 
 static void on_done(void *user, const struct exec_result *result, const struct ab_error *error)
 {
@@ -174,7 +189,7 @@ static int write_script(struct code *code, const struct engine_effect *effect, s
 
 static void start(struct code *code, const struct engine_effect *effect)
 {
-    static const struct exec_callbacks callbacks = {.on_done = on_done};
+    static const struct exec_callbacks callbacks = {.on_output = on_output, .on_done = on_done};
     const struct ab_code_config *config = effect->code_config;
     struct ab_error err = {0};
     int failed = write_script(code, effect, &err);
@@ -237,6 +252,7 @@ static int journal(struct code *code, const struct engine_effect *effect, struct
     } else {
         log_result(code, &result);
     }
+    feed_flush(run, &code->feed);
     int failed = journal_add(run, AB_KIND_CODE_RESULT, &result, err);
     ab_buf_finish(&files);
     code_free(code);

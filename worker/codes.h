@@ -37,6 +37,7 @@ struct code {
     bool asking;           /* the query under way is ours */
 
     struct exec_run *exec; /* while it runs */
+    struct feed feed;      /* what it writes */
     char *script;          /* the file that is run; owned */
     /* what came of it; texts owned */
     int exit_code;

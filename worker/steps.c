@@ -455,4 +455,5 @@ void run_step(struct run *run)
     }
     journal_flush(run);
     calls_flush_text(run);
+    codes_flush_text(run);
 }

@@ -6,7 +6,8 @@
  * workflows.c parsed workflows by hash
  * runs.c      the table of jobs at hand, their making and dropping
  * steps.c     what a job does next: load, fold, perform
- * calls.c     model calls and the text they stream
+ * calls.c     model calls
+ * feed.c      text that streams while it is made
  * budget.c    what they may take, reserved before they are made
  * pricing.c   what they cost (prices.c: the arithmetic)
  * codes.c     code blocks and the files they leave (code_files.c)
@@ -89,15 +90,21 @@ struct inbox_row {
     STAILQ_ENTRY(inbox_row) in_inbox;
 };
 
+/* Text that streams while it is made. */
+struct feed {
+    const char *step, *agent; /* borrowed */
+    uint64_t attempt;         /* told in DELTA: changes when the text begins anew */
+    struct ab_buf text;       /* so far; from `sent` on if watched, else its first AB_DELTA_MAX bytes */
+    uint64_t sent;            /* bytes of this attempt's text that went out as DELTA */
+    uint64_t lost;            /* bytes that nobody watched and that were over the cap */
+};
+
 /* A model call in flight; one of several of its run, if its agents talk at the same time. */
 struct call {
     struct run *run;
     struct model_call *handle;
     struct engine_effect effect; /* its prompt and text are not to be used */
-    struct ab_buf text; /* streamed so far, from `sent` on if watched, else its first AB_DELTA_MAX bytes */
-    uint64_t sent;      /* bytes of this attempt's text that went out as DELTA */
-    uint64_t lost;      /* bytes that nobody watched and that were over the cap */
-    uint64_t attempt;   /* told in DELTA: changes when the text begins anew */
+    struct feed feed;
     uint64_t
         trimmed; /* the model's context was too small for more than so many estimated tokens; 0: it was not */
     uint32_t max_tokens; /* of a budget; 0: what the workflow says */
@@ -182,6 +189,15 @@ void run_cancel(struct run *run, struct ab_view reason);
 /* Goes as far as it can without waiting: loads what is missing, folds, performs effects, sends. May not drop the run. */
 void run_step(struct run *run);
 
+/* ---- feed.c ---- */
+
+void feed_init(const struct run *run, struct feed *feed, const char *step, const char *agent);
+void feed_add(struct run *run, struct feed *feed, struct ab_view text);
+void feed_flush(struct run *run, struct feed *feed); /* nothing happens if nobody watches */
+void feed_clear(struct feed *feed);
+/* The longest beginning of the text that is at most bytes_max long and ends with a whole character. */
+size_t feed_whole(const char *text, size_t bytes, size_t bytes_max);
+
 /* ---- calls.c ---- */
 
 /* Makes the call of this effect, unless it is under way. */
@@ -201,6 +217,7 @@ void calls_flush_text(struct run *run);
 /* Goes on with the code block of this effect. True: its event was added. err is set if it cannot be run. */
 bool code_step(struct run *run, const struct engine_effect *effect, struct ab_error *err);
 bool code_under_way(struct run *run, const char *step);
+void codes_flush_text(struct run *run);
 void codes_abort(struct run *run);  /* kills what runs */
 void codes_finish(struct run *run); /* the directories too */
 static inline bool run_busy(const struct run *run)

@@ -226,10 +226,14 @@ static void show_code_result(struct view *view, const json_t *event)
     const char *agent = ab_tree_str(event, "agent"), *output = ab_tree_str(event, "output");
     const char *language = ab_tree_str(event, "language"), *stopped = ab_tree_str(event, "stopped");
     long long exit_code = ab_tree_int(event, "exit_code", 0);
-    close_line(view);
-    print_speaker(view, agent ? agent : "?", ab_tree_str(event, "to"));
+    size_t shown;
+    if (!stream_whole(&view->stream, ab_tree_str(event, "step"), &shown)) {
+        close_line(view);
+        print_speaker(view, agent ? agent : "?", ab_tree_str(event, "to"));
+    }
     if (output && *output) {
-        term_text(view->out, output, strlen(output));
+        shown = shown < strlen(output) ? shown : strlen(output);
+        term_text(view->out, output + shown, strlen(output) - shown);
         if (output[strlen(output) - 1] != '\n')
             fputs("\n", view->out);
     }

@@ -169,8 +169,9 @@ def test_a_job_whose_worker_dies_between_two_blocks_goes_on_with_its_files(make_
         wait_until(lambda: processes("sleep", marker), what="the second block runs")
         service.kill("worker1")
         wait_until(lambda: not processes("sleep", marker), 10, "the code died with its worker")
-        service.start("worker2", flags=["--work-dir", str(roots[1])])
-        events = client.events_to_end(job, timeout=60)
+    service.start("worker2", flags=["--work-dir", str(roots[1])])
+    with service.client() as client:  # the other one was silent for longer than three heartbeats
+        events = client.watch_to_end(job)
     results = code.results(events)
     assert [result["block"] for result in results] == [0, 1, 2], results
     assert len([event for event in events if event["kind"] == "started"]) == 2
@@ -189,8 +190,9 @@ def test_a_worker_removes_the_directories_of_a_dead_one(make_service):
         [left] = (service.dir / "work").iterdir()
         service.start("worker1")
         wait_until(lambda: not left.exists(), what="the removal of the dead worker's directory")
+    with service.client() as client:
         client.cancel(job)
-        client.events_to_end(job)
+        client.watch_to_end(job)
 
 
 def test_unsafe_host_is_only_what_the_configuration_says(make_service):
@@ -227,3 +229,13 @@ def test_a_fork_begins_with_the_files_of_its_origin(client):
     assert [result["output"] for result in code.results(again)] == ["", "of the first job\n"]
     assert again[-1]["result"]["files"] == events[-1]["result"]["files"]
     assert client.storage.ask("get_file", job=id_text(new), path="data")["data"] == b"of the first job"
+
+
+def test_output_streams_while_code_runs(client):
+    job = client.submit(code.flow(code.block("echo first; sleep 0.4; printf 'second \\303\\244'", "sh")), "go",
+                        watch="all", deltas=True).id
+    events = client.events_to_end(job)
+    [result] = code.results(events)
+    pieces = [piece for piece in client.deltas(job) if piece["step"] == result["step"]]
+    assert [piece["text"] for piece in pieces] == ["first\n", "second ä"] and result["output"] == "first\nsecond ä"
+    assert [piece["offset"] for piece in pieces] == [0, 6] and pieces[0]["agent"] == "user"
