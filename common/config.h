@@ -90,6 +90,9 @@ enum ab_program {
     X(JOB_SECONDS_MAX, job_seconds_max, INT, "86400", 1, AB_CONFIG_INT_MAX, NULL, WORKER, "running time of one job")   \
     X(ISOLATION, isolation, ENUM, "sandbox", 0, 0, "sandbox|unsafe-host", WORKER,                                      \
       "how code of `local` runs: sandboxed, or with all rights of the worker")                                         \
+    X(DOCKER_SOCKET, docker_socket, PATH, "/var/run/docker.sock", 0, 0, NULL, WORKER,                                  \
+      "unix socket of the container service for code of `docker`")                                                     \
+    X(DOCKER_IMAGE, docker_image, STRING, "python:3-slim", 0, 0, NULL, WORKER, "image for code of `docker`; not pulled") \
     X(WORK_DIR, work_dir, PATH, "", 0, 0, NULL, WORKER, "folder for the directories of jobs' code; empty: DIR/work")   \
     X(CODE_MEMORY_BYTES_MAX, code_memory_bytes_max, BYTES, "1GiB", 67108864, AB_CONFIG_INT_MAX, NULL, WORKER,          \
       "memory of a code block")                                                                                        \

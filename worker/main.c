@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "common/config.h"
 #include "common/log.h"
@@ -26,20 +27,33 @@ static void close_memory(void)
 #endif
 }
 
+static int check_kind(struct exec *exec, enum exec_kind kind, const char *name)
+{
+    char protections[EXEC_PROTECTIONS_MAX] = "";
+    struct ab_error err = {0};
+    int code = exec_check(exec, kind, protections, &err);
+    printf("%s %s %s\n", name, code ? "fail" : "ok", code ? err.text : protections);
+    return code;
+}
+
 /* --check: what this worker could do here, for `autobots doctor`. Exit code 1 if something is missing. */
 static int check(const struct ab_config *config)
 {
     struct exec_options options = {
         .unsafe_host = !strcmp(ab_config_text(config, AB_CONF_ISOLATION), "unsafe-host"),
-        .memory_bytes_max = (uint64_t)ab_config_int(config, AB_CONF_CODE_MEMORY_BYTES_MAX)};
+        .memory_bytes_max = (uint64_t)ab_config_int(config, AB_CONF_CODE_MEMORY_BYTES_MAX),
+        .docker_socket = ab_config_text(config, AB_CONF_DOCKER_SOCKET),
+        .docker_image = ab_config_text(config, AB_CONF_DOCKER_IMAGE)};
     struct exec *exec;
     struct ab_error err = {0};
-    char protections[EXEC_PROTECTIONS_MAX] = "";
     ab_log_init("worker", AB_ERROR_LEVEL, false);
     int code = exec_create(&options, &exec, &err);
-    if (!code)
-        code = exec_check(exec, EXEC_LOCAL, protections, &err);
-    printf("local %s %s\n", code ? "fail" : "ok", code ? err.text : protections);
+    if (code)
+        printf("local fail %s\n", err.text);
+    else
+        code = check_kind(exec, EXEC_LOCAL, "local");
+    if (!err.code && !access(options.docker_socket, F_OK))
+        check_kind(exec, EXEC_DOCKER, "docker");
     exec_destroy(exec);
     return code ? 1 : 0;
 }

@@ -114,11 +114,6 @@ int ab_workflow_read(struct ab_view text, const char *file, unsigned flags, stru
 
 /* --- what runs -------------------------------------------------------------------------------------------- */
 
-static bool uses_docker(const struct ab_agent *agent)
-{
-    return agent->code.mode == AB_CODE_DOCKER;
-}
-
 static bool has_tools(const struct ab_agent *agent)
 {
     return agent->tools;
@@ -194,8 +189,6 @@ static const struct {
      "set it on its members"},
     {group_opens_oddly, ".config.messages", "a groupchat starts with messages of text or {name, content}",
      "write each as text, or give it content"},
-    {uses_docker, ".config.code_execution_config", "this release does not run code in containers yet",
-     "use local"},
     {has_tools, ".tools", "this release does not call tools yet", "remove them"},
     {has_skills, ".skills", "this release does not call skills yet", "remove them"},
 };

@@ -661,7 +661,7 @@ static void what_the_engine_cannot_run_is_named(void **state)
         {"model: m\nagents: [{name: a, human_timeout_s: 60}]", "$.agents[1].agent.config.human_timeout_s"},
         {GROUP("\"human_timeout_s\": 60"), "$.agents[1].agent.config.human_timeout_s"},
         {"model: m\nagents: [{name: a, code: local}]", NULL},
-        {"model: m\nagents: [{name: a, code: docker}]", "$.agents[1].agent.config.code_execution_config"},
+        {"model: m\nagents: [{name: a, code: docker}]", NULL},
         {"model: m\nagents: [{name: a, tools: [x]}]", "$.agents[1].agent.tools"},
         {"model: m\nagents: [{name: a, tools: []}]", NULL},
         {"name: w\nreceiver: {name: a, skills: [x], config: {llm_config: false}}", "$.agents[1].agent.skills"},

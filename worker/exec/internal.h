@@ -2,6 +2,7 @@
 #ifndef AB_WORKER_EXEC_INTERNAL_H
 #define AB_WORKER_EXEC_INTERNAL_H
 
+#include <jansson.h>
 #include <sys/queue.h>
 #include <sys/types.h>
 
@@ -31,6 +32,9 @@ struct watch {
     void (*ready)(struct exec_run *run);
 };
 
+struct container;
+struct docker;
+
 struct exec_run {
     struct exec *exec;
     const struct exec_backend *backend;
@@ -49,6 +53,7 @@ struct exec_run {
     bool ran;                                  /* the script was started: else the back end failed */
     struct ab_buf status_text;
     struct cgroup cgroup;
+    struct container *container; /* docker.c: owned */
 
     struct ab_buf raw, kept; /* bytes not yet read as text; text */
     uint64_t written;
@@ -67,10 +72,13 @@ struct exec_backend {
     int (*start)(struct exec_run *run, struct ab_error *err);
     /* Ends all its processes; they may not be gone yet. */
     void (*kill)(struct exec_run *run);
+    /* Waits for that, until then at the latest. */
+    void (*wait)(struct exec_run *run, int64_t until_ms);
+    void (*tick)(struct exec_run *run); /* once per exec_poll while it runs; NULL: nothing is due */
     /* Reads what the probe saw. */
     int (*judge)(const struct exec_run *probe, char protections[EXEC_PROTECTIONS_MAX], struct ab_error *err);
 };
-extern const struct exec_backend exec_local, exec_unsafe_host;
+extern const struct exec_backend exec_local, exec_unsafe_host, exec_docker;
 
 enum readiness { UNKNOWN, PROBING, READY, BROKEN };
 struct kind_state {
@@ -86,6 +94,7 @@ struct exec {
     int epoll, more; /* an eventfd: there is work that no descriptor tells of */
     int filter;      /* the seccomp program */
     struct cgroups cgroups;
+    struct docker *docker; /* docker.c; NULL: no container was asked for yet */
     struct kind_state kinds[EXEC_KINDS];
     TAILQ_HEAD(exec_run_list, exec_run) all;
     size_t running;
@@ -98,5 +107,22 @@ void run_gone(struct exec_run *run);
 /* It is ended before its time: why is taken. */
 void run_stop(struct exec_run *run, int exit_code, char *why);
 void run_output(struct exec_run *run); /* reads what is in the pipe */
+void run_text(struct exec_run *run, struct ab_view bytes);
+void exec_again(struct exec *exec); /* exec_poll is called again, although no descriptor tells of it */
+
+/* ---- local.c: what containers have in common with the sandbox ---- */
+
+json_t *local_command(const struct exec_run *run);
+json_t *local_environment(void);
+/* What the probe saw to be missing; NULL: nothing. */
+const char *local_missing(const char *text, bool container, bool pids_bounded);
+
+/* ---- docker.c ---- */
+
+void docker_events(struct exec *exec);
+void docker_time(struct exec *exec, int64_t now_ms);
+int64_t docker_deadline_ms(const struct exec *exec);
+void docker_forget(struct exec_run *run);
+void docker_destroy(struct exec *exec);
 
 #endif

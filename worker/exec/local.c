@@ -114,6 +114,25 @@ static void add_command(struct args *args, const struct exec_run *run)
     free(file);
 }
 
+json_t *local_command(const struct exec_run *run)
+{
+    struct args args = {0};
+    json_t *list = json_array();
+    add_command(&args, run);
+    for (size_t i = 0; i < args.n; i++)
+        json_array_append_new(list, json_string(args.items[i]));
+    args_finish(&args);
+    return list;
+}
+
+json_t *local_environment(void)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < sizeof environment / sizeof *environment; i++)
+        json_array_append_new(list, json_sprintf("%s=%s", environment[i][0], environment[i][1]));
+    return list;
+}
+
 /* Folders of the system beside /usr: links into it, or folders of their own on older systems. */
 static void add_system(struct args *args)
 {
@@ -496,6 +515,20 @@ static void kill_unsafe_host(struct exec_run *run)
         kill(-run->pid, SIGKILL); /* its session's group; it is not waited for yet, so the number is its own */
 }
 
+/* Of an exited one its end is taken too, so that no zombie stays. */
+static void wait_local(struct exec_run *run, int64_t until_ms)
+{
+    struct watch *watches[] = {&run->exited, &run->init};
+    for (size_t i = 0; i < sizeof watches / sizeof *watches; i++) {
+        struct pollfd one = {.fd = watches[i]->fd, .events = POLLIN};
+        while (watches[i]->fd >= 0 && ab_mono_ms() < until_ms)
+            if (poll(&one, 1, (int)(until_ms - ab_mono_ms())) > 0)
+                break;
+    }
+    if (run->exited.fd >= 0)
+        run->exited.ready(run);
+}
+
 /* --- the probe ------------------------------------------------------------------------------------------------ */
 
 /* The number or word behind a line's title; "" if there is no such line. */
@@ -530,12 +563,13 @@ static bool own_namespace(const char *text, const char *name)
     return there && !strstr(text, line);
 }
 
-static const char *missing(const char *text, bool pids_bounded)
+const char *local_missing(const char *text, bool container, bool pids_bounded)
 {
-    static const char *const namespaces[] = {"user", "pid", "net", "ipc", "uts", "mnt"};
+    static const char *const namespaces[] = {"pid", "net", "ipc", "uts", "mnt", "user"};
     char number[16];
     snprintf(number, sizeof number, "%d", EXEC_PROCESSES_MAX);
-    for (size_t i = 0; i < sizeof namespaces / sizeof *namespaces; i++)
+    size_t n = sizeof namespaces / sizeof *namespaces - (container ? 1 : 0);
+    for (size_t i = 0; i < n; i++)
         if (!own_namespace(text, namespaces[i]))
             return namespaces[i];
     if (!has_field(text, "\nNoNewPrivs:", "1") || !has_field(text, "\nSeccomp:", "2"))
@@ -544,10 +578,11 @@ static const char *missing(const char *text, bool pids_bounded)
         return "dropping of capabilities";
     if (strstr(text, "\nwritable "))
         return "read-only system";
-    if (!has_field(text, "\nMax processes", number) || !has_field(text, "\nMax core file size", "0"))
+    if ((!container && !has_field(text, "\nMax processes", number)) ||
+        !has_field(text, "\nMax core file size", "0"))
         return "limits (rlimits)";
     /* The kernel does not count root's processes, whatever it is called inside. */
-    return !geteuid() && !pids_bounded ? "limit on processes" : NULL;
+    return !container && !geteuid() && !pids_bounded ? "limit on processes" : NULL;
 }
 
 static int judge_local(const struct exec_run *probe, char protections[EXEC_PROTECTIONS_MAX],
@@ -565,7 +600,7 @@ static int judge_local(const struct exec_run *probe, char protections[EXEC_PROTE
             "namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
             "kernel.apparmor_restrict_unprivileged_userns; in a container also its seccomp profile)",
             (int)strcspn(seen, "\n"), seen);
-    else if ((lacks = missing(seen, base[CGROUP_PIDS])))
+    else if ((lacks = local_missing(seen, false, base[CGROUP_PIDS])))
         code = ab_fail(err, AB_ESYSTEM, "code cannot be run: the sandbox has no %s here%s", lacks,
                        strcmp(lacks, "limit on processes")
                            ? ""
@@ -592,6 +627,6 @@ static int judge_unsafe_host(const struct exec_run *probe, char protections[EXEC
     return 0;
 }
 
-const struct exec_backend exec_local = {"local", start_local, kill_local, judge_local};
-const struct exec_backend exec_unsafe_host = {"unsafe-host", start_unsafe_host, kill_unsafe_host,
-                                              judge_unsafe_host};
+const struct exec_backend exec_local = {"local", start_local, kill_local, wait_local, NULL, judge_local};
+const struct exec_backend exec_unsafe_host = {"unsafe-host", start_unsafe_host, kill_unsafe_host, wait_local,
+                                              NULL,          judge_unsafe_host};

@@ -50,6 +50,21 @@ static void hand_on(struct exec_run *run, bool at_end)
     ab_buf_finish(&text);
 }
 
+static void heed_flood(struct exec_run *run)
+{
+    if (run->written > EXEC_FLOOD_BYTES_MAX)
+        run_stop(run, EXEC_KILLED,
+                 ab_format("it wrote more than %d MiB of output", EXEC_FLOOD_BYTES_MAX >> 20));
+}
+
+void run_text(struct exec_run *run, struct ab_view bytes)
+{
+    ab_buf_add(&run->raw, bytes.p, bytes.n);
+    run->written += bytes.n;
+    hand_on(run, false);
+    heed_flood(run);
+}
+
 void run_output(struct exec_run *run)
 {
     ab_buf_reserve(&run->raw, READ_BYTES);
@@ -62,7 +77,6 @@ void run_output(struct exec_run *run)
     hand_on(run, at_end);
     if (at_end)
         watch_close(run->exec, &run->output);
-    else if (run->written > EXEC_FLOOD_BYTES_MAX)
-        run_stop(run, EXEC_KILLED,
-                 ab_format("it wrote more than %d MiB of output", EXEC_FLOOD_BYTES_MAX >> 20));
+    else
+        heed_flood(run);
 }

@@ -34,7 +34,7 @@ void watch_close(struct exec *exec, struct watch *watch)
     watch->fd = -1;
 }
 
-static void have_more(struct exec *exec)
+void exec_again(struct exec *exec)
 {
     eventfd_write(exec->more, 1);
 }
@@ -54,7 +54,7 @@ static struct exec_run *run_make(struct exec *exec, const struct exec_request *r
     run->cgroup = (struct cgroup){.procs = {-1, -1}};
     run->deadline_ms = run->look_ms = INT64_MAX;
     TAILQ_INSERT_TAIL(&exec->all, run, in_all);
-    have_more(exec);
+    exec_again(exec);
     return run;
 }
 
@@ -67,6 +67,7 @@ static void run_free(struct exec_run *run)
     if (run->state == RUN_RUNNING)
         exec->running--;
     cgroup_finish(&run->cgroup);
+    docker_forget(run);
     TAILQ_REMOVE(&exec->all, run, in_all);
     for (size_t i = 0; i < sizeof run->texts / sizeof *run->texts; i++)
         free(run->texts[i]);
@@ -82,7 +83,7 @@ static void fail(struct exec_run *run, const struct ab_error *error)
 {
     run->error = *error;
     run->state = RUN_DONE;
-    have_more(run->exec);
+    exec_again(run->exec);
 }
 
 void run_stop(struct exec_run *run, int exit_code, char *why)
@@ -122,7 +123,7 @@ void run_gone(struct exec_run *run)
     run->deadline_ms = run->look_ms = INT64_MAX;
     explain_end(run);
     cgroup_finish(&run->cgroup);
-    have_more(run->exec);
+    exec_again(run->exec);
 }
 
 /* --- probes --------------------------------------------------------------------------------------------------- */
@@ -164,7 +165,7 @@ static void judge(struct exec_run *run, int64_t now_ms)
     kind->again_ms = now_ms + PROBE_AGAIN_MS;
     ab_log(code ? AB_WARN : AB_INFO, "exec.probe", "isolation", run->backend->name, "text",
            code ? kind->why.text : kind->protections, NULL);
-    have_more(run->exec);
+    exec_again(run->exec);
     run_free(run);
 }
 
@@ -173,11 +174,7 @@ static void advance(struct exec_run *run, int64_t now_ms)
 {
     struct exec *exec = run->exec;
     struct kind_state *kind = &exec->kinds[run->request.kind];
-    if (!kind->backend) {
-        struct ab_error err = {0};
-        ab_fail(&err, AB_ESYSTEM, "this worker cannot run code in containers; use `local`");
-        fail(run, &err);
-    } else if (kind->readiness == UNKNOWN || (kind->readiness == BROKEN && now_ms >= kind->again_ms)) {
+    if (kind->readiness == UNKNOWN || (kind->readiness == BROKEN && now_ms >= kind->again_ms)) {
         probe(exec, run->request.kind, now_ms);
     } else if (kind->readiness == BROKEN) {
         fail(run, &kind->why);
@@ -221,7 +218,7 @@ static void collect(struct exec_run *run)
     }
     if (!code)
         code = workdir_hash(run->request.dir, &run->files, run->request.before, HASH_BYTES, &done, &err);
-    have_more(run->exec);
+    exec_again(run->exec);
     if (code == AB_ETOOLARGE)
         over_limit(run, &err);
     else if (code)
@@ -233,13 +230,15 @@ static void collect(struct exec_run *run)
 static void collected(struct exec_run *run)
 {
     struct ab_error err = {0};
-    if (!run->ran && !run->stopped && !run->probe) {
+    if (run->error.code) {
+        fail(run, &run->error);
+    } else if (!run->ran && !run->stopped && !run->probe) {
         ab_fail(&err, AB_EUNAVAILABLE, "the sandbox could not be made: %.*s",
                 (int)strcspn(ab_buf_cstr(&run->kept), "\n"), ab_buf_cstr(&run->kept));
         fail(run, &err);
     } else if (run->probe) {
         run->state = RUN_DONE;
-        have_more(run->exec);
+        exec_again(run->exec);
     } else {
         collect(run);
     }
@@ -293,6 +292,8 @@ static bool step(struct exec_run *run, int64_t now_ms)
         advance(run, now_ms);
         break;
     case RUN_RUNNING:
+        if (run->backend->tick)
+            run->backend->tick(run);
         heed_time(run, now_ms);
         break;
     case RUN_COLLECTING:
@@ -315,6 +316,7 @@ int exec_create(const struct exec_options *options, struct exec **out, struct ab
     struct exec *exec = ab_calloc(1, sizeof *exec);
     *out = exec;
     exec->options = *options;
+    exec->kinds[EXEC_DOCKER].backend = &exec_docker;
     exec->kinds[EXEC_LOCAL].backend = options->unsafe_host ? &exec_unsafe_host : &exec_local;
     exec->filter = -1;
     TAILQ_INIT(&exec->all);
@@ -327,20 +329,6 @@ int exec_create(const struct exec_options *options, struct exec **out, struct ab
     return filter_create(&exec->filter, err);
 }
 
-static void wait_gone(struct exec_run *run)
-{
-    struct watch *watches[] = {&run->exited, &run->init};
-    int64_t until_ms = ab_mono_ms() + KILL_MS;
-    for (size_t i = 0; i < sizeof watches / sizeof *watches; i++) {
-        struct pollfd one = {.fd = watches[i]->fd, .events = POLLIN};
-        while (watches[i]->fd >= 0 && ab_mono_ms() < until_ms)
-            if (poll(&one, 1, (int)(until_ms - ab_mono_ms())) > 0)
-                break;
-    }
-    if (run->exited.fd >= 0)
-        run->exited.ready(run); /* takes its end, so that no zombie stays */
-}
-
 void exec_cancel(struct exec_run *run)
 {
     if (!run)
@@ -349,7 +337,7 @@ void exec_cancel(struct exec_run *run)
     if (run->state == RUN_RUNNING) {
         run->stopped = run->stopped ? run->stopped : ab_strdup("cancelled");
         run->backend->kill(run);
-        wait_gone(run);
+        run->backend->wait(run, ab_mono_ms() + KILL_MS);
     }
     run_free(run);
 }
@@ -360,6 +348,7 @@ void exec_destroy(struct exec *exec)
         return;
     while (!TAILQ_EMPTY(&exec->all))
         exec_cancel(TAILQ_FIRST(&exec->all));
+    docker_destroy(exec);
     cgroups_finish(&exec->cgroups);
     int fds[] = {exec->epoll, exec->more, exec->filter};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
@@ -376,7 +365,7 @@ int exec_fd(const struct exec *exec)
 int64_t exec_deadline_ms(const struct exec *exec)
 {
     const struct exec_run *run;
-    int64_t at = INT64_MAX;
+    int64_t at = docker_deadline_ms(exec);
     TAILQ_FOREACH(run, &exec->all, in_all)
     {
         at = run->deadline_ms < at ? run->deadline_ms : at;
@@ -392,7 +381,9 @@ static void take_events(struct exec *exec)
     for (int i = 0; i < POLL_EVENTS_MAX && epoll_wait(exec->epoll, &event, 1, 0) > 0; i++) {
         struct watch *watch = event.data.ptr;
         eventfd_t count;
-        if (watch)
+        if (event.data.ptr == exec)
+            docker_events(exec);
+        else if (watch)
             watch->ready(watch->run);
         else
             eventfd_read(exec->more, &count);
@@ -403,6 +394,7 @@ void exec_poll(struct exec *exec, int64_t now_ms)
 {
     struct exec_run *run, *next;
     take_events(exec);
+    docker_time(exec, now_ms);
     for (run = TAILQ_FIRST(&exec->all); run; run = next) {
         next = TAILQ_NEXT(
             run, in_all); /* callbacks may start runs, which go to the end, and cancel their own only */
@@ -424,8 +416,6 @@ int exec_check(struct exec *exec, enum exec_kind kind, char protections[EXEC_PRO
                struct ab_error *err)
 {
     struct kind_state *state = &exec->kinds[kind];
-    if (!state->backend)
-        return ab_fail(err, AB_ESYSTEM, "this worker cannot run code in containers");
     probe(exec, kind, ab_mono_ms());
     while (state->readiness == PROBING) {
         struct pollfd one = {.fd = exec->epoll, .events = POLLIN};

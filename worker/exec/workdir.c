@@ -409,6 +409,7 @@ struct file *file_list_find(const struct file_list *list, const char *path)
 struct walk {
     struct workdir *dir;
     struct file_list *list; /* NULL: only the limits count */
+    unsigned give;          /* to whom everything is given; 0: to nobody */
     char **folders;
     size_t n, cap, seen;
     size_t files;
@@ -462,7 +463,10 @@ static void visit(struct walk *walk, int fd, const char *folder, const char *nam
     struct stat st;
     if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW))
         return; /* gone meanwhile */
-    walk->over = count(walk, &st);
+    if (walk->give && fchownat(fd, name, walk->give, walk->give, AT_SYMLINK_NOFOLLOW))
+        walk->over = strerror(errno);
+    else
+        walk->over = count(walk, &st);
     if (walk->over)
         return;
     char *path = *folder ? ab_format("%s/%s", folder, name) : ab_strdup(name);
@@ -491,9 +495,9 @@ static void visit_folder(struct walk *walk, const char *folder)
         closedir(list);
 }
 
-static const char *do_walk(struct workdir *dir, struct file_list *list)
+static const char *do_walk(struct workdir *dir, struct file_list *list, unsigned give)
 {
-    struct walk walk = {.dir = dir, .list = list};
+    struct walk walk = {.dir = dir, .list = list, .give = give};
     push(&walk, ab_strdup(""));
     while (walk.n) {
         char *folder = walk.folders[--walk.n];
@@ -508,10 +512,16 @@ static const char *do_walk(struct workdir *dir, struct file_list *list)
 int workdir_list(struct workdir *dir, struct file_list *list, struct ab_error *err)
 {
     *list = (struct file_list){0};
-    const char *over = do_walk(dir, list);
+    const char *over = do_walk(dir, list, 0);
     if (list->n)
         qsort(list->items, list->n, sizeof *list->items, by_path);
     return over ? ab_fail(err, AB_ETOOLARGE, "the job's directory has %s", over) : 0;
+}
+
+int workdir_give(struct workdir *dir, unsigned user, struct ab_error *err)
+{
+    const char *fault = fchown(dir->fd, user, user) ? strerror(errno) : do_walk(dir, NULL, user);
+    return fault ? ab_fail(err, AB_ESYSTEM, "cannot give the job's directory to user %u: %s", user, fault) : 0;
 }
 
 const char *workdir_over(struct workdir *dir)
@@ -519,7 +529,7 @@ const char *workdir_over(struct workdir *dir)
     struct statvfs disk;
     if (!fstatvfs(dir->fd, &disk) && (uint64_t)disk.f_bavail * disk.f_frsize < WORKDIR_DISK_FREE_MIN)
         return "a disk that is full";
-    return do_walk(dir, NULL);
+    return do_walk(dir, NULL, 0);
 }
 
 /* --- hashing -------------------------------------------------------------------------------------------------- */
