@@ -291,6 +291,11 @@ static void check_code(struct patient *p)
     bool good = worker_check(p->cli, "local", &text);
     report(p, good ? OK : WARN, "code", "%s", text);
     free(text);
+    if (access(ab_config_text(p->cli->config, AB_CONF_DOCKER_SOCKET), F_OK))
+        return;
+    good = worker_check(p->cli, "docker", &text);
+    report(p, good ? OK : WARN, "code", "%s", text);
+    free(text);
 }
 
 static void check_clock(struct patient *p)
