@@ -180,7 +180,7 @@ const char *view_ask(const struct view *view);
  * job that is left. */
 int follow_and_answer(struct cli *cli, struct autobots *bots, struct view *view, const char *job,
                       uint64_t after);
-/* jobs.c: what became of a message. */
+/* submit.c: what became of a message. */
 struct submitted {
     char job[AUTOBOTS_ID_TEXT];
     char *session;  /* owned; NULL: none */
@@ -194,14 +194,14 @@ int submit_message(struct cli *cli, struct autobots *bots, const struct autobots
 int submit_and_follow(struct cli *cli, struct autobots *bots, const struct autobots_job *job);
 /* --deadline, if it is given; false with *code. */
 bool read_deadline(struct cli *cli, struct autobots_job *job, int *code);
-/* The service and the full id of the job that is named first; NULL with *code. */
+/* jobs.c: the service and the full id of the job that is named first; NULL with *code. */
 struct autobots *open_for_job(struct cli *cli, char id[AUTOBOTS_ID_TEXT], int *code);
-/* All words as one message, `-` is standard input, no words are ""; malloc'ed, NULL with *code. */
+/* submit.c: all words as one message, `-` is standard input, no words are ""; malloc'ed, NULL with *code. */
 char *message_text(struct cli *cli, int *code);
 /* attach.c: the text (NULL: none) and the named files and addresses, with commas between them, as JSON of parts; NULL with the
  * exit code after a message. The caller frees it. */
 char *content_with(struct cli *cli, const char *text, const char *names, int *code);
-/* Prints how to watch, cancel or answer a job that is left with this exit code, which it returns. */
+/* jobs.c: prints how to watch, cancel or answer a job that is left with this exit code, which it returns. */
 int say_what_next(struct cli *cli, int code, const char *job);
 
 /* ---- workflow_file.c, workflows.c ---- */

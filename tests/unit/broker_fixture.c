@@ -102,3 +102,32 @@ void world_assert_status(struct world *world, unsigned number, const char *state
     assert_true(ab_view_is(status.state, state));
     assert_true(status.why.n >= strlen(why) && !memcmp(status.why.p, why, strlen(why)));
 }
+
+void world_assert_events(struct world *world, uint32_t peer, uint64_t from, uint64_t to)
+{
+    struct ab_event event;
+    for (uint64_t seq = from; seq <= to; seq++) {
+        assert_non_null(world_find(world, peer, AB_EVENT, &event));
+        assert_int_equal(event.seq, seq);
+    }
+    assert_null(world_find(world, peer, AB_EVENT, &event));
+}
+
+void world_watch(struct world *world, uint32_t peer, unsigned number, uint64_t after, const char *want,
+                 bool deltas)
+{
+    const struct ab_watch message = {.rid = 9,
+                                     .job = world_id(number),
+                                     .user = ab_view_of("ann"),
+                                     .after = after,
+                                     .want = ab_view_of(want),
+                                     .deltas = deltas};
+    world_say(world, CORE_CLIENTS, peer, AB_WATCH, &message, ab_view(NULL, 0));
+}
+
+void world_assert_notice(struct world *world, uint32_t worker, const char *kind)
+{
+    struct ab_notice notice;
+    assert_non_null(world_find(world, worker, AB_NOTICE, &notice));
+    assert_true(ab_view_is(notice.kind, kind));
+}

@@ -107,6 +107,12 @@ const char *world_last_state(struct world *world, unsigned number); /* its end s
 /* job_status of ann's job; `why` begins like this. */
 struct ab_op_job_status_answer world_status(struct world *world, unsigned number);
 void world_assert_status(struct world *world, unsigned number, const char *state, const char *why);
+/* The peer's next EVENTs are those from one seq to another. */
+void world_assert_events(struct world *world, uint32_t peer, uint64_t from, uint64_t to);
+void world_watch(struct world *world, uint32_t peer, unsigned number, uint64_t after, const char *want,
+                 bool deltas);
+/* The next NOTICE of that worker is of this kind. */
+void world_assert_notice(struct world *world, uint32_t worker, const char *kind);
 /* The peer's next ERROR has this code, this path (NULL: any) and a text. */
 void world_assert_error(struct world *world, uint32_t peer, const char *code, const char *path);
 
