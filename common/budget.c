@@ -35,9 +35,10 @@ static int read_one(struct ab_view item, bool none_allowed, struct ab_budget *bu
     struct ab_view amount = equals ? ab_view(equals + 1, item.n - name_bytes - 1) : (struct ab_view){0};
     uint64_t value = 0;
     if (unit == AB_BUDGET_UNITS_N)
-        return ab_fail_at(err, AB_EINVALID, "budget",
-                          "%.*s: a budget is tokens=N, usd=N, calls=N, turns=N, seconds=N, with commas between",
-                          (int)(item.n < 60 ? item.n : 60), item.p);
+        return ab_fail_at(
+            err, AB_EINVALID, "budget",
+            "%.*s is no limit: write tokens=N, usd=N, calls=N, turns=N, seconds=N, with commas between",
+            item.n ? (int)(item.n < 60 ? item.n : 60) : 7, item.n ? item.p : "nothing");
     if (budget->limit[unit].is || budget->none[unit])
         return ab_fail_at(err, AB_EINVALID, "budget", "%s stands there twice", units[unit].name);
     if (none_allowed && ab_view_is(amount, "none")) {

@@ -6,6 +6,7 @@
 #include "common/money.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 json_t *ab_read_termination(struct ab_reading *r, json_t *value)
 {
@@ -53,6 +54,8 @@ static void budget_item(struct ab_buf *text, const char *key, const json_t *valu
         ab_buf_format(text, "%lld", (long long)json_integer_value(value));
     else if (json_is_real(value)) { /* twelve decimals at most, as written: 0.1 is 0.1 */
         snprintf(number, sizeof number, "%.12f", json_real_value(value));
+        if (strtod(number, NULL) != json_real_value(value)) /* more of them */
+            snprintf(number, sizeof number, "%g", json_real_value(value));
         ab_buf_text(text, number);
         while (text->p[text->n - 1] == '0')
             text->n--;

@@ -36,7 +36,7 @@ static void faults_are_named(void **state)
     static const struct {
         const char *text, *said;
     } rows[] = {
-        {"", "a budget is"},
+        {"", "nothing is no limit"},
         {"euro=1", "euro=1"},
         {"tokens", "tokens= is no amount"},
         {"tokens=", "tokens="},
@@ -45,7 +45,7 @@ static void faults_are_named(void **state)
         {"usd=0.0000000000001", "at most 12 decimals"},
         {"usd=none", "usd=none"},
         {"tokens=1,tokens=2", "twice"},
-        {"tokens=1,", "a budget is"},
+        {"tokens=1,", "nothing is no limit"},
         {"tokens=1 calls=2", "tokens=1 calls=2"},
         {"seconds=9223372036854775807", "seconds="},
     };

@@ -309,6 +309,38 @@ static void a_pause_takes_no_time_from_the_job(void **state)
     ab_workflow_destroy(workflow);
 }
 
+/* What is reserved before a call changes nothing of what is wanted, also for one that was refused and waited for. */
+static void reservations_and_waits_for_room_change_nothing(void **state)
+{
+    struct sim_world world = {.receiver = LIST("x")};
+    struct ab_workflow *workflow = sim_pair(NO_MODEL, MODEL, "last");
+    struct sim sim;
+    struct engine_effect effect;
+    struct ab_begin begin = {.engine = ENGINE_VERSION, .at_ms = 1000000};
+    struct ab_waiting full = {
+        .reason = ab_view_of("budget"), .budget = ab_view_of("user ann"), .tokens = 7, .at_ms = 1000000 + 2000};
+    struct ab_started again = {.attempt = 2, .worker = ab_view_of("w"), .at_ms = 1000000 + 86400000};
+    sim_start(&sim, workflow, "hi", &(struct engine_limits){.seconds_max = 30}, &world);
+    assert_int_equal(sim_add(&sim, AB_KIND_BEGIN, &begin, NULL), 0);
+    assert_int_equal(sim_add(&sim, AB_KIND_WAITING, &full, NULL), 0);
+    assert_int_equal(sim_add(&sim, AB_KIND_STARTED, &again, NULL), 0);
+    uint64_t wanted = sim_wanted(&sim);
+    assert_int_equal(engine_next(sim.engine, &effect, 1), 1);
+    for (int attempt = 0; attempt < 2; attempt++) { /* the second one after a crash */
+        struct ab_call_started call = {.step = ab_view_of(effect.step),
+                                       .agent = ab_view_of(effect.agent),
+                                       .tokens = 7,
+                                       .at_ms = again.at_ms};
+        assert_int_equal(sim_add(&sim, AB_KIND_CALL_STARTED, &call, NULL), 0);
+        assert_int_equal(engine_next(sim.engine, &effect, 1), 1);
+        assert_int_equal(effect.left_ms, 30000 - 2000);
+        assert_int_equal(effect.after, 1);
+    }
+    assert_int_equal(sim_wanted(&sim), wanted);
+    sim_finish(&sim);
+    ab_workflow_destroy(workflow);
+}
+
 /* Two calls were copied: a cap of two leaves room for two more, and the time before does not count. */
 static void what_was_copied_does_not_count_for_the_caps(void **state)
 {
@@ -562,6 +594,7 @@ int main(void)
         cmocka_unit_test(caps_end_a_loop),
         cmocka_unit_test(a_call_knows_how_much_time_is_left),
         cmocka_unit_test(a_pause_takes_no_time_from_the_job),
+        cmocka_unit_test(reservations_and_waits_for_room_change_nothing),
         cmocka_unit_test(a_question_may_have_an_end),
         cmocka_unit_test(what_was_copied_does_not_count_for_the_caps),
         cmocka_unit_test(replies_from_a_cache_cost_nothing),
