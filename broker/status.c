@@ -1,6 +1,7 @@
 /* QUERY: the few operations the broker answers itself. All others are storage's, which clients ask directly. */
 #include "broker/internal.h"
 
+#include "common/auth.h"
 #include "common/log.h"
 
 static void pack_worker(struct ab_buf *out, const struct peer *worker)
@@ -152,14 +153,15 @@ static const struct {
 static int run_query(struct core *core, struct peer *peer, const struct ab_query *query, struct ab_view body,
                      struct ab_error *err)
 {
-    const struct ab_op_row *row = ab_op_by_name(query->op);
-    if (!row)
-        return ab_fail_at(err, AB_ENOTFOUND, "op", "there is no operation %.*s", AB_VIEW_FMT(query->op));
+    const struct ab_op_row *row;
+    unsigned role = peer->side == CORE_WORKERS ? AB_BY_WORKER : AB_BY_CLIENT;
+    int code = ab_auth_query(AB_AT_BROKER, role, query->op, &row, err);
+    if (code)
+        return code;
     for (size_t i = 0; i < sizeof queries / sizeof *queries; i++)
         if (row->number == queries[i].op)
             return queries[i].handle(core, peer, query->rid, body, err);
-    return ab_fail_at(err, AB_EDENIED, "op", "%s is answered by storage; its endpoint is in WELCOME",
-                      row->name);
+    return ab_fail_at(err, AB_EINTERNAL, "op", "%s has no handler", row->name);
 }
 
 void on_query(struct core *core, struct peer *peer, const void *message, struct ab_view body)

@@ -8,6 +8,7 @@
 
 #include <signal.h>
 
+#include "common/auth.h"
 #include "common/clock.h"
 #include "common/failpoint.h"
 #include "common/log.h"
@@ -113,21 +114,13 @@ static void send_notices(struct server *s)
 /* ---- commands ---- */
 typedef void command_fn(struct server *s, struct caller *caller, const struct ab_message *m);
 
-static unsigned role_of(struct ab_view name)
-{
-    return ab_view_is(name, "broker")   ? AB_BY_BROKER
-           : ab_view_is(name, "worker") ? AB_BY_WORKER
-           : ab_view_is(name, "client") ? AB_BY_CLIENT
-                                        : 0;
-}
-
 /* HELLO: the only command of a caller that is not known yet. */
 static void on_hello(struct server *s, const struct ab_message *m)
 {
     struct ab_hello hello;
     struct ab_error err = {0};
     int code = ab_message_header(m, &hello, &err);
-    if (!code && !role_of(hello.role))
+    if (!code && !ab_role_of(hello.role))
         code = ab_fail_at(&err, AB_EINVALID, "role", "is client, worker or broker, not %.*s",
                           AB_VIEW_FMT(hello.role));
     if (!code && (hello.vmin > AB_VERSION_MAX || hello.vmax < AB_VERSION_MIN))
@@ -141,7 +134,7 @@ static void on_hello(struct server *s, const struct ab_message *m)
         ab_send_error(s->router, &m->route, AB_REJECT, 0, (struct ab_id){{0}}, &err);
         return;
     }
-    caller->role = role_of(hello.role);
+    caller->role = ab_role_of(hello.role);
     caller->heard_ms = ab_mono_ms();
     struct ab_welcome welcome = {
         .version = hello.vmax < AB_VERSION_MAX ? hello.vmax : AB_VERSION_MAX,
@@ -185,22 +178,6 @@ static void on_batch(struct server *s, struct caller *caller, const struct ab_me
         refuse(s, &m->route, batch.rid, &err);
 }
 
-/* The operation, if this caller may ask it of storage. */
-static int query_op(const struct caller *caller, struct ab_view name, const struct ab_op_row **op,
-                    struct ab_error *err)
-{
-    *op = ab_op_by_name(name);
-    if (!*op)
-        return ab_fail_at(err, AB_ENOTFOUND, "op", "there is no operation %.*s", AB_VIEW_FMT(name));
-    if ((*op)->kind == AB_OP_BROKER)
-        return ab_fail_at(err, AB_ENOTFOUND, "op", "the broker answers %s, storage does not", (*op)->name);
-    if (!((*op)->by & caller->role))
-        return ab_fail_at(err, AB_EDENIED, "op", "a caller of this role may not ask %s", (*op)->name);
-    if ((*op)->kind == AB_OP_WRITE && caller->role == AB_BY_BROKER)
-        return ab_fail_at(err, AB_EDENIED, "op", "a broker writes with BATCH");
-    return 0;
-}
-
 /* What is stored is shown inside of other values, and must be readable there. */
 static int check_body(const struct server *s, const struct ab_op_row *op, struct ab_view body,
                       struct ab_error *err)
@@ -222,7 +199,7 @@ static void on_query(struct server *s, struct caller *caller, const struct ab_me
     const struct ab_op_row *op = NULL;
     int code = ab_message_header(m, &query, &err);
     if (!code)
-        code = query_op(caller, query.op, &op, &err);
+        code = ab_auth_query(AB_AT_STORAGE, caller->role, query.op, &op, &err);
     if (!code)
         code = check_body(s, op, m->body, &err);
     AB_FAILPOINT("storage.received");

@@ -63,7 +63,9 @@ enum {
     X(note, 0, "TEXT", "shown with the row") \
     X(budget, 0, "LIMITS", "the job's own: tokens=N,usd=N,calls=N,turns=N,seconds=N") \
     X(job, 0, "JOB", "of this job") \
-    X(per, 0, "PERIOD", "total (default), day or month, in UTC")
+    X(per, 0, "PERIOD", "total (default), day or month, in UTC") \
+    X(scope, 0, "SCOPE", "what it allows: read, write (default; holds read) or admin (all)")              \
+    X(expires, 0, "DURATION", "after which it is refused: 12h, 30d (default: never)")
 /* clang-format on */
 
 enum cli_option {
@@ -262,6 +264,9 @@ int verb_budget_set(struct cli *cli); /* and raise, rm */
 int verb_prices_set(struct cli *cli);
 int verb_prices_rm(struct cli *cli);
 int verb_prices_import(struct cli *cli);
+int verb_tokens(struct cli *cli);
+int verb_tokens_create(struct cli *cli);
+int verb_tokens_revoke(struct cli *cli);
 int verb_validate(struct cli *cli);
 int verb_demo(struct cli *cli);
 int verb_version(struct cli *cli);

@@ -132,6 +132,16 @@ const struct verb cli_verbs[] = {
     {"budget raise", "LIMITS [-s SESSION] [--job JOB] [--per day|month]",
      "add to limits; jobs that wait for room go on", BUDGET_OF | BIT(per), 1, 1, verb_budget_set},
     {"budget rm", "UNIT,… [-s SESSION] [--job JOB] [--per day|month]", "take limits away", BUDGET_OF | BIT(per), 1, 1, verb_budget_set},
+    {"tokens", "", "list the tokens of the HTTP gateway, of one user with --user", BIT(user), 0, 0, verb_tokens},
+    {"tokens list", "", "list the tokens of the HTTP gateway, of one user with --user", BIT(user), 0, 0, verb_tokens},
+    {"tokens create", "[--user U] [--scope S] [--expires 30d] [--name N]",
+     "make a token for the HTTP gateway; prints it, once\n\n"
+     "Whoever has it acts for that user and sees only what is that user's: `curl -H \"Authorization: Bearer $TOKEN\"`.\n"
+     "read: look at everything of the user. write: that, and submit, answer, change, delete. admin: that, and what concerns\n"
+     "the whole service, such as prices. Only a hash of it is stored: a token that is lost cannot be shown again.\n"
+     "Standard output has the token alone: TOKEN=$(autobots tokens create --user ada)",
+     BIT(user) | BIT(scope) | BIT(expires) | BIT(name), 0, 0, verb_tokens_create},
+    {"tokens revoke", "ID", "refuse a token from now on; gateways know it within two seconds, streams end", BIT(user), 1, 1, verb_tokens_revoke},
     {"validate", "FILE", "check a workflow file: every fault with its line and what to write instead", 0, 1, 1, verb_validate},
     {"demo", "", "run an example chat in a temporary service; MODEL=… for a real model", 0, 0, 0, verb_demo},
     {"version", "", "print the version", 0, 0, 0, verb_version},

@@ -12,6 +12,7 @@
 enum { AB_PAGE_DEFAULT = 100, AB_PAGE_MAX = 1000, AB_JOURNAL_PAGE_BYTES = 256 << 10 };
 enum { AB_PRICES_MAX = 1000 };               /* rows */
 #define AB_PRICE_MAX UINT64_C(1000000000000) /* 1 USD per token */
+enum { AB_TOKENS_MAX = 10000, AB_TOKEN_HASH_BYTES = 32 };
 
 #define AB_OP_EMPTY_FIELDS(F, o)
 
@@ -455,6 +456,41 @@ enum { AB_PRICES_MAX = 1000 };               /* rows */
     F(o, UINT, waiting, OPT, 0, "jobs parked because of it")                                                   \
     F(o, UINT, since_ms, REQ, 0, "wall clock: what was spent from then on counts")
 
+/* ---- tokens of the HTTP gateway: storage knows their hashes only ---- */
+#define AB_TOKEN_RECORD_FIELDS(F, o)                                                                           \
+    F(o, ID, id, REQ, 0, "")                                                                                   \
+    F(o, STR, user, REQ, AB_USER_MAX, "whom it acts for")                                                      \
+    F(o, STR, name, OPT, AB_NAME_MAX, "what it is for")                                                        \
+    F(o, STR, scope, REQ, 16, "read, write (which holds read) or admin (which holds both)")                    \
+    F(o, UINT, created_ms, REQ, INT64_MAX, "")                                                                 \
+    F(o, UINT, expires_ms, OPT, INT64_MAX, "refused from then on")                                             \
+    F(o, UINT, used_ms, OPT, INT64_MAX, "last use, as a minute or so")                                         \
+    F(o, UINT, revoked_ms, OPT, INT64_MAX, "refused since then")
+
+#define AB_OP_CREATE_TOKEN_FIELDS(F, o)                                                                        \
+    F(o, ID, id, REQ, 0, "made by the client; the same again is the same token")                               \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, BIN, hash, REQ, AB_TOKEN_HASH_BYTES, "BLAKE2b-256 of the token's text, which is made by the client")  \
+    F(o, STR, scope, REQ, 16, "read, write or admin")                                                          \
+    F(o, STR, name, OPT, AB_NAME_MAX, "")                                                                      \
+    F(o, UINT, expires_ms, OPT, INT64_MAX, "absent: never")
+#define AB_OP_TOKEN_ANSWER_FIELDS(F, o) F(o, ANY, token, REQ, 0, "a token map")
+#define AB_OP_LIST_TOKENS_FIELDS(F, o)                                                                         \
+    F(o, STR, of, OPT, AB_USER_MAX, "only this user's")                                                        \
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")                                                                    \
+    F(o, STR, after, OPT, AB_NAME_MAX, "cursor")
+#define AB_OP_LIST_TOKENS_ANSWER_FIELDS(F, o)                                                                  \
+    F(o, ANY, tokens, REQ, 0, "array of token maps, oldest first")                                             \
+    F(o, STR, next, OPT, AB_NAME_MAX, "")
+#define AB_OP_REVOKE_TOKEN_FIELDS(F, o) F(o, ID, id, REQ, 0, "")
+#define AB_OP_CHECK_TOKEN_FIELDS(F, o)                                                                         \
+    F(o, BIN, hash, OPT, AB_TOKEN_HASH_BYTES, "absent: only the version is asked for")
+#define AB_OP_CHECK_TOKEN_ANSWER_FIELDS(F, o)                                                                  \
+    F(o, UINT, version, REQ, 0, "grows when a token is made or revoked")                                       \
+    F(o, UINT, tokens, REQ, 0, "how many there are, revoked and expired ones too")                             \
+    F(o, ANY, token, OPT, 0, "its token map, if it is valid now; else absent")
+#define AB_OP_TOKEN_USED_FIELDS(F, o) F(o, ID, id, REQ, 0, "")
+
 /* ---- the broker's own, asked of it with QUERY ---- */
 #define AB_OP_JOB_STATUS_FIELDS(F, o)                                                                          \
     F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
@@ -556,6 +592,12 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
       "limits of a user or session; wakes jobs that have room now (a job's own: INBOX budget)")                \
     X(list_budgets, 74, READ, AB_BY_CLIENT, op_list_budgets, op_list_budgets_answer,                           \
       "what is limited, and how much of it is spent")                                                          \
+    X(create_token, 80, WRITE, AB_BY_CLIENT, op_create_token, op_token_answer, "a token of the HTTP gateway")  \
+    X(list_tokens, 81, READ, AB_BY_CLIENT, op_list_tokens, op_list_tokens_answer, "all tokens, without them")  \
+    X(revoke_token, 82, WRITE, AB_BY_CLIENT, op_revoke_token, op_token_answer,                                 \
+      "a token is refused from now on")                                                                        \
+    X(check_token, 83, READ, AB_BY_CLIENT, op_check_token, op_check_token_answer, "whose token it is")         \
+    X(token_used, 84, WRITE, AB_BY_CLIENT, op_token_used, op_empty, "it was used just now")                    \
     X(status, 60, BROKER, AB_BY_CLIENT, op_empty, op_status_answer,                                            \
       "health and counters of the broker, its workers")                                                        \
     X(job_status, 61, BROKER, AB_BY_CLIENT, op_job_status, op_job_status_answer,                               \
@@ -639,6 +681,15 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     S(op_list_budgets, AB_OP_LIST_BUDGETS_FIELDS)                                                              \
     S(op_list_budgets_answer, AB_OP_LIST_BUDGETS_ANSWER_FIELDS)                                                \
     S(budget_record, AB_BUDGET_RECORD_FIELDS)                                                                  \
+    S(token_record, AB_TOKEN_RECORD_FIELDS)                                                                    \
+    S(op_create_token, AB_OP_CREATE_TOKEN_FIELDS)                                                              \
+    S(op_token_answer, AB_OP_TOKEN_ANSWER_FIELDS)                                                              \
+    S(op_list_tokens, AB_OP_LIST_TOKENS_FIELDS)                                                                \
+    S(op_list_tokens_answer, AB_OP_LIST_TOKENS_ANSWER_FIELDS)                                                  \
+    S(op_revoke_token, AB_OP_REVOKE_TOKEN_FIELDS)                                                              \
+    S(op_check_token, AB_OP_CHECK_TOKEN_FIELDS)                                                                \
+    S(op_check_token_answer, AB_OP_CHECK_TOKEN_ANSWER_FIELDS)                                                  \
+    S(op_token_used, AB_OP_TOKEN_USED_FIELDS)                                                                  \
     S(op_job_status, AB_OP_JOB_STATUS_FIELDS)                                                                  \
     S(op_job_status_answer, AB_OP_JOB_STATUS_ANSWER_FIELDS)                                                    \
     S(op_status_answer, AB_OP_STATUS_ANSWER_FIELDS)

@@ -111,6 +111,12 @@ const struct migration migrations[] = {
         /* the limits a workflow names for its jobs */
         "ALTER TABLE workflows ADD COLUMN budget TEXT;",
     },
+    {
+        /* hash: BLAKE2b-256 of the token, which is kept nowhere. scope: enum ab_scope. */
+        "CREATE TABLE api_tokens(key INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, hash BLOB NOT NULL UNIQUE,"
+        " user TEXT NOT NULL, name TEXT, scope INTEGER NOT NULL, created_ms INTEGER NOT NULL,"
+        " expires_ms INTEGER, used_ms INTEGER, revoked_ms INTEGER);",
+    },
 };
 const unsigned migrations_n = sizeof migrations / sizeof migrations[0];
 

@@ -27,6 +27,8 @@
 
 #define SQL_BUDGET_COLUMNS "b.key,b.scope,b.unit,b.period,b.cap,b.settled,b.start_ms "
 #define SQL_BUDGET_SHOWN   ",b.over,b.overs,(SELECT count(*) FROM budget_waits w WHERE w.budget=b.key),"
+#define SQL_TOKEN_COLUMNS                                                                                      \
+    "key,id,user,name,scope,created_ms,expires_ms,used_ms,revoked_ms,hash FROM api_tokens "
 
 #define SQL_STATEMENTS(X)                                                                                      \
     X(BEGIN_WRITE, "BEGIN IMMEDIATE")                                                                          \
@@ -237,7 +239,17 @@
     X(BUDGETS_FORGET_JOB, "DELETE FROM budgets WHERE scope=3 AND owner=?1")                                    \
     X(WAIT_REMOVE, "DELETE FROM budget_waits WHERE n=?1")                                                      \
     X(WORKFLOW_BUDGETS_ANY, "SELECT EXISTS(SELECT 1 FROM workflows WHERE budget IS NOT NULL)")                 \
-    X(WORKFLOW_BUDGET, "SELECT budget FROM workflows WHERE key=?1")
+    X(WORKFLOW_BUDGET, "SELECT budget FROM workflows WHERE key=?1")                                            \
+    /* tokens of the gateway */                                                                                \
+    X(TOKEN_ADD, "INSERT INTO api_tokens(id,hash,user,name,scope,created_ms,expires_ms) "                      \
+                 "VALUES(?1,?2,?3,?4,?5,?6,?7) ON CONFLICT DO NOTHING")                                        \
+    X(TOKEN_BY_ID, "SELECT " SQL_TOKEN_COLUMNS "WHERE id=?1")                                                  \
+    X(TOKEN_BY_HASH, "SELECT " SQL_TOKEN_COLUMNS "WHERE hash=?1")                                              \
+    X(TOKENS_AFTER, "SELECT " SQL_TOKEN_COLUMNS "WHERE key>?1 AND (?2 IS NULL OR user=?2) ORDER BY key")       \
+    X(TOKENS_COUNT, "SELECT count(*) FROM api_tokens")                                                         \
+    X(TOKEN_REVOKE, "UPDATE api_tokens SET revoked_ms=?2 WHERE id=?1 AND revoked_ms IS NULL")                  \
+    X(TOKEN_USED, "UPDATE api_tokens SET used_ms=?2 WHERE id=?1")                                              \
+    X(TOKENS_TRIM, "DELETE FROM api_tokens WHERE revoked_ms<?1 OR expires_ms<?1")
 
 enum sql_id {
 #define X(name, text) SQL_##name,
