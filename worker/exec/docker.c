@@ -583,5 +583,5 @@ static int judge_docker(const struct exec_run *probe, char protections[EXEC_PROT
     return code;
 }
 
-const struct exec_backend exec_docker = {"docker",    start_docker, kill_docker,
-                                         wait_docker, tick_docker,  judge_docker};
+const struct exec_backend exec_docker = {"docker",    ANSWER_MS_MAX, true,        start_docker,
+                                         kill_docker, wait_docker,   tick_docker, judge_docker};

@@ -85,7 +85,8 @@ void exec_poll(struct exec *exec, int64_t now_ms);
 
 struct exec_run *exec_start(struct exec *exec, const struct exec_request *request,
                             const struct exec_callbacks *callbacks, void *user, int64_t now_ms);
-/* Kills it at once; no callback follows. Returns when all its processes are gone. NULL is allowed. */
+/* Kills it at once; no callback follows. Returns when all its processes are gone; a container goes by itself, shortly
+ * after. NULL is allowed. */
 void exec_cancel(struct exec_run *run);
 
 /* Whether this kind can be used here, found out now (blocking, for --check): 0 with what protects, or why not. */

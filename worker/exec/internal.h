@@ -42,7 +42,8 @@ struct exec_run {
     char *texts[3]; /* of the request; owned */
     struct exec_callbacks callbacks;
     void *user;
-    bool probe; /* no directory: it looks at the sandbox from inside */
+    bool orphan; /* cancelled, nobody waits for it: it goes when its processes are gone */
+    bool probe;  /* no directory: it looks at the sandbox from inside */
 
     enum exec_state state;
     int64_t started_ms, deadline_ms, look_ms; /* monotonic */
@@ -68,6 +69,9 @@ struct exec_run {
 
 struct exec_backend {
     const char *name;
+    int64_t
+        kill_ms;  /* that its processes take to go, at most; then they are given up, with an error in the log */
+    bool lingers; /* that takes too long to wait for it */
     /* Starts it, with its watches and `pid`. */
     int (*start)(struct exec_run *run, struct ab_error *err);
     /* Ends all its processes; they may not be gone yet. */

@@ -627,6 +627,7 @@ static int judge_unsafe_host(const struct exec_run *probe, char protections[EXEC
     return 0;
 }
 
-const struct exec_backend exec_local = {"local", start_local, kill_local, wait_local, NULL, judge_local};
-const struct exec_backend exec_unsafe_host = {"unsafe-host", start_unsafe_host, kill_unsafe_host, wait_local,
-                                              NULL,          judge_unsafe_host};
+const struct exec_backend exec_local = {"local",    KILL_MS,    false, start_local,
+                                        kill_local, wait_local, NULL,  judge_local};
+const struct exec_backend exec_unsafe_host = {"unsafe-host",    KILL_MS,    false, start_unsafe_host,
+                                              kill_unsafe_host, wait_local, NULL,  judge_unsafe_host};

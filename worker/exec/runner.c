@@ -94,7 +94,7 @@ void run_stop(struct exec_run *run, int exit_code, char *why)
     }
     run->stopped = why;
     run->exit_code = exit_code;
-    run->deadline_ms = ab_mono_ms() + KILL_MS;
+    run->deadline_ms = ab_mono_ms() + run->backend->kill_ms;
     run->look_ms = INT64_MAX;
     run->backend->kill(run);
 }
@@ -287,6 +287,10 @@ static void heed_time(struct exec_run *run, int64_t now_ms)
 
 static bool step(struct exec_run *run, int64_t now_ms)
 {
+    if (run->orphan && run->state != RUN_RUNNING) {
+        run_free(run);
+        return false;
+    }
     switch (run->state) {
     case RUN_QUEUED:
         advance(run, now_ms);
@@ -334,11 +338,15 @@ void exec_cancel(struct exec_run *run)
     if (!run)
         return;
     run->callbacks = (struct exec_callbacks){0};
-    if (run->state == RUN_RUNNING) {
-        run->stopped = run->stopped ? run->stopped : ab_strdup("cancelled");
-        run->backend->kill(run);
-        run->backend->wait(run, ab_mono_ms() + KILL_MS);
+    bool runs = run->state == RUN_RUNNING;
+    if (runs)
+        run_stop(run, EXEC_KILLED, ab_strdup("cancelled"));
+    if (runs && run->backend->lingers) {
+        run->orphan = true;
+        return;
     }
+    if (runs)
+        run->backend->wait(run, ab_mono_ms() + KILL_MS);
     run_free(run);
 }
 
@@ -346,8 +354,14 @@ void exec_destroy(struct exec *exec)
 {
     if (!exec)
         return;
-    while (!TAILQ_EMPTY(&exec->all))
-        exec_cancel(TAILQ_FIRST(&exec->all));
+    struct exec_run *run;
+    while ((run = TAILQ_FIRST(&exec->all))) {
+        exec_cancel(run);
+        if (TAILQ_FIRST(&exec->all) != run)
+            continue;
+        run->backend->wait(run, ab_mono_ms() + KILL_MS); /* what is left the next worker's probe removes */
+        run_free(run);
+    }
     docker_destroy(exec);
     cgroups_finish(&exec->cgroups);
     int fds[] = {exec->epoll, exec->more, exec->filter};
