@@ -2,13 +2,12 @@
 
 import collections
 import json
-import sqlite3
 
-import autobots_wire as wire
 import cli
 import flows
 import pytest
 import service
+from budgets import check_journal
 
 
 @pytest.fixture
@@ -97,26 +96,6 @@ def test_a_job_at_its_limit_waits_and_goes_on_when_it_is_raised(bots, flow, shar
     assert kinds(events).count("waiting") == 2 and kinds(events).count("model_reply") == 3
     assert [e["budget"] for e in events if e["kind"] == "waiting"][0].startswith("the job: 1 calls")
     assert rows(bots, "--job", job) == []
-
-
-def check_journal(path, user, limit):
-    """At each reservation, in the order of commits: what was settled, and what is reserved then, is within the limit."""
-    with sqlite3.connect(f"file:{path}/database.sqlite?mode=ro", uri=True) as db:
-        events = db.execute("SELECT v.n,v.body FROM events v JOIN jobs j ON j.n=v.n JOIN users u ON u.key=j.user "
-                            "WHERE u.name=? ORDER BY v.e", (user,)).fetchall()
-    settled, held, most = 0, {}, 0
-    for n, body in events:
-        event = wire.unpack(body)
-        if event["kind"] == "call_started":
-            held[n, event["step"]] = event["tokens"]
-            most = max(most, settled + sum(held.values()))
-            assert settled + sum(held.values()) <= limit
-        elif event["kind"] == "model_reply":
-            settled += event["prompt_tokens"] + event["completion_tokens"]
-            held.pop((n, event["step"]), None)
-        elif event["kind"] in ("waiting", "attempt_failed", "end", "paused"):
-            held = {key: amount for key, amount in held.items() if key[0] != n}
-    return settled, most
 
 
 def test_fifty_jobs_of_one_user_never_exceed_their_limit(shared, bots, user, flow):
@@ -212,6 +191,19 @@ def test_limits_in_a_workflow_and_of_a_session(bots, flow, shared, user):
                         (["submit", "--budget", "tokens=", "-w", str(plain), "hi"], "tokens=")):
         wrong = bots(*words)
         assert wrong.code in (1, 2) and what in wrong.err, wrong
+
+
+def test_a_fork_is_charged_for_what_it_adds(bots, flow):
+    made = flow(chat(script(["one", "two"], tokens=(60, 40)), replies=1))
+    assert bots("budget", "set", "tokens=100000,calls=9", "--per", "day").code == 0
+    assert bots("submit", "-w", made, "hi").code == 0
+    first = bots("show", "last", "--json").json()["id"]
+    at = [e["seq"] for e in events_of(bots, first) if e["kind"] == "model_reply"][0]
+    assert bots("fork", first, "--at", at).code == 0
+    spent = {row["unit"]: (row["settled"], row["reserved"], row["period"]) for row in rows(bots)}
+    assert spent == {"tokens": (300, 0, "day"), "calls": (3, 0, "day")}
+    copied = kinds(events_of(bots, "last"))
+    assert copied.count("call_started") == 1 and copied.index("forked") < copied.index("call_started")
 
 
 def test_parallel_calls_of_one_job_share_its_budget(bots, flow):
