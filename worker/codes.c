@@ -192,7 +192,9 @@ static void start(struct code *code, const struct engine_effect *effect)
     static const struct exec_callbacks callbacks = {.on_output = on_output, .on_done = on_done};
     const struct ab_code_config *config = effect->code_config;
     struct ab_error err = {0};
-    int failed = write_script(code, effect, &err);
+    int failed = effect->files.p ? 0 : code_attach(code->space->dir, engine_content(code->run->engine), &err);
+    if (!failed)
+        failed = write_script(code, effect, &err);
     if (failed == AB_EUNAVAILABLE) /* the disk is full */
         code_fail(code, &err);
     else if (failed)

@@ -55,6 +55,8 @@ struct code {
 /* Both go as far as they can; true: done. */
 bool code_restore(struct code *code);
 bool code_store(struct code *code);
+/* code_attach.c: the files that came with the message. */
+int code_attach(struct workdir *dir, const json_t *content, struct ab_error *err);
 /* The files of a code_result as a list, and back. */
 int code_read_files(struct ab_view raw, struct file_list *list, struct ab_error *err);
 void code_write_files(const struct file_list *list, struct ab_buf *raw);

@@ -10,7 +10,7 @@
  * feed.c      text that streams while it is made
  * budget.c    what they may take, reserved before they are made
  * pricing.c   what they cost (prices.c: the arithmetic)
- * codes.c     code blocks and the files they leave (code_files.c)
+ * codes.c     code blocks and the files they find and leave (code_files.c, code_attach.c)
  * journal.c   events on their way to the disk
  *
  * The engine decides (worker/engine), the model client asks models (worker/model), the sandbox runs code (worker/exec);

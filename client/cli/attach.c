@@ -78,7 +78,7 @@ static json_t *file_part(struct cli *cli, const char *path, int *code)
         part =
             json_pack("{ss so ss}", "type", kind < KINDS ? kinds[kind].type : "file", "data", encoded(&bytes),
                       "media_type", kind < KINDS ? kinds[kind].media : "application/octet-stream");
-    if (part && !strcmp(ab_tree_str(part, "type"), "file"))
+    if (part)
         json_object_set_new(part, "name", json_string(slash ? slash + 1 : path));
     ab_buf_finish(&bytes);
     return part;

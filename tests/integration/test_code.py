@@ -1,7 +1,7 @@
 """Code of agents through the whole system: blocks, files, limits, cancelling, moving to another worker."""
 
+import json
 import os
-import pathlib
 import time
 
 import code
@@ -239,3 +239,33 @@ def test_output_streams_while_code_runs(client):
     pieces = [piece for piece in client.deltas(job) if piece["step"] == result["step"]]
     assert [piece["text"] for piece in pieces] == ["first\n", "second ä"] and result["output"] == "first\nsecond ä"
     assert [piece["offset"] for piece in pieces] == [0, 6] and pieces[0]["agent"] == "user"
+
+
+def test_files_of_the_message_are_in_the_directory(client, shared, user, tmp_path):
+    import base64
+    import cli
+    parts = [{"type": "text", "text": "look"},
+             {"type": "file", "name": "data.csv", "data": base64.b64encode(b"1,2\n").decode()},
+             {"type": "file", "name": "data.csv", "data": base64.b64encode(b"3,4\n").decode()},
+             {"type": "file", "name": "../evil", "data": base64.b64encode(b"x").decode()},
+             {"type": "file", "file": {"filename": "o.txt", "file_data": "data:text/plain;base64,b3BlbmFp"}},
+             {"type": "image", "data": base64.b64encode(b"\x89PNG").decode(), "media_type": "image/png"},
+             {"type": "image", "url": "https://example.org/x.png"}]
+    flow = code.flow(code.block("cat data.csv 3-data.csv o.txt; rm o.txt", "sh"), code.block("ls; cat o.txt", "sh"))
+    events = client.events_to_end(client.submit(flow, parts, watch="all").id)
+    results = code.results(events)
+    assert results[0]["output"] == "1,2\n3,4\nopenai"
+    assert [one["path"] for one in events[-1]["result"]["files"]] == ["3-data.csv", "data.csv", "file-4", "image-6"]
+    assert "o.txt" in results[1]["output"].splitlines()[-1] and results[1]["exit_code"] == 1  # it stays removed
+    (tmp_path / "photo.jpg").write_bytes(b"jpeg")
+    (tmp_path / "flow.json").write_text(json.dumps(code.flow(code.block("cat photo.jpg", "sh"))))
+    done = cli.run("submit", "-w", str(tmp_path / "flow.json"), "--attach", str(tmp_path / "photo.jpg"), "see", "--dir",
+                   str(shared.dir), "--user", user)
+    assert done.code == 0 and "\njpeg\n" in done.out, done
+
+
+def test_a_file_of_the_message_that_is_no_base64_fails_the_block(client):
+    parts = [{"type": "text", "text": "look"}, {"type": "file", "name": "a", "data": "%%%"}]
+    events = client.events_to_end(client.submit(code.flow(code.block("ls", "sh")), parts, watch="all").id)
+    [result] = code.results(events)
+    assert result["exit_code"] == 1 and "no base64" in result["stopped"]

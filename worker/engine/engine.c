@@ -467,3 +467,8 @@ uint64_t engine_trim(const struct engine *engine, const struct engine_effect *ef
     json_decref(less);
     return differs ? half : 0;
 }
+
+const json_t *engine_content(const struct engine *engine)
+{
+    return engine->content;
+}

@@ -137,6 +137,9 @@ json_t *engine_messages(const struct engine *engine, const struct engine_effect 
  * is nothing that could be left out. */
 uint64_t engine_trim(const struct engine *engine, const struct engine_effect *effect);
 
+/* The user's message; borrowed. */
+const json_t *engine_content(const struct engine *engine);
+
 /* The answer of the run so far, by the workflow's summary_method; the caller frees it. */
 char *engine_summary(const struct engine *engine);
 /* The result of a run that ends at `at_ms` (0: with its last event), which becomes the assistant message's metadata

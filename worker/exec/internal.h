@@ -13,8 +13,8 @@ enum {
     PROBE_MS = 10000,       /* for a probe */
     PROBE_AGAIN_MS = 15000, /* before a back end that was not there is looked for again */
     LOOK_MS = 100,          /* between looks at the directory of code that runs */
-    KILL_MS = 2000, /* that processes take to go, at most; then they are given up, with an error in the log */
-    HASH_BYTES = 1 << 20, /* in one go, before others have their turn */
+    KILL_MS = 2000,         /* that processes of this machine take to go */
+    HASH_BYTES = 1 << 20,   /* in one go, before others have their turn */
     READ_BYTES = 64 << 10,
 };
 
