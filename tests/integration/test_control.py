@@ -347,6 +347,7 @@ def test_an_answer_is_taken_once_whatever_is_killed(make_service):
     with service.client() as client:
         accepted, new = asking(client), make_id()
         client.submit(ASKS, "blue", job=new, session=accepted.session)
+        wait_until(lambda: of_kind(client.journal(accepted.id), "waiting")[1:], what="its next question")
     kill_everything(service)
     with service.client() as client:
         wait_state(client, accepted.id, "waiting")
