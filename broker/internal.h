@@ -37,7 +37,6 @@ enum ticket_flags {
     TICKET_WAITS = 16,
     TICKET_RETRIES = 32,
     TICKET_PAUSES = 64,
-    TICKET_AGAIN = 128, /* SUBMIT that was decided before */
 };
 
 struct answer {

@@ -4,7 +4,7 @@
  * later one, or a fork. Otherwise it is queued behind the others, refused, or cancels the holder and is queued.
  *
  * Decided here, carried out by storage in the transaction that keeps the message. Storage refuses an answer to a question
- * that is answered already: then it is decided once more. What was taken before is found by its id first, so that a message
+ * that is answered already: then it is decided once more, and no answer any more. What was taken before is found by its id first, so that a message
  * that is sent again changes nothing, whatever has become of the session meanwhile: also a refusal asks storage.
  */
 #include "broker/internal.h"
@@ -94,7 +94,6 @@ static void refuse(struct core *core, const struct ticket *ticket, struct ab_id 
 
 enum policy_next policy_refused(struct core *core, const struct answer *answer, struct ab_op_submit *op)
 {
-    bool again = answer->ticket->flags & TICKET_AGAIN;
     bool answered = answer->code == AB_ECONFLICT && op->answer_to && !strcmp(answer->err->path, "answer_to");
     bool unknown = answer->code == AB_ENOTFOUND && op->known && !strcmp(answer->err->path, "known");
     struct ab_id busy;
@@ -104,8 +103,6 @@ enum policy_next policy_refused(struct core *core, const struct answer *answer, 
         refuse(core, answer->ticket, busy);
         return POLICY_SAID;
     }
-    if (again)
-        return POLICY_FORWARD;
     op->answer_to = 0;
     op->known = false;
     if (answered)

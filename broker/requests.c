@@ -192,7 +192,7 @@ static void submit_taken(struct core *core, const struct ticket *ticket, const s
 
 void submit_answered(struct core *core, const struct answer *answer)
 {
-    struct ticket ticket = *answer->ticket;
+    const struct ticket ticket = *answer->ticket;
     struct ab_op_submit op = {0};
     struct ab_op_submit_answer done = {0};
     struct ab_error err = {0};
@@ -203,7 +203,6 @@ void submit_answered(struct core *core, const struct answer *answer)
     queue_submitted(&core->queue, op.user, op.session);
     enum policy_next next = bad.code ? policy_refused(core, &bad, &op) : POLICY_SAID;
     if (next == POLICY_AGAIN) {
-        ticket.flags |= TICKET_AGAIN;
         queue_submitting(&core->queue, op.user, op.session, op.job);
         core_write(core, AB_OP_submit, &op, &ticket);
         return;

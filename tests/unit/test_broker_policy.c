@@ -147,6 +147,24 @@ static void a_busy_session_rejects_and_names_the_job(void **state)
     assert_true(ab_id_eq(accepted_next(world).job, world_id(2)));
 }
 
+static void a_late_answer_is_rejected_if_that_is_wished(void **state)
+{
+    struct world *world = *state;
+    struct ab_failure failure;
+    struct ab_job job = world_running(world, 1, "session=s");
+    world_events(world, WORKER, &job, 2, NULL, "person", false);
+    world_store_all(world);
+    world_forget_sent(world);
+    world_submit(world, CLIENT, 2, "ann", "session=s");
+    world_submit(world, CLIENT, 3, "ann", "session=s busy=reject"); /* an answer too, when it is decided */
+    world_store_all(world);
+    assert_true(ab_id_eq(accepted_next(world).job, world_id(1)));
+    world->sent_at = 0;
+    assert_non_null(world_find(world, CLIENT, AB_ERROR, &failure));
+    assert_true(failure.rid == 3 && ab_view_is(failure.code, "conflict") && ab_id_eq(failure.job, world_id(1)));
+    assert_int_equal(world->jobs_n, 1);
+}
+
 static void what_was_taken_is_not_rejected_when_the_session_is_busy_again(void **state)
 {
     struct world *world = *state;
@@ -255,6 +273,7 @@ int main(void)
         TEST(a_timer_is_not_answered),
         TEST(a_paused_question_is_answered_too),
         TEST(a_busy_session_rejects_and_names_the_job),
+        TEST(a_late_answer_is_rejected_if_that_is_wished),
         TEST(what_was_taken_is_not_rejected_when_the_session_is_busy_again),
         TEST(an_interruption_cancels_what_runs_and_comes_next),
         TEST(an_interruption_reaches_a_job_that_is_being_stored),
