@@ -267,6 +267,15 @@ static void delegated_groups_of_version_2_are_found(void **state)
     assert_string_equal(groups.base[CGROUP_PIDS], own);
     assert_null(groups.own);
     cgroups_finish(&groups);
+    file_in(place->root, "self", "0::/unit/service\n"); /* a subgroup, which holds the worker */
+    char *below = ab_format("%s/service", own);
+    mkdir(below, 0755);
+    cgroups_init(&groups, root, self);
+    assert_string_equal(groups.base[CGROUP_PIDS], own);
+    cgroups_finish(&groups);
+    rmdir(below);
+    free(below);
+    file_in(place->root, "self", "0::/unit\n");
     file_in(root, "unit/cgroup.controllers", "cpu io\n"); /* not delegated */
     cgroups_init(&groups, root, self);
     assert_null(groups.base[CGROUP_MEMORY]);

@@ -125,22 +125,45 @@ static bool move_down(struct cgroups *groups, const char *base)
     return false;
 }
 
+static bool use_v2(struct cgroups *groups, const char *base, bool own)
+{
+    char *there = get_in(base, "cgroup.controllers");
+    bool good = has_word(there, "memory") && has_word(there, "pids") && can_make(base) &&
+                (enable(base) || (own && move_down(groups, base)));
+    free(there);
+    if (!good)
+        return false;
+    groups->unified = true;
+    groups->base[CGROUP_MEMORY] = ab_strdup(base);
+    groups->base[CGROUP_PIDS] = ab_strdup(base);
+    return true;
+}
+
+/* Below the worker's own group, or beside it if that is a subgroup of what was delegated. */
 static void find_v2(struct cgroups *groups, const char *root, const char *text)
 {
     char *path = own_path(text, NULL), *base = ab_format("%s%s", root, path ? path : "");
-    char *there = get_in(base, "cgroup.controllers");
-    if (path && has_word(there, "memory") && has_word(there, "pids") && can_make(base) &&
-        (enable(base) || move_down(groups, base))) {
-        groups->unified = true;
-        groups->base[CGROUP_MEMORY] = ab_strdup(base);
-        groups->base[CGROUP_PIDS] = ab_strdup(base);
+    char *slash = path && *path ? strrchr(base, '/') : NULL;
+    if (path && !use_v2(groups, base, true) && slash) {
+        *slash = 0;
+        use_v2(groups, base, false);
     }
-    free(there);
     free(base);
     free(path);
 }
 
-/* Groups of workers that are gone: their processes went with them. One that is not empty stays. */
+/* What is still in a group of ours. */
+static void kill_all(const char *base, const char *name)
+{
+    char *procs = ab_format("%s/cgroup.procs", name), *text = get_in(base, procs), *rest = NULL;
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+        if (strtol(line, NULL, 10) > 1)
+            kill((pid_t)strtol(line, NULL, 10), SIGKILL);
+    free(text);
+    free(procs);
+}
+
+/* Groups of workers that are gone: their processes went with them, unless they were killed while they made a sandbox. */
 static void sweep(const char *base)
 {
     DIR *list = opendir(base);
@@ -150,8 +173,10 @@ static void sweep(const char *base)
             continue;
         const char *number = entry->d_name + sizeof prefix - 1;
         long pid = strtol(strncmp(number, "worker-", 7) ? number : number + 7, NULL, 10);
-        if (pid > 0 && kill((pid_t)pid, 0) && errno == ESRCH)
-            unlinkat(dirfd(list), entry->d_name, AT_REMOVEDIR);
+        if (pid <= 0 || !kill((pid_t)pid, 0) || errno != ESRCH)
+            continue;
+        kill_all(base, entry->d_name);
+        unlinkat(dirfd(list), entry->d_name, AT_REMOVEDIR);
     }
     if (list)
         closedir(list);
