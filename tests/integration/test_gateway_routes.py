@@ -4,6 +4,7 @@ oversized and foreign requests. A new route is tested by being there; EXAMPLES h
 import json
 import re
 
+import code
 import flows
 import jsonschema
 import pytest
@@ -61,6 +62,12 @@ def asking(gateway, things):
     return gateway.post("/api/jobs", {"workflow": flow, "text": "x", "wait_ms": 20000}, user=things["user"]).body["job"]
 
 
+def with_file(gateway, things):
+    """A job that made the file a/b."""
+    flow = code.flow(code.block("print(1)", name="a/b"))
+    return gateway.post("/api/jobs", {"workflow": flow, "text": "x", "wait_ms": 20000}, user=things["user"]).body["job"]
+
+
 def seed_message(user, **more):
     return {"user_id": user, "role": "user", "content": "hi", **more}
 
@@ -75,6 +82,7 @@ EXAMPLES = {
     ("POST", "/api/jobs/{job}/input"): lambda g, t: ({"job": asking(g, t)}, {"text": "exit"}, 202),
     ("POST", "/api/jobs/{job}/pause"): lambda g, t: ({"job": asking(g, t)}, {}, 202),
     ("POST", "/api/jobs/{job}/resume"): lambda g, t: ({"job": asking(g, t)}, {}, 202),
+    ("GET", "/api/jobs/{job}/files/{path}"): lambda g, t: ({"job": with_file(g, t), "path": "a%2Fb"}, None, 200),
     ("PATCH", "/api/sessions/{session}"): lambda g, t: ({}, {"name": "new", "description": "d"}, 200),
     ("DELETE", "/api/sessions/{session}"): lambda g, t: ({"session": fresh_session(g, t)["session"]}, None, 200),
     ("POST", "/api/sessions/{session}/clear"): lambda g, t: ({"session": fresh_session(g, t)["session"]}, None, 200),
@@ -102,7 +110,7 @@ VALUES = {"job": "done", "session": "session", "gallery": "gallery", "msg_id": "
 
 
 def fill(path, things, values=None):
-    names = {**{name: things[key] for name, key in VALUES.items()}, "name": "stored", "model": "m", **(values or {})}
+    names = {**{name: things[key] for name, key in VALUES.items()}, "name": "stored", "model": "m", "path": "a", **(values or {})}
     for name, value in names.items():
         path = path.replace("{%s}" % name, value)
     assert "{" not in path, f"EXAMPLES must say what {path} is asked with"
