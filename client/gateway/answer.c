@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "client/gateway/gateway.h"
+#include "client/gateway/v1_shape.h"
 
 /* AB_E… → status. What no client can cause or mend is a 5xx. */
 static const struct {
@@ -123,10 +124,37 @@ json_t *error_tree(const char *name, const struct ab_error *error, const char *f
     return json_pack("{s:o}", "error", body);
 }
 
+static bool is_v1(const struct call *call)
+{
+    static const char prefix[] = "/v1/";
+    size_t n = sizeof prefix - 1;
+    return call->path.n >= n && !memcmp(call->path.p, prefix, n);
+}
+
+/* OpenAI's SDKs try again by themselves what x-should-retry allows; without it also what cannot succeed (409). */
+static void fail_v1(struct call *call, int status, const char *name, const struct ab_error *error)
+{
+    char text[16];
+    uint32_t wait_ms = error->retry_after_ms;
+    bool retry = !call->final && (error->retryable || ab_code_retryable(error->code) || wait_ms);
+    call_answer(call, status, v1_error(status, name, error, retry));
+    call_header_add(call, "x-should-retry", retry ? "true" : "false");
+    if (!retry || !wait_ms)
+        return;
+    snprintf(text, sizeof text, "%u", wait_ms);
+    call_header_add(call, "retry-after-ms", text);
+    snprintf(text, sizeof text, "%u", (wait_ms + 999) / 1000);
+    call_header_add(call, "Retry-After", text);
+}
+
 void call_fail_as(struct call *call, int status, const char *name, const struct ab_error *error,
                   const char *faults)
 {
     char seconds[16];
+    if (is_v1(call)) {
+        fail_v1(call, status, name, error);
+        return;
+    }
     call_answer(call, status, error_tree(name, error, faults));
     if (!error->retry_after_ms && !error->retryable)
         return;

@@ -192,10 +192,10 @@ static enum MHD_Result query_arg(void *owner, enum MHD_ValueKind kind, const cha
     (void)kind;
     char *name = percent_decode(ab_view_of(key));
     const struct arg *arg = name ? arg_of(r, name, PLACE_QUERY) : NULL;
-    bool seed = r->call->route->flags & ROUTE_SEED;
+    bool lenient = r->call->route->flags & (ROUTE_SEED | ROUTE_OPENAI);
     if (++r->query_n > QUERY_ARGS_MAX)
         ab_fail_at(&r->err, AB_EINVALID, "query", "more than %d arguments in the query", QUERY_ARGS_MAX);
-    else if (!arg && !seed)
+    else if (!arg && !lenient)
         ab_fail_at(&r->err, AB_EINVALID, name ? name : "query", "this path takes no such argument");
     else if (arg && json_object_get(r->call->args, arg->name))
         ab_fail_at(&r->err, AB_EINVALID, arg->name, "%s stands twice", arg->name);

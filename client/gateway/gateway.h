@@ -90,6 +90,7 @@ struct call {
     bool begun;     /* its handler was called */
     bool suspended; /* in MHD's sense */
     bool abandoned; /* the client went away while we worked */
+    bool final;     /* an error of it stays one: clients that retry by themselves are told not to */
     bool closing;   /* the body is not read: the connection ends with the answer */
     int64_t started_us;
     char *user;                              /* whom it acts for; set before the handler runs */

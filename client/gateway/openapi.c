@@ -71,6 +71,48 @@ static const struct {
     {"SeedCleared",
      "{'type':'object','required':['status','message'],'properties':{'status':{'type':'boolean'},'message':"
      "{'type':'string'},'data':{'type':'object','properties':{'sessions':{'type':'array'}}}}}"},
+    {"OpenAIError",
+     "{'type':'object','required':['error'],'properties':{'error':{'type':'object','required':['code','message'"
+     ","
+     "'type','param','retryable'],'properties':{'code':{'type':'string'},'message':{'type':'string'},'type':"
+     "{'type':'string'},'param':{'type':['string','null']},'retryable':{'type':'boolean'}}}}}"},
+    {"Model",
+     "{'type':'object','required':['id','object','created','owned_by'],'properties':{'id':{'type':'string'},"
+     "'object':{'const':'model'},'created':{'type':'integer'},'owned_by':{'type':'string'}}}"},
+    {"ModelList",
+     "{'type':'object','required':['object','data'],'properties':{'object':{'const':'list'},'data':"
+     "{'type':'array','items':{'$ref':'#/components/schemas/Model'}}}}"},
+    {"ChatCompletionRequest",
+     "{'type':'object','required':['model','messages'],'properties':{'model':{'type':'string'},'messages':{'"
+     "type':"
+     "'array','minItems':1,'items':{'type':'object','required':['role'],'properties':{'role':{'type':'string'},"
+     "'content':{'type':['string','array','null']}}}},'stream':{'type':['boolean','null']},'stream_options':"
+     "{'type':['object','null'],'properties':{'include_usage':{'type':'boolean'}}}}}"},
+    {"ChatCompletion",
+     "{'type':'object','required':['id','object','created','model','choices','usage'],'properties':{'id':{'"
+     "type':"
+     "'string'},'object':{'const':'chat.completion'},'created':{'type':'integer'},'model':{'type':'string'},"
+     "'choices':{'type':'array','items':{'type':'object','required':['index','message','finish_reason']}},'"
+     "usage':"
+     "{'type':'object'}}}"},
+    {"ResponseRequest",
+     "{'type':'object','required':['model','input'],'properties':{'model':{'type':'string'},'input':{'type':['"
+     "string',"
+     "'array']},'instructions':{'type':['string','null']},'previous_response_id':{'type':['string','null']},'"
+     "stream':"
+     "{'type':['boolean','null']},'background':{'type':['boolean','null']},'store':{'type':['boolean','null']},"
+     "'metadata':{'type':['object','null']}}}"},
+    {"Response",
+     "{'type':'object','required':['id','object','created_at','status','model','output','error','usage'],'"
+     "properties':"
+     "{'id':{'type':'string'},'object':{'const':'response'},'created_at':{'type':'integer'},'status':{'enum':['"
+     "queued',"
+     "'in_progress','completed','failed','cancelled','incomplete']},'model':{'type':'string'},'output':{'type':"
+     "'array',"
+     "'items':{'type':'object'}},'error':{'type':['object','null']},'usage':{'type':['object','null']}}}"},
+    {"ResponseDeleted",
+     "{'type':'object','required':['id','deleted'],'properties':{'id':{'type':'string'},'object':"
+     "{'const':'response'},'deleted':{'const':true}}}"},
     {"SeedFaults",
      "{'type':'object','required':['detail'],'properties':{'detail':{'type':'array','items':{'type':'object',"
      "'required':['loc','msg','type']}}}}"},
@@ -211,10 +253,11 @@ static json_t *success_tree(const struct route *route)
 static json_t *response_tree(const struct route *route, int status)
 {
     const char *text = MHD_get_reason_phrase_for((unsigned)status);
-    json_t *content = status < 300 ? success_tree(route)
-                      : status == MHD_HTTP_UNPROCESSABLE_CONTENT
-                          ? content_tree("application/json", ref_tree("SeedFaults"))
-                          : content_tree("application/json", ref_tree("Error"));
+    json_t *content =
+        status < 300 ? success_tree(route)
+        : status == MHD_HTTP_UNPROCESSABLE_CONTENT
+            ? content_tree("application/json", ref_tree("SeedFaults"))
+            : content_tree("application/json", ref_tree(route->flags & ROUTE_OPENAI ? "OpenAIError" : "Error"));
     return json_pack("{s:s, s:o}", "description", text, "content", content);
 }
 

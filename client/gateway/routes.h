@@ -44,11 +44,12 @@ struct arg {
 };
 
 enum {
-    ROUTE_SEED = 1,   /* the seed's: unknown keys are ignored, faults are its 422, failures its envelope */
-    ROUTE_STREAM = 2, /* answers text/event-stream */
-    ROUTE_PUBLIC = 4, /* not of one user: no `user` argument */
-    ROUTE_RAW = 8,    /* the handler reads the body itself */
-    ROUTE_TEXT = 16,  /* answers text/plain */
+    ROUTE_SEED = 1,    /* the seed's: unknown keys are ignored, faults are its 422, failures its envelope */
+    ROUTE_STREAM = 2,  /* answers text/event-stream */
+    ROUTE_PUBLIC = 4,  /* not of one user: no `user` argument */
+    ROUTE_RAW = 8,     /* the handler reads the body itself */
+    ROUTE_TEXT = 16,   /* answers text/plain */
+    ROUTE_OPENAI = 32, /* of /v1: what a query has beside is ignored, as clients of OpenAI's add to it */
 };
 
 struct call;
@@ -81,6 +82,7 @@ int route_value_index(const struct route *route, const char *name);
 /* The statuses that every such route may answer beside its own: "400 403 …". */
 const char *route_common_answers(const struct route *route, bool body);
 
-extern const struct route routes_service[], routes_submit[], routes_jobs[], routes_stored[], routes_seed[];
+extern const struct route routes_service[], routes_submit[], routes_jobs[], routes_stored[], routes_seed[],
+    routes_models[], routes_chat[], routes_responses[];
 
 #endif

@@ -1,0 +1,194 @@
+/* POST /v1/chat/completions: a workflow answers as a model does, in one piece or as a stream of chunks.
+ *
+ * Without a session the client keeps the conversation: what it sends is the history, and nothing of it is kept here but the
+ * job. With one (a header names it) the stored session is the history; a job of it that asks a person takes the
+ * message as the answer.
+ */
+#include <stdlib.h>
+
+#include "client/gateway/v1.h"
+
+static const char *const session_headers[] = {"X-Session-Id", "X-OpenWebUI-Chat-Id", "X-Chat-Id"};
+
+/* ---- pieces ---- */
+
+static struct v1_completion completion_of(const struct v1_run *run)
+{
+    return (struct v1_completion){
+        .job = run->job, .model = run->request.model, .usage_later = run->request.include_usage};
+}
+
+static void send_delta(struct v1_run *run, const char *key, struct ab_view text)
+{
+    struct v1_completion c = completion_of(run);
+    v1_send(run, NULL, v1_chunk(&c, json_pack("{s:s%}", key, text.p, text.n), NULL));
+}
+
+static void begin(struct v1_run *run)
+{
+    struct v1_completion c = completion_of(run);
+    if (run->stream)
+        v1_send(run, NULL, v1_chunk(&c, json_pack("{s:s, s:s}", "role", "assistant", "content", ""), NULL));
+}
+
+static void say(struct v1_run *run, struct ab_view text)
+{
+    ab_buf_add(&run->answer, text.p, text.n);
+    if (run->stream)
+        send_delta(run, "content", text);
+}
+
+static void on_text(struct v1_run *run, uint64_t turn, uint64_t offset, struct ab_view text)
+{
+    if (turn && !offset)
+        say(run, ab_view_of("\n\n"));
+    say(run, text);
+}
+
+static void on_turn(struct v1_run *run, uint64_t turn, struct ab_view whole)
+{
+    (void)run;
+    (void)turn;
+    (void)whole;
+}
+
+static void on_thought(struct v1_run *run, struct ab_view text)
+{
+    if (run->stream)
+        send_delta(run, "reasoning_content", text);
+    else if (run->thoughts.n + text.n <= V1_THOUGHT_BYTES_MAX)
+        ab_buf_add(&run->thoughts, text.p, text.n);
+}
+
+/* ---- the end ---- */
+
+static void finish(struct v1_run *run)
+{
+    struct v1_completion c = completion_of(run);
+    const char *reason = run->talk.cut ? "length" : run->talk.filtered ? "content_filter" : "stop";
+    if (!run->stream) {
+        v1_answer(run, v1_completion(&c, ab_buf_view(&run->answer), ab_buf_view(&run->thoughts), reason,
+                                     run->talk.last));
+        return;
+    }
+    v1_send(run, NULL, v1_chunk(&c, NULL, reason));
+    if (run->request.include_usage)
+        v1_send(run, NULL, v1_chunk_usage(&c, run->talk.last));
+    stream_event(run->stream, NULL, NULL, ab_view_of("[DONE]"));
+    stream_end(run->stream);
+}
+
+/* The question is the answer to this message, and the next message of the session the answer to it. */
+static void ask(struct v1_run *run)
+{
+    const char *prompt = ab_tree_str(run->talk.last, "prompt");
+    struct ab_error err;
+    if (!run->session) {
+        ab_fail_at(
+            &err, AB_EINVALID, "model",
+            "this workflow asks a person: send the header X-Session-Id, and the next message is the answer");
+        v1_fail(run, "human_input_required", &err);
+        return;
+    }
+    run->ended = true; /* it waits: it must not be cancelled */
+    size_t n = prompt ? strlen(prompt) : 0;
+    bool told = n <= run->answer.n && (!n || !memcmp(run->answer.p + run->answer.n - n, prompt, n));
+    if (!told && run->answer.n)
+        say(run, ab_view_of("\n\n"));
+    if (!told)
+        say(run, ab_view_of(prompt));
+    finish(run);
+}
+
+static void on_end(struct v1_run *run)
+{
+    if (run->talk.end == V1_DONE)
+        finish(run);
+    else if (run->talk.end == V1_ASKS)
+        ask(run);
+    else
+        v1_fail(run, run->talk.code, &run->talk.error);
+}
+
+/* ---- the session ---- */
+
+static void find_session(struct v1_run *run)
+{
+    for (size_t i = 0; !run->session && i < sizeof session_headers / sizeof *session_headers; i++) {
+        struct ab_view id = call_header(run->call, session_headers[i]);
+        if (id.n)
+            run->session = ab_view_dup(id);
+    }
+    run->cancels = true;
+    v1_find_workflow(run);
+}
+
+static void on_answered(void *context, const struct autobots_answer *answer)
+{
+    struct call *call = context;
+    struct v1_run *run = call->state;
+    if (!call->connection)
+        ;
+    else if (answer->error)
+        call_failed(call, answer);
+    else
+        v1_follow(run, run->talk.known, true);
+    call_drop(call);
+}
+
+static void answer_question(struct v1_run *run, const json_t *job)
+{
+    struct ab_buf text = {0};
+    struct autobots_error err;
+    v1_text_of(run->request.content, &text);
+    struct autobots_inbox row = {
+        .job = run->job, .kind = "input", .user = run->call->user, .text = ab_buf_cstr(&text)};
+    snprintf(run->job, sizeof run->job, "%s", ab_tree_str(job, "id"));
+    run->talk.known = (uint64_t)ab_tree_int(job, "seq", 0);
+    call_hold(run->call);
+    if (autobots_start_inbox(run->call->gateway->bots, &row, on_answered, run->call, &err)) {
+        struct autobots_answer answer = {.error = &err};
+        on_answered(run->call, &answer);
+    } else
+        run->submitted = true;
+    ab_buf_finish(&text);
+}
+
+static void on_waiting_jobs(void *context, const struct autobots_answer *answer)
+{
+    struct call *call = context;
+    json_t *tree = v1_tree(call, answer), *job = json_array_get(json_object_get(tree, "jobs"), 0);
+    if (ab_tree_str(job, "id"))
+        answer_question(call->state, job);
+    else if (tree)
+        v1_submit(call->state);
+    json_decref(tree);
+    call_drop(call);
+}
+
+static void follows(struct v1_run *run)
+{
+    if (run->session)
+        call_query(run->call, "list_jobs",
+                   json_pack("{s:s, s:s, s:i}", "session", run->session, "state", "waiting", "limit", 1),
+                   on_waiting_jobs);
+    else
+        v1_submit(run);
+}
+
+static const struct v1_kind chat = {v1_read_chat, find_session, begin,  on_text,
+                                    on_turn,      on_thought,   on_end, follows};
+
+static void chat_handle(struct call *call)
+{
+    v1_run_start(call, &chat);
+}
+
+static const struct arg no_args[] = {{0}};
+
+const struct route routes_chat[] = {
+    {"POST", "/v1/chat/completions", SCOPE_WRITE, ROUTE_OPENAI | ROUTE_RAW, chat_handle, .args = no_args,
+     .answers = "200 404 409 502", .body = "ChatCompletionRequest", .shape = "ChatCompletion",
+     .summary = "A workflow answers as a model does; with stream as server-sent chunks"},
+    {0},
+};

@@ -1,0 +1,504 @@
+/* /v1/responses: a response is a job. What its answer repeats (model, instructions, …) is kept with the job's message, so
+ * any gateway can tell of it later. A stored one has a session of its own, which goes when the response is deleted.
+ *
+ * SEQUENCE NUMBERS follow from the answer alone, so that a stream that is resumed, from whichever gateway, has the same:
+ *   0 response.created, 1 response.in_progress;
+ *   turn i of the answer, with b = (i + 1) · 2²²: b output_item.added, b + 1 content_part.added, a piece of text that ends at
+ *   byte e of the turn b + 1 + e, and, with e its length, b + 2 + e … b + 4 + e the three that are done;
+ *   the last event (n turns + 1) · 2²².
+ * They grow, with gaps. A resumed stream begins behind `starting_after`, in the middle of a turn too.
+ */
+#include <stdlib.h>
+
+#include "client/gateway/v1.h"
+
+#include "common/wire/tree.h"
+
+enum { TURN_SHIFT = 22 };
+
+static uint64_t turn_base(uint64_t turn)
+{
+    return (turn + 1) << TURN_SHIFT;
+}
+
+/* ---- events ---- */
+
+static bool has(const struct v1_run *run, uint64_t number)
+{
+    return run->cursor_set && number <= run->cursor;
+}
+
+static void emit(struct v1_run *run, uint64_t number, const char *type, json_t *tree)
+{
+    if (run->stream && !has(run, number)) {
+        json_object_set_new(tree, "type", json_string(type));
+        json_object_set_new(tree, "sequence_number", json_integer((json_int_t)number));
+        v1_send(run, type, tree);
+    } else
+        json_decref(tree);
+}
+
+static json_t *place(const struct v1_run *run, uint64_t turn, const char *more, json_t *tree)
+{
+    json_t *item = v1_output_item(run->job, turn, "in_progress", NULL);
+    json_t *out = json_pack("{s:O, s:I, s:i, s:o}", "item_id", json_object_get(item, "id"), "output_index",
+                            (json_int_t)turn, "content_index", 0, more, tree);
+    json_decref(item);
+    return out;
+}
+
+static json_t *response_of(const struct v1_run *run, const char *status)
+{
+    struct v1_response r = {.job = run->job, .about = run->about, .status = status};
+    return v1_response(&r);
+}
+
+static const char *first_status(const struct v1_run *run)
+{
+    return ab_tree_bool(run->about, "background", false) ? "queued" : "in_progress";
+}
+
+static void begin(struct v1_run *run)
+{
+    if (!run->stream && run->request.background) {
+        v1_answer(run, response_of(run, "queued"));
+        return;
+    }
+    emit(run, 0, "response.created", json_pack("{s:o}", "response", response_of(run, first_status(run))));
+    emit(run, 1, "response.in_progress", json_pack("{s:o}", "response", response_of(run, "in_progress")));
+}
+
+static void on_text(struct v1_run *run, uint64_t turn, uint64_t offset, struct ab_view text)
+{
+    uint64_t base = turn_base(turn), from = base + 1 + offset;
+    if (!offset) {
+        emit(run, base, "response.output_item.added",
+             json_pack("{s:I, s:o}", "output_index", (json_int_t)turn, "item",
+                       v1_output_item(run->job, turn, "in_progress", NULL)));
+        emit(run, base + 1, "response.content_part.added", place(run, turn, "part", v1_output_part("", 0)));
+    }
+    if (has(run, from + text.n))
+        return;
+    size_t known = run->cursor_set && run->cursor > from ? (size_t)(run->cursor - from) : 0;
+    json_t *piece = json_stringn(text.p + known, text.n - known);
+    if (!piece) { /* the cursor is none of ours: in the middle of a character */
+        known = 0;
+        piece = json_stringn(text.p, text.n);
+    }
+    json_t *delta = place(run, turn, "delta", piece);
+    json_object_set_new(delta, "logprobs", json_array());
+    emit(run, from + text.n, "response.output_text.delta", delta);
+}
+
+static void on_turn(struct v1_run *run, uint64_t turn, struct ab_view whole)
+{
+    uint64_t number = turn_base(turn) + 2 + whole.n;
+    json_t *text = json_stringn(whole.p, whole.n);
+    if (!text)
+        text = json_string("");
+    if (!whole.n) /* no text has opened it */
+        on_text(run, turn, 0, ab_view_of(""));
+    json_array_append_new(run->texts, text);
+    json_t *done = place(run, turn, "text", json_incref(text));
+    json_object_set_new(done, "logprobs", json_array());
+    emit(run, number, "response.output_text.done", done);
+    emit(run, number + 1, "response.content_part.done",
+         place(run, turn, "part", v1_output_part(whole.p, whole.n)));
+    emit(run, number + 2, "response.output_item.done",
+         json_pack("{s:I, s:o}", "output_index", (json_int_t)turn, "item",
+                   v1_output_item(run->job, turn, "completed", json_string_value(text))));
+}
+
+static void on_thought(struct v1_run *run, struct ab_view text)
+{
+    (void)run;
+    (void)text;
+}
+
+/* ---- the end ---- */
+
+static const struct {
+    const char *status, *event, *reason;
+} ends[] = {
+    [V1_DONE] = {"completed", "response.completed", NULL},
+    [V1_FAILED] = {"failed", "response.failed", NULL},
+    [V1_CANCELLED] = {"cancelled", "response.incomplete", NULL},
+    [V1_ASKS] = {"incomplete", "response.incomplete", "human_input_required"},
+    [V1_BUDGET] = {"incomplete", "response.incomplete", "insufficient_quota"},
+};
+
+static json_t *final_response(const struct v1_run *run)
+{
+    const struct v1_talk *talk = &run->talk;
+    bool failed = talk->end == V1_FAILED, cut = talk->end == V1_DONE && (talk->cut || talk->filtered);
+    struct v1_response r = {.job = run->job,
+                            .about = run->about,
+                            .texts = run->texts,
+                            .status = cut ? "incomplete" : ends[talk->end].status,
+                            .end = talk->last,
+                            .code = failed ? talk->code : NULL,
+                            .error = failed ? talk->error.text : NULL,
+                            .reason = !cut        ? ends[talk->end].reason
+                                      : talk->cut ? "max_output_tokens"
+                                                  : "content_filter"};
+    return v1_response(&r);
+}
+
+static void broken(struct v1_run *run)
+{
+    json_t *tree = v1_error(MHD_HTTP_BAD_GATEWAY, run->talk.code, &run->talk.error, false);
+    json_object_set_new(tree, "message", json_string(run->talk.error.text));
+    json_object_set_new(tree, "code", json_string(run->talk.code));
+    emit(run, turn_base(run->talk.turns) + 1 + run->talk.answer.said.n, "error", tree);
+    stream_end(run->stream);
+}
+
+static void on_end(struct v1_run *run)
+{
+    const struct v1_talk *talk = &run->talk;
+    if (talk->end == V1_ASKS) { /* what it asks is what it says last */
+        struct ab_view prompt = ab_tree_view(talk->last, "prompt");
+        on_text(run, talk->turns, 0, prompt);
+        on_turn(run, talk->turns, prompt);
+    }
+    if (talk->end == V1_BROKEN && run->stream)
+        broken(run);
+    else if (talk->end == V1_BROKEN || (talk->end == V1_BUDGET && !run->stream && run->submitted))
+        v1_fail(run, talk->code, &talk->error);
+    else if (run->stream) {
+        json_t *response = final_response(run);
+        bool complete = !strcmp(ab_tree_str(response, "status"), "completed") || talk->end != V1_DONE;
+        emit(run, turn_base(json_array_size(run->texts)),
+             complete ? ends[talk->end].event : "response.incomplete",
+             json_pack("{s:o}", "response", response));
+        stream_end(run->stream);
+    } else
+        v1_answer(run, final_response(run));
+}
+
+/* ---- making one ---- */
+
+static void no_response(struct call *call, const char *id)
+{
+    struct ab_error err;
+    ab_fail_at(&err, AB_ENOTFOUND, "response_id", "there is no response %.64s, or it was not stored",
+               id ? id : "");
+    call_fail(call, &err, NULL);
+}
+
+/* Texts of the answer, from a job's record. */
+static json_t *texts_of(const json_t *record, const json_t *about)
+{
+    const json_t *end = json_object_get(record, "end");
+    const json_t *messages = json_object_get(json_object_get(end, "result"), "messages");
+    const char *output = ab_tree_str(about, "output");
+    json_t *texts = json_array(), *message;
+    size_t i;
+    json_array_foreach (messages, i, message) {
+        struct ab_buf text = {0};
+        const char *agent = ab_tree_str(message, "agent");
+        if (output && agent && !strcmp(agent, output))
+            v1_text_of(json_object_get(message, "content"), &text);
+        if (text.n)
+            json_array_append_new(texts, json_stringn(text.p, text.n));
+        ab_buf_finish(&text);
+    }
+    if (!json_array_size(texts) && json_is_string(json_object_get(end, "content")))
+        json_array_append(texts, json_object_get(end, "content"));
+    return texts;
+}
+
+static json_t *input_of(const json_t *record)
+{
+    struct ab_view hex = ab_tree_view(record, "input");
+    struct ab_buf bytes = {0};
+    struct ab_error err;
+    for (size_t i = 0; i + 1 < hex.n; i += 2) {
+        char digits[3] = {hex.p[i], hex.p[i + 1], 0};
+        ab_buf_char(&bytes, (char)strtoul(digits, NULL, 16));
+    }
+    json_t *tree = bytes.n ? ab_tree_unpack(ab_buf_view(&bytes), &err) : NULL;
+    ab_buf_finish(&bytes);
+    return tree;
+}
+
+/* What a job's message keeps of its response; NULL if it is none, or was not to be kept. Borrowed from the input. */
+static json_t *about_of(const json_t *input)
+{
+    json_t *about = json_object_get(json_object_get(input, "metadata"), "v1");
+    return json_is_object(about) && ab_tree_bool(about, "store", true) ? about : NULL;
+}
+
+/* The conversation up to and with that response. */
+static json_t *said_until(const json_t *record, const json_t *input)
+{
+    json_t *said = json_array(), *message, *texts = texts_of(record, about_of(input)), *text;
+    size_t i;
+    json_array_foreach (json_object_get(input, "history"), i, message) {
+        const char *role = ab_tree_str(message, "role");
+        if (role && strcmp(role, "system"))
+            json_array_append(said, message);
+    }
+    json_array_append_new(
+        said, json_pack("{s:s, s:O}", "role", "user", "content", json_object_get(input, "content")));
+    json_array_foreach (texts, i, text)
+        json_array_append_new(said, json_pack("{s:s, s:O}", "role", "assistant", "content", text));
+    json_decref(texts);
+    return said;
+}
+
+static void on_previous(void *context, const struct autobots_answer *answer)
+{
+    struct call *call = context;
+    struct v1_run *run = call->state;
+    struct ab_error err;
+    bool gone = call->connection && answer->error && answer->error->code == AB_ENOTFOUND;
+    json_t *tree = gone ? NULL : v1_tree(call, answer), *record = json_object_get(tree, "job"),
+           *input = input_of(record);
+    const char *state = ab_tree_str(record, "state");
+    if (gone || (tree && !about_of(input)))
+        no_response(call, run->request.previous);
+    else if (tree && (!state || strcmp(state, "succeeded"))) {
+        ab_fail_at(&err, AB_EINVALID, "previous_response_id",
+                   "that response is not completed: its job is %.16s", state ? state : "unknown");
+        call_fail(call, &err, NULL);
+    } else if (tree) {
+        json_t *said = said_until(record, input);
+        if (run->request.said)
+            json_array_extend(said, run->request.said);
+        json_decref(run->request.said);
+        run->request.said = said;
+        v1_find_workflow(run);
+    }
+    json_decref(input);
+    json_decref(tree);
+    call_drop(call);
+}
+
+static void find_previous(struct v1_run *run)
+{
+    const struct v1_request *q = &run->request;
+    char job[AB_ID_TEXT];
+    run->cancels = !q->store;
+    run->about =
+        json_pack("{s:s, s:b, s:b}", "model", q->model, "background", q->background, "store", q->store);
+    if (q->instructions)
+        json_object_set(run->about, "instructions", q->instructions);
+    if (q->metadata)
+        json_object_set(run->about, "metadata", q->metadata);
+    if (!q->previous) {
+        v1_find_workflow(run);
+        return;
+    }
+    json_object_set_new(run->about, "previous_response_id", json_string(q->previous));
+    if (v1_job_of("resp_", ab_view_of(q->previous), job))
+        call_query(run->call, "get_job", json_pack("{s:s, s:b}", "job", job, "raw", 1), on_previous);
+    else
+        no_response(run->call, q->previous);
+}
+
+static const struct v1_kind response_kind = {v1_read_response, find_previous, begin,  on_text,
+                                             on_turn,          on_thought,    on_end, NULL};
+
+static void create_handle(struct call *call)
+{
+    v1_run_start(call, &response_kind);
+}
+
+/* ---- one that is there ---- */
+
+static const struct {
+    const char *state, *status;
+} states[] = {{"succeeded", "completed"}, {"failed", "failed"},       {"dead", "failed"},
+              {"expired", "failed"},      {"cancelled", "cancelled"}, {"running", "in_progress"},
+              {"waiting", "incomplete"}};
+
+static const char *status_of_state(const char *state)
+{
+    for (size_t i = 0; state && i < sizeof states / sizeof *states; i++)
+        if (!strcmp(states[i].state, state))
+            return states[i].status;
+    return "queued";
+}
+
+static json_t *stored_response(const json_t *record, const json_t *about)
+{
+    json_t *end = json_object_get(record, "end"), *texts = end ? texts_of(record, about) : NULL;
+    const char *state = ab_tree_str(record, "state"), *status = status_of_state(state),
+               *code = ab_tree_str(end, "code");
+    bool failed = !strcmp(status, "failed");
+    struct v1_response r = {.job = ab_tree_str(record, "id"),
+                            .about = about,
+                            .status = status,
+                            .texts = texts,
+                            .end = end,
+                            .code = failed ? code ? code : "server_error" : NULL,
+                            .error = ab_tree_str(end, "text"),
+                            .reason = !strcmp(status, "incomplete") ? "human_input_required" : NULL};
+    json_t *tree = v1_response(&r);
+    json_decref(texts);
+    return tree;
+}
+
+typedef void on_stored(struct v1_run *run, const json_t *record);
+
+/* Its job is known and is a response of the user's. */
+static void on_record(struct call *call, const struct autobots_answer *answer, on_stored *then)
+{
+    struct v1_run *run = call->state;
+    bool gone = call->connection && answer->error && answer->error->code == AB_ENOTFOUND;
+    json_t *tree = gone ? NULL : v1_tree(call, answer), *record = json_object_get(tree, "job"),
+           *input = input_of(record), *about = about_of(input);
+    if (gone || (tree && !about))
+        no_response(call, ab_tree_str(call->args, "response_id"));
+    else if (tree) {
+        const char *output = ab_tree_str(about, "output"), *session = ab_tree_str(record, "session"),
+                   *state = ab_tree_str(record, "state");
+        bool waits = state && !strcmp(state, "waiting");
+        run->about = json_incref(about);
+        run->output = output ? ab_strdup(output) : NULL;
+        run->session = session ? ab_strdup(session) : NULL;
+        snprintf(run->job, sizeof run->job, "%s", ab_tree_str(record, "id"));
+        run->talk.known = (uint64_t)ab_tree_int(record, "seq", 0) - waits;
+        then(run, record);
+    }
+    json_decref(input);
+    json_decref(tree);
+    call_drop(call);
+}
+
+static void find_stored(struct call *call, autobots_done *done)
+{
+    char job[AB_ID_TEXT];
+    const char *id = ab_tree_str(call->args, "response_id");
+    v1_run_create(call, &response_kind);
+    if (v1_job_of("resp_", ab_view_of(id), job))
+        call_query(call, "get_job", json_pack("{s:s, s:b}", "job", job, "raw", 1), done);
+    else
+        no_response(call, id);
+}
+
+/* ---- GET ---- */
+
+static void tell(struct v1_run *run, const json_t *record)
+{
+    const json_t *after = json_object_get(run->call->args, "starting_after");
+    if (!ab_tree_bool(run->call->args, "stream", false)) {
+        v1_answer(run, stored_response(record, run->about));
+        return;
+    }
+    run->request.stream = true;
+    run->cursor_set = after;
+    run->cursor = (uint64_t)json_integer_value(after);
+    v1_follow(run, 0, false);
+}
+
+static void on_told(void *context, const struct autobots_answer *answer)
+{
+    on_record(context, answer, tell);
+}
+
+static void get_handle(struct call *call)
+{
+    find_stored(call, on_told);
+}
+
+/* ---- cancel ---- */
+
+static void on_receipt(void *context, const struct autobots_answer *answer)
+{
+    struct call *call = context;
+    if (!call->connection)
+        ;
+    else if (answer->error && answer->error->code != AB_EENDED)
+        call_failed(call, answer);
+    else /* its end is told */
+        v1_follow(call->state, 0, false);
+    call_drop(call);
+}
+
+static void cancel(struct v1_run *run, const json_t *record)
+{
+    struct autobots_error err;
+    struct autobots_inbox row = {
+        .job = run->job, .kind = "cancel", .user = run->call->user, .text = "cancelled by its client"};
+    if (json_object_get(record, "end")) {
+        v1_answer(run, stored_response(record, run->about));
+        return;
+    }
+    run->talk.known = UINT64_MAX; /* whatever it waits for */
+    call_hold(run->call);
+    if (autobots_start_inbox(run->call->gateway->bots, &row, on_receipt, run->call, &err)) {
+        struct autobots_answer answer = {.error = &err};
+        on_receipt(run->call, &answer);
+    }
+}
+
+static void on_to_cancel(void *context, const struct autobots_answer *answer)
+{
+    on_record(context, answer, cancel);
+}
+
+static void cancel_handle(struct call *call)
+{
+    find_stored(call, on_to_cancel);
+}
+
+/* ---- DELETE ---- */
+
+static void on_deleted(void *context, const struct autobots_answer *answer)
+{
+    struct call *call = context;
+    json_t *tree = v1_tree(call, answer);
+    if (tree)
+        call_answer(call, MHD_HTTP_OK,
+                    json_pack("{s:O, s:s, s:b}", "id", json_object_get(call->args, "response_id"), "object",
+                              "response", "deleted", 1));
+    json_decref(tree);
+    call_drop(call);
+}
+
+static void delete (struct v1_run *run, const json_t *record)
+{
+    (void)record;
+    call_query(run->call, "delete_user_sessions",
+               json_pack("{s:s}", "session", run->session ? run->session : ""), on_deleted);
+}
+
+static void on_to_delete(void *context, const struct autobots_answer *answer)
+{
+    on_record(context, answer, delete);
+}
+
+static void delete_handle(struct call *call)
+{
+    find_stored(call, on_to_delete);
+}
+
+/* ---- the routes ---- */
+
+#define ID_ARG                                                                                                 \
+    {                                                                                                          \
+        "response_id", ARG_STRING, .required = true, .max = 64, .doc = "resp_…"                              \
+    }
+static const struct arg no_args[] = {{0}};
+static const struct arg id_args[] = {ID_ARG, {0}};
+static const struct arg get_args[] = {
+    ID_ARG,
+    {"stream", ARG_BOOL, .doc = "as server-sent events, from the beginning or behind starting_after"},
+    {"starting_after", ARG_UINT, .doc = "a sequence_number"},
+    {0},
+};
+
+const struct route routes_responses[] = {
+    {"POST", "/v1/responses", SCOPE_WRITE, ROUTE_OPENAI | ROUTE_RAW, create_handle, .args = no_args,
+     .answers = "200 404 409 502", .body = "ResponseRequest", .shape = "Response",
+     .summary = "A workflow answers; in the background it goes on without its client"},
+    {"GET", "/v1/responses/{response_id}", SCOPE_READ, ROUTE_OPENAI, get_handle, .args = get_args,
+     .answers = "200 404", .shape = "Response", .summary = "A stored response as it is now, or its events"},
+    {"POST", "/v1/responses/{response_id}/cancel", SCOPE_WRITE, ROUTE_OPENAI | ROUTE_RAW, cancel_handle,
+     .args = id_args, .answers = "200 404 409", .shape = "Response", .summary = "Cancel a response"},
+    {"DELETE", "/v1/responses/{response_id}", SCOPE_WRITE, ROUTE_OPENAI, delete_handle, .args = id_args,
+     .answers = "200 404", .shape = "ResponseDeleted", .summary = "Delete a response with all its job has"},
+    {0},
+};

@@ -1,0 +1,51 @@
+/* The objects of OpenAI's API (https://platform.openai.com/docs/api-reference), as JSON trees: the caller's to drop or to
+ * pass on. Pure. */
+#ifndef AUTOBOTS_GATEWAY_V1_SHAPE_H
+#define AUTOBOTS_GATEWAY_V1_SHAPE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/bytes.h"
+#include "common/error.h"
+#include "common/id.h"
+#include "common/tree.h"
+
+enum { V1_ID_MAX = 64 };
+
+/* "resp_" + the 32 digits of a job's id, and back. */
+const char *v1_id(const char *prefix, const char *job, char out[V1_ID_MAX]);
+bool v1_job_of(const char *prefix, struct ab_view id, char job[AB_ID_TEXT]);
+int64_t v1_created(const char *job); /* seconds since 1970: when the job's id was made */
+
+/* {"error": {message, type, param, code, and ours: retryable}}. `name` is one of ours ("not_found") or of OpenAI's own. */
+json_t *v1_error(int status, const char *name, const struct ab_error *error, bool retryable);
+
+json_t *v1_model(const char *name, int64_t created, const char *owner);
+
+/* ---- chat/completions ---- */
+struct v1_completion {
+    const char *job, *model;
+    bool usage_later; /* of chunks: usage is null but in the last one */
+};
+/* delta and finish may be NULL. Takes delta. */
+json_t *v1_chunk(const struct v1_completion *c, json_t *delta, const char *finish);
+json_t *v1_chunk_usage(const struct v1_completion *c, const json_t *end); /* choices: [] */
+json_t *v1_completion(const struct v1_completion *c, struct ab_view content, struct ab_view thoughts,
+                      const char *finish, const json_t *end);
+
+/* ---- responses ---- */
+struct v1_response {
+    const char *job, *status; /* queued, in_progress, completed, failed, cancelled, incomplete */
+    const json_t *about; /* {model, background?, store?, instructions?, metadata?, previous_response_id?} */
+    const json_t *texts; /* array of the answer's complete turns; NULL: none */
+    const json_t *end;   /* the end event; NULL: it has not ended */
+    const char *code, *reason; /* of a failure; of what is incomplete; NULL */
+    const char *error;         /* its text */
+};
+json_t *v1_response(const struct v1_response *r);
+json_t *v1_output_item(const char *job, uint64_t turn, const char *status,
+                       const char *text); /* text NULL: no part yet */
+json_t *v1_output_part(const char *text, size_t bytes);
+
+#endif

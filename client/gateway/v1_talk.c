@@ -1,0 +1,253 @@
+/* See v1_talk.h. */
+#include "client/gateway/v1_talk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/wire/schema.h"
+
+void v1_text_of(const json_t *content, struct ab_buf *out)
+{
+    size_t i, begun = out->n;
+    json_t *part;
+    if (json_is_string(content))
+        ab_buf_add(out, json_string_value(content), json_string_length(content));
+    json_array_foreach (content, i, part) {
+        struct ab_view text = ab_tree_view(part, "text");
+        if (text.n && out->n > begun)
+            ab_buf_char(out, '\n');
+        ab_buf_add(out, text.p, text.n);
+    }
+}
+
+/* ---- what is being written ---- */
+
+static void writing_clear(struct v1_writing *writing)
+{
+    free(writing->step);
+    writing->step = NULL;
+    ab_buf_clear(&writing->said);
+}
+
+static bool is_step(const struct v1_writing *writing, const char *step)
+{
+    return writing->step && !strcmp(writing->step, step);
+}
+
+static void writing_begin(struct v1_writing *writing, const char *step, uint64_t attempt)
+{
+    writing_clear(writing);
+    writing->step = ab_strdup(step);
+    writing->attempt = attempt;
+}
+
+static void interrupt(struct v1_talk *talk, enum v1_end end, json_t *event)
+{
+    talk->end = end;
+    json_decref(talk->last);
+    talk->last = json_incref(event);
+}
+
+static void broken(struct v1_talk *talk)
+{
+    talk->end = V1_BROKEN;
+    talk->code = "attempt_restarted";
+    ab_fail(&talk->error, AB_EMODEL,
+            "the answer began anew after a part of it was sent: ask again, or read it when the job has ended");
+}
+
+static bool is_answer(const struct v1_talk *talk, const char *agent)
+{
+    return talk->output && agent && !strcmp(talk->output, agent);
+}
+
+/* ---- saying ---- */
+
+static void say_answer(struct v1_talk *talk, struct ab_view text)
+{
+    uint64_t offset = talk->answer.said.n;
+    if (!text.n)
+        return;
+    ab_buf_add(&talk->answer.said, text.p, text.n);
+    talk->on_text(talk->owner, talk->turns, offset, text);
+}
+
+static void say_thought(struct v1_talk *talk, const char *agent, struct ab_view text)
+{
+    struct ab_buf out = {0};
+    if (!text.n)
+        return;
+    if (!talk->thought.said.n)
+        ab_buf_format(&out, "%s%s: ", talk->thought_any ? "\n\n" : "", agent);
+    ab_buf_add(&talk->thought.said, text.p, text.n);
+    ab_buf_add(&out, text.p, text.n);
+    talk->thought_any = true;
+    talk->on_thought(talk->owner, ab_buf_view(&out));
+    ab_buf_finish(&out);
+}
+
+/* ---- pieces ---- */
+
+/* What is new of a piece; nothing if there is a gap before it (the whole text will come) or half a character in it. */
+static struct ab_view news(const struct v1_writing *writing, uint64_t offset, struct ab_view text)
+{
+    uint64_t have = writing->said.n;
+    if (offset > have || offset + text.n <= have || !ab_utf8_ok(text))
+        return ab_view(NULL, 0);
+    return ab_view(text.p + (have - offset), text.n - (size_t)(have - offset));
+}
+
+void v1_talk_delta(struct v1_talk *talk, const char *step, const char *agent, uint64_t attempt, uint64_t offset,
+                   struct ab_view text)
+{
+    bool answer = is_answer(talk, agent);
+    struct v1_writing *writing = answer ? &talk->answer : &talk->thought;
+    if (talk->end != V1_GOES_ON)
+        return;
+    bool same = is_step(writing, step) && writing->attempt == attempt;
+    if (!same && writing->said.n) {
+        if (answer)
+            broken(talk);
+        else if (is_step(writing, step)) /* thought again: told as another one */
+            writing_begin(writing, step, attempt);
+        return; /* two at once: the other one is told when it is complete */
+    }
+    if (!same)
+        writing_begin(writing, step, attempt);
+    if (answer)
+        say_answer(talk, news(writing, offset, text));
+    else
+        say_thought(talk, agent, news(writing, offset, text));
+}
+
+/* ---- the journal ---- */
+
+static bool begins_with(struct ab_view text, const struct ab_buf *said)
+{
+    return text.n >= said->n && (!said->n || !memcmp(text.p, said->p, said->n));
+}
+
+static void answer_turn(struct v1_talk *talk, struct ab_view whole)
+{
+    if (!begins_with(whole, &talk->answer.said)) {
+        broken(talk);
+        return;
+    }
+    size_t said = talk->answer.said.n;
+    say_answer(talk, ab_view(whole.p + said, whole.n - said));
+    talk->on_turn(talk->owner, talk->turns++, whole);
+    writing_clear(&talk->answer);
+}
+
+static void thought_turn(struct v1_talk *talk, const char *step, const char *agent, struct ab_view whole)
+{
+    struct v1_writing *writing = &talk->thought;
+    if (!is_step(writing, step)) { /* another one is being told: it goes on behind this one */
+        struct v1_writing other = *writing;
+        *writing = (struct v1_writing){0};
+        say_thought(talk, agent, whole);
+        writing_clear(writing);
+        ab_buf_finish(&writing->said);
+        *writing = other;
+        return;
+    }
+    size_t said = begins_with(whole, &writing->said) ? writing->said.n : 0;
+    if (!said)
+        ab_buf_clear(&writing->said);
+    say_thought(talk, agent, ab_view(whole.p + said, whole.n - said));
+    writing_clear(writing);
+}
+
+static void turn(struct v1_talk *talk, json_t *event)
+{
+    const char *step = ab_tree_str(event, "step"), *agent = ab_tree_str(event, "agent"),
+               *reason = ab_tree_str(event, "finish_reason");
+    struct ab_buf text = {0};
+    if (!step || !agent || ab_tree_str(event, "purpose"))
+        return;
+    v1_text_of(json_object_get(event, "content"), &text);
+    if (is_answer(talk, agent)) {
+        talk->cut = reason && !strcmp(reason, "length");
+        talk->filtered = reason && !strcmp(reason, "content_filter");
+    }
+    if (!text.n)
+        ;
+    else if (!is_answer(talk, agent))
+        thought_turn(talk, step, agent, ab_buf_view(&text));
+    else if (talk->answer.said.n && !is_step(&talk->answer, step))
+        broken(talk);
+    else
+        answer_turn(talk, ab_buf_view(&text));
+    ab_buf_finish(&text);
+}
+
+/* Whatever was being written was lost with its attempt. */
+static void attempt_over(struct v1_talk *talk, json_t *event)
+{
+    (void)event;
+    if (talk->answer.said.n)
+        broken(talk);
+    writing_clear(&talk->answer);
+    writing_clear(&talk->thought);
+}
+
+static void waiting(struct v1_talk *talk, json_t *event)
+{
+    const char *reason = ab_tree_str(event, "reason"), *which = ab_tree_str(event, "budget");
+    if ((uint64_t)ab_tree_int(event, "seq", 0) <= talk->known)
+        return;
+    if (reason && !strcmp(reason, "person"))
+        interrupt(talk, V1_ASKS, event);
+    else if (reason && !strcmp(reason, "budget")) {
+        interrupt(talk, V1_BUDGET, event);
+        talk->code = "budget";
+        ab_fail(&talk->error, AB_EBUDGET, "a budget is spent: %s", which ? which : "raise it, then ask again");
+    }
+}
+
+static void end(struct v1_talk *talk, json_t *event)
+{
+    const char *state = ab_tree_str(event, "state"), *code = ab_tree_str(event, "code"),
+               *text = ab_tree_str(event, "text"), *path = ab_tree_str(event, "path");
+    if (!state || strcmp(state, "succeeded")) {
+        interrupt(talk, state && !strcmp(state, "cancelled") ? V1_CANCELLED : V1_FAILED, event);
+        talk->code = code ? code : state && !strcmp(state, "cancelled") ? "cancelled" : "internal";
+        ab_fail_at(&talk->error, ab_code_of(talk->code, strlen(talk->code)), path ? path : "", "%s",
+                   text    ? text
+                   : state ? state
+                           : "the job has failed");
+        return;
+    }
+    if (talk->answer.said.n) { /* of a turn that the run's end has cut off */
+        broken(talk);
+        return;
+    }
+    if (!talk->turns)
+        answer_turn(talk, ab_tree_view(event, "content").p ? ab_tree_view(event, "content") : ab_view_of(""));
+    interrupt(talk, V1_DONE, event);
+}
+
+static const struct {
+    const char *kind;
+    void (*apply)(struct v1_talk *talk, json_t *event);
+} kinds[] = {
+    {"model_reply", turn}, {"turn", turn}, {"started", attempt_over}, {"attempt_failed", attempt_over},
+    {"waiting", waiting},  {"end", end},
+};
+
+void v1_talk_event(struct v1_talk *talk, const char *kind, json_t *event)
+{
+    for (size_t i = 0; talk->end == V1_GOES_ON && i < sizeof kinds / sizeof *kinds; i++)
+        if (!strcmp(kinds[i].kind, kind))
+            kinds[i].apply(talk, event);
+}
+
+void v1_talk_finish(struct v1_talk *talk)
+{
+    writing_clear(&talk->answer);
+    writing_clear(&talk->thought);
+    ab_buf_finish(&talk->answer.said);
+    ab_buf_finish(&talk->thought.said);
+    json_decref(talk->last);
+    talk->last = NULL;
+}
