@@ -395,8 +395,7 @@ char *sim_outcome(const struct sim *sim, enum engine_stop stop)
     return ab_buf_detach(&text);
 }
 
-/* All so far was copied. Another run's caps count from here. */
-static void fork_here(struct sim *sim)
+void sim_fork(struct sim *sim)
 {
     struct ab_forked forked = {.of = {{1}}, .of_seq = sim->n, .at_ms = now(sim)};
     assert_int_equal(sim_add(sim, AB_KIND_FORKED, &forked, NULL), 0);
@@ -413,7 +412,7 @@ static void cut_once(const struct sim *whole, size_t cut, uint64_t shuffle, bool
     sim_start(&resumed, whole->workflow, "hi", world.limits, &world);
     sim_fold(&resumed, whole, cut);
     if (fork)
-        fork_here(&resumed);
+        sim_fork(&resumed);
     if (!fork && whole->wanted[cut] && sim_wanted(&resumed) != whole->wanted[cut])
         fail_msg("after %zu of %zu events the folded journal wants something else", cut, whole->n);
     enum engine_stop stop = sim_run(&resumed);

@@ -45,6 +45,8 @@ void sim_start(struct sim *sim, const struct ab_workflow *workflow, const char *
 int sim_add(struct sim *sim, enum ab_event_kind kind, const void *event, struct ab_error *err);
 /* Goes on with the first `n` events of another journal. */
 void sim_fold(struct sim *sim, const struct sim *other, size_t n);
+/* All so far was copied into a job that starts now: its caps and its usage count from here. */
+void sim_fork(struct sim *sim);
 /* Performs effects until FINISH is wanted; returns why. */
 enum engine_stop sim_run(struct sim *sim);
 void sim_finish(struct sim *sim);

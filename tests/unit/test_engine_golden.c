@@ -44,16 +44,18 @@ static const struct golden {
     const char *flow; /* instead of user and bot */
     const struct sim_part *cast;
     uint64_t shuffle;
+    bool fork; /* after half of its events it is paused, goes on, and the rest is a fork's */
 } cases[] = {
     {"one_reply", NO_MODEL ", \"max_consecutive_auto_reply\": 0", MODEL, "last", "What is 6 × 7?", NULL,
-     LIST("42"), NULL, false, NULL, NULL, 0},
+     LIST("42"), NULL, false, NULL, NULL, 0, false},
     {"review", MODEL ", \"system_message\": \"Review.\"", MODEL ", \"system_message\": \"Write.\"", "last",
      "Write a haiku.", LIST("Too long.", "Good. TERMINATE"), LIST("autumn wind and rain", "autumn wind"), NULL,
-     true, NULL, NULL, 0},
+     true, NULL, NULL, 0, false},
     {"people", NO_MODEL ", \"human_input_mode\": \"ALWAYS\", \"default_auto_reply\": \"go on\"", MODEL, "none",
-     "Hello", NULL, LIST("one", "two", "three TERMINATE"), LIST("and then?", "", ""), false, NULL, NULL, 0},
+     "Hello", NULL, LIST("one", "two", "three TERMINATE"), LIST("and then?", "", ""), false, NULL, NULL, 0,
+     false},
     {"loop", NO_MODEL ", \"default_auto_reply\": \"again\"", MODEL ", \"max_consecutive_auto_reply\": 3",
-     "last", "go", NULL, LIST("1", "2", "3"), NULL, false, NULL, NULL, 0},
+     "last", "go", NULL, LIST("1", "2", "3"), NULL, false, NULL, NULL, 0, false},
     {.name = "sequential",
      .flow = FLOW("sequential", "llm",
                   AGENT("writer", MODEL) ", {\"name\": \"critic\", \"type\": \"assistant\", "
@@ -128,6 +130,14 @@ static const struct golden {
              "\"required\": [\"age\"]}}}}}}",
      .text = "How old?",
      .cast = CAST({"bot", LIST("7", "{\"age\": 7}")})},
+    {.name = "fork",
+     .user = NO_MODEL ", \"human_input_mode\": \"ALWAYS\", \"human_timeout_s\": 60",
+     .bot = MODEL,
+     .summary_method = "last",
+     .text = "Hello",
+     .bot_says = LIST("one", "two", "three TERMINATE"),
+     .people = LIST("and then?", "", ""),
+     .fork = true},
 };
 
 static json_t *journal_tree(const struct sim *sim)
@@ -136,6 +146,22 @@ static json_t *journal_tree(const struct sim *sim)
     for (size_t i = 0; i < sim->n; i++)
         json_array_append_new(events, ab_tree_unpack(ab_buf_view(&sim->events[i]), NULL));
     return events;
+}
+
+/* The second half anew, as the run of a fork of a job that had been paused. */
+static void pause_and_fork(struct sim *sim, const char *text)
+{
+    struct sim half;
+    uint64_t at_ms = (uint64_t)SIM_START_MS * 1000 + sim->n / 2 * 500;
+    struct ab_paused paused = {.at_ms = at_ms};
+    struct ab_started started = {.attempt = 2, .worker = ab_view_of("w"), .at_ms = at_ms + 100};
+    sim_start(&half, sim->workflow, text, NULL, sim->world);
+    sim_fold(&half, sim, sim->n / 2);
+    assert_int_equal(sim_add(&half, AB_KIND_PAUSED, &paused, NULL), 0);
+    assert_int_equal(sim_add(&half, AB_KIND_STARTED, &started, NULL), 0);
+    sim_fork(&half);
+    sim_finish(sim);
+    *sim = half;
 }
 
 static int write_case(const struct golden *golden)
@@ -156,6 +182,10 @@ static int write_case(const struct golden *golden)
     struct sim sim;
     sim_start(&sim, workflow, golden->text, NULL, &world);
     const char *stop = engine_stop_name(sim_run(&sim));
+    if (golden->fork) {
+        pause_and_fork(&sim, golden->text);
+        stop = engine_stop_name(sim_run(&sim));
+    }
     char *summary = engine_summary(sim.engine);
     json_t *content = *golden->text == '[' ? json_loads(golden->text, 0, NULL) : json_string(golden->text);
     json_t *tree = json_pack("{sO so so ss ss so}", "workflow", workflow->tree, "content", content, "journal",
@@ -185,6 +215,10 @@ static const enum engine_want wants[AB_KINDS] = {
     [AB_KIND_WAITING] = ENGINE_HUMAN, [AB_KIND_INPUT] = ENGINE_HUMAN, [AB_KIND_CODE_RESULT] = ENGINE_CODE,
 };
 
+/* What the engine takes whatever it wants. */
+static const bool of_others[AB_KINDS] = {
+    [AB_KIND_STARTED] = true, [AB_KIND_PAUSED] = true, [AB_KIND_FORKED] = true};
+
 static bool wanted(const struct engine_effect *effect, enum ab_event_kind kind, struct ab_view step,
                    struct ab_view agent)
 {
@@ -197,6 +231,8 @@ static void assert_wanted(const struct engine *engine, struct ab_view event)
     static struct engine_effect effects[ENGINE_EFFECTS_MAX];
     enum ab_event_kind kind = ab_event_kind(event);
     struct ab_view step = ab_any_str(ab_map_get(event, "step")), agent = ab_any_str(ab_map_get(event, "agent"));
+    if (of_others[kind])
+        return;
     if (!step.p)
         step = ab_any_str(ab_map_get(event, "ask"));
     size_t n = engine_next(engine, effects, ENGINE_EFFECTS_MAX), found = 0;
@@ -215,11 +251,29 @@ static struct engine *engine_of(const struct ab_workflow *workflow, const json_t
     return engine;
 }
 
+/* The one kind with an id in it, which JSON has in base 16. */
+static void pack_event(struct ab_buf *raw, const json_t *event)
+{
+    const char *hex = ab_tree_str(json_object_get(event, "of"), "$bin");
+    struct ab_forked forked = {.of_seq = (uint64_t)ab_tree_int(event, "of_seq", 0),
+                               .at_ms = (uint64_t)ab_tree_int(event, "at_ms", 0)};
+    if (!hex) {
+        ab_tree_pack(raw, event);
+        return;
+    }
+    assert_int_equal(strlen(hex), 2 * AB_ID_BYTES);
+    for (size_t i = 0; i < AB_ID_BYTES; i++) {
+        const char digits[] = {hex[2 * i], hex[2 * i + 1], 0};
+        forked.of.b[i] = (uint8_t)strtoul(digits, NULL, 16);
+    }
+    ab_event_encode(raw, AB_KIND_FORKED, &forked);
+}
+
 static void apply_wanted(struct engine *engine, const json_t *event)
 {
     struct ab_buf raw = {0};
     struct ab_error err = {0};
-    ab_tree_pack(&raw, event);
+    pack_event(&raw, event);
     assert_wanted(engine, ab_buf_view(&raw));
     if (engine_apply(engine, ab_buf_view(&raw), &err))
         fail_msg("%s: %s", err.path, err.text);
