@@ -43,7 +43,8 @@ def test_a_job_behind_another_of_its_session_says_so(bots, shared, user, tmp_pat
     path = tmp_path / "flow.json"
     path.write_text(json.dumps(flows.script_chat(["x"], user={"human_input_mode": "ALWAYS"})))
     assert bots("submit", "-w", str(path), "-s", "s", "one").code == 4
-    argv = [program("autobots"), "--dir", str(shared.dir), "submit", "-w", str(path), "-s", "s", "--user", user, "two"]
+    argv = [program("autobots"), "--dir", str(shared.dir), "submit", "-w", str(path), "-s", "s", "--user", user,
+            "--if-busy", "new-job", "two"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as second:
         try:
             line = second.stdout.readline()
