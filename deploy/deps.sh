@@ -1,5 +1,5 @@
 #!/bin/bash
-# deps.sh GROUP…: makes sure that what the groups need is on this machine. Groups: build, test, bench, page.
+# deps.sh GROUP…: makes sure that what the groups need is on this machine. Groups: build, sandbox, test, bench, page.
 #
 # It looks for the thing itself, not for a package's name, so whatever provides it is good; it installs (apt)
 # only what is missing, and is silent and quick if nothing is. If it may not install, it prints the command
@@ -21,7 +21,8 @@ build | module | yaml-0.1 | libyaml-dev
 build | module | libsodium | libsodium-dev
 build | module | libmicrohttpd | libmicrohttpd-dev
 build | module | libseccomp | libseccomp-dev
-build | command | bwrap | bubblewrap
+sandbox | command | bwrap | bubblewrap
+test | command | bwrap | bubblewrap
 test | module | cmocka | libcmocka-dev
 test | file | /usr/bin/python3 | python3
 test | python | pytest | python3-pytest
@@ -57,11 +58,11 @@ have() { # CHECK WHAT…: true if any of WHAT is there
     return 1
 }
 
-[ $# -gt 0 ] || { echo "usage: deps.sh GROUP… (build, test, bench, page)" >&2; exit 2; }
+[ $# -gt 0 ] || { echo "usage: deps.sh GROUP… (build, sandbox, test, bench, page)" >&2; exit 2; }
 for group; do
     case $group in
-    build | test | bench | page) ;;
-    *) echo "deps.sh: no group '$group'; there are build, test, bench, page" >&2; exit 2 ;;
+    build | sandbox | test | bench | page) ;;
+    *) echo "deps.sh: no group '$group'; there are build, sandbox, test, bench, page" >&2; exit 2 ;;
     esac
 done
 

@@ -188,7 +188,8 @@ const struct route routes_jobs[] = {
     {"GET", "/api/jobs/{job}/files", SCOPE_READ, .operation = "list_files", .answers = "200 404",
      .summary = "The files that its code made"},
     {"GET", "/api/jobs/{job}/files/{path}", SCOPE_READ, .operation = "get_file", .answers = "200 404",
-     .summary = "A piece of one of them, in hexadecimal: at most 512 KiB from `at` on; slashes of its path as %2F"},
+     .summary =
+         "A piece of one of them, in hexadecimal: at most 512 KiB from `at` on; slashes of its path as %2F"},
     {"POST", "/api/jobs/{job}/cancel", SCOPE_WRITE, 0, cancel_handle, .args = reason_args,
      .answers = "202 404 409", .shape = "Receipt", .summary = "Wish that a job ends"},
     {"POST", "/api/jobs/{job}/pause", SCOPE_WRITE, 0, pause_handle, .args = reason_args,
