@@ -420,7 +420,8 @@ def test_demo(tmp_path):
     assert result.code == 0, result
     assert time.monotonic() - began < 10
     out = result.out
-    for text in ("writer", "critic", "fencing token", "tokens", "unpriced", "start", "end"):
+    for text in ("writer", "critic", "fencing token", "tokens", "unpriced", "start", "end",
+                 "10 rows; the last square is 100", "file squares.csv"):  # an agent's code ran in the sandbox
         assert text in out, text
     last = out.rstrip().splitlines()[-1]
     assert "offline" in last and "MODEL=" in last and "OPENAI_API_KEY=" in last, last
