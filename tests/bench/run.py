@@ -7,6 +7,7 @@ the ratios. Nothing here asserts a time.
 import argparse
 import json
 import os
+import pathlib
 import re
 import shutil
 import socket
@@ -113,6 +114,22 @@ def round_of(results, build, folder):
         load("bench_load", CHAT, lambda *what: [service.dir, "chat", *what, service.pids()])
 
 
+def http(build, folder):
+    """HTTP over ZeroMQ, and idle event streams, through a gateway."""
+    with Service(build, folder, 1) as service:
+        log = open(os.path.join(folder, "gateway.log"), "w")
+        gateway = subprocess.Popen([f"{build}/bin/autobots-gateway", "--dir", folder, "--http", "127.0.0.1:0"], stderr=log)
+        service.processes.append(gateway)
+        path = pathlib.Path(folder, "gateway.log")
+        wait_for(lambda: "gateway.ready" in path.read_text(), "the gateway")
+        port = re.search(r"url=http://127\.0\.0\.1:(\d+)", path.read_text())[1]
+        done = subprocess.run([f"{build}/bench/bench_http", folder, port, str(gateway.pid)], stdout=subprocess.PIPE, text=True,
+                              timeout=300)
+        print(done.stdout, flush=True)
+        if done.returncode:
+            sys.exit("bench: bench_http failed")
+
+
 def sandbox(build):
     """A script that does nothing, in the sandbox and without one."""
     done = subprocess.run([f"{build}/bench/bench_exec"], stdout=subprocess.PIPE, text=True, timeout=300)
@@ -161,6 +178,8 @@ def main():
     results = {}
     engine(build)
     sandbox(build)
+    with tempfile.TemporaryDirectory(prefix="ab-bench-", dir=options.dir) as folder:
+        http(build, f"{folder}/h")
     for number in range(options.rounds):
         folder = tempfile.mkdtemp(prefix="ab-bench-", dir=options.dir)
         print(f"round {number + 1} of {options.rounds}", flush=True)
