@@ -18,7 +18,7 @@
 #include "common/tree.h"
 
 enum {
-    HEADER_BYTES_MAX = 32 << 10, /* request line and headers of one request; also MHD's memory per connection */
+    HEADER_BYTES_MAX = 16 << 10, /* request line and headers of one request; also MHD's memory per connection */
     UPLOAD_BYTES_MAX = 256 << 20, /* bodies held at once, of all requests */
     CONNECTION_FDS_SPARE = 64,    /* descriptors that are no connections */
     STALL_S_MAX = 60,             /* an answer of which the client takes nothing for so long */

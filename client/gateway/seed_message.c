@@ -92,6 +92,7 @@ static void on_waited(struct call *call, enum wait_outcome outcome, json_t *told
 
 /* ---- submitting ---- */
 
+/* The job is another one if the session's had asked: then the message is the answer. */
 static void on_accepted(void *context, const struct autobots_answer *answer)
 {
     struct call *call = context;
@@ -101,11 +102,9 @@ static void on_accepted(void *context, const struct autobots_answer *answer)
     else if (answer->error)
         fail(call, answer->error->text);
     else {
-        if (answer->input) { /* it was the answer to a question of the session's job: that one goes on */
-            memcpy(s->job, answer->job, sizeof s->job);
-            wait_move(s->wait, s->job, answer->seq);
-        }
-        wait_accepted(s->wait, answer->session);
+        memcpy(s->job, answer->job, sizeof s->job);
+        s->wait =
+            wait_create(call, answer->job, answer->session, answer->input ? answer->seq : 0, 0, on_waited);
     }
     call_drop(call);
 }
@@ -142,6 +141,7 @@ static void submit(struct call *call)
 {
     struct sending *s = call->state;
     struct autobots_error err;
+    char id[AUTOBOTS_ID_TEXT];
     char *workflow = line_of(seed_get(s->body, "flow_config")),
          *content = line_of(seed_get(s->body, "message.content")),
          *metadata = line_of(seed_get(s->body, "message.metadata"));
@@ -153,11 +153,10 @@ static void submit(struct call *call)
                                .msg_id = msg_id && *msg_id ? msg_id : NULL,
                                .session = session_of(call)};
     call_hold(call);
-    if (autobots_start_submit(call->gateway->bots, &job, s->job, on_accepted, call, &err)) {
+    if (autobots_start_submit(call->gateway->bots, &job, id, on_accepted, call, &err)) {
         not_started(call, &err);
         call_drop(call);
-    } else
-        s->wait = wait_create(call, s->job, true, 0, 0, on_waited);
+    }
     free(workflow);
     free(content);
     free(metadata);

@@ -5,8 +5,6 @@
 
 #include "common/clock.h"
 
-enum { KEPT_BYTES = 4096 }; /* of an empty buffer: five thousand idle streams keep nothing more */
-
 struct stream {
     struct stream *prev, *next;
     struct call *call;
@@ -30,10 +28,7 @@ static void take(struct stream *stream, char *to, size_t n)
     if (waiting(stream))
         return;
     stream->taken = 0;
-    if (stream->out.cap > KEPT_BYTES)
-        ab_buf_finish(&stream->out);
-    else
-        ab_buf_clear(&stream->out);
+    ab_buf_finish(&stream->out); /* thousands of idle streams keep nothing */
 }
 
 static ssize_t on_read(void *owner, uint64_t position, char *to, size_t most)

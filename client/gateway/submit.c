@@ -14,7 +14,8 @@ enum { WAIT_MS_MAX = 600000, IDEMPOTENCY_MS = 24 * 3600 * 1000, KEY_MAX = 256, R
 
 struct submission {
     char id[AUTOBOTS_ID_TEXT]; /* "" until it is known */
-    struct wait *wait;         /* with wait_ms */
+    struct wait *wait;         /* with wait_ms, once it is accepted */
+    int64_t until_ms;          /* of that; 0: it is not waited */
     char *workflow;            /* JSON text; NULL: none is given */
     json_t *source;            /* the job record that is forked; NULL: none */
     uint64_t fork_seq;
@@ -69,6 +70,8 @@ static json_t *accepted_tree(const struct autobots_answer *answer)
     if (answer->session)
         json_object_set_new(tree, "session", json_string(answer->session));
     json_object_set_new(tree, "state", json_string(answer->state ? answer->state : "accepted"));
+    if (answer->input)
+        json_object_set_new(tree, "input", json_integer((json_int_t)answer->input));
     if (answer->input) {
         json_object_set_new(tree, "input", json_integer((json_int_t)answer->input));
         json_object_set_new(tree, "seq", json_integer((json_int_t)answer->seq));
@@ -94,6 +97,7 @@ static void on_waited(struct call *call, enum wait_outcome outcome, json_t *tree
     add_location(call, s->id);
 }
 
+/* The job may be another one: that of a session which has asked, and takes the message for the answer. */
 static void on_accepted(void *context, const struct autobots_answer *answer)
 {
     struct call *call = context;
@@ -102,12 +106,10 @@ static void on_accepted(void *context, const struct autobots_answer *answer)
         ;
     else if (answer->error)
         call_failed(call, answer);
-    else if (s->wait) {
-        if (answer->input) { /* it was the answer to a question of the session's job: that one goes on */
-            memcpy(s->id, answer->job, sizeof s->id);
-            wait_move(s->wait, s->id, answer->seq);
-        }
-        wait_accepted(s->wait, answer->session);
+    else if (s->until_ms) {
+        memcpy(s->id, answer->job, sizeof s->id);
+        s->wait = wait_create(call, answer->job, answer->session, answer->input ? answer->seq : 0, s->until_ms,
+                              on_waited);
     } else {
         call_answer(call, MHD_HTTP_ACCEPTED, accepted_tree(answer));
         add_location(call, answer->job);
@@ -136,6 +138,7 @@ static void submit(struct call *call)
          *metadata = json_text(json_object_get(a, "metadata")), id[AUTOBOTS_ID_TEXT];
     struct autobots_error err;
     int64_t wait_ms = ab_tree_int(a, "wait_ms", 0);
+    s->until_ms = wait_ms ? ab_mono_ms() + wait_ms : 0;
     struct autobots_job job = {
         .id = *s->id ? s->id : NULL,
         .user = call->user,
@@ -159,10 +162,6 @@ static void submit(struct call *call)
     if (autobots_start_submit(call->gateway->bots, &job, id, on_accepted, call, &err)) {
         struct autobots_answer answer = {.error = &err};
         on_accepted(call, &answer);
-    } else {
-        memcpy(s->id, id, sizeof s->id);
-        if (wait_ms)
-            s->wait = wait_create(call, id, true, 0, ab_mono_ms() + wait_ms, on_waited);
     }
     free(content);
     free(metadata);

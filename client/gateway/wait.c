@@ -10,10 +10,7 @@ struct wait {
     struct wait *prev, *next; /* all of the gateway */
     struct call *call;
     char *session;
-    bool accepted; /* what is known may be told */
     bool done;
-    json_t *told; /* the event that was waited for */
-    enum wait_outcome outcome;
     int64_t until_ms;
     wait_done *on_done;
 };
@@ -28,17 +25,11 @@ static void finish(struct wait *wait, enum wait_outcome outcome, json_t *tree, c
     wait->on_done(wait->call, outcome, tree, error);
 }
 
-static void tell(struct wait *wait)
-{
-    if (wait->told && wait->accepted)
-        finish(wait, wait->outcome, wait->told, NULL);
-}
-
 static bool on_event(struct listener *listener, const struct feed_event *event)
 {
     struct wait *wait = (struct wait *)listener;
     bool asks = !event->end && !strcmp(event->kind, "waiting");
-    if (wait->told || !(event->end || asks))
+    if (wait->done || !(event->end || asks))
         return true;
     json_t *tree = NULL;
     if (ab_json_parse(event->json, &tree, NULL) ||
@@ -48,42 +39,33 @@ static bool on_event(struct listener *listener, const struct feed_event *event)
     }
     if (asks)
         json_object_set_new(tree, "state", json_string("waiting"));
-    wait->told = tree;
-    wait->outcome = asks ? WAIT_ASKS : WAIT_ENDED;
-    tell(wait);
+    finish(wait, asks ? WAIT_ASKS : WAIT_ENDED, tree, NULL);
+    json_decref(tree);
     return true;
 }
 
 static void on_error(struct listener *listener, const struct ab_error *error)
 {
     struct wait *wait = (struct wait *)listener;
-    if (wait->accepted) /* else the submission's own error is the better one */
-        finish(wait, WAIT_FAILED, NULL, error);
+    finish(wait, WAIT_FAILED, NULL, error);
 }
 
-struct wait *wait_create(struct call *call, const char *job, bool fresh, uint64_t after, int64_t until_ms,
-                         wait_done *done)
+struct wait *wait_create(struct call *call, const char *job, const char *session, uint64_t after,
+                         int64_t until_ms, wait_done *done)
 {
     struct wait *wait = ab_calloc(1, sizeof *wait);
     struct gateway *gateway = call->gateway;
     *wait = (struct wait){.listener = {.seq = after, .on_event = on_event, .on_error = on_error},
                           .call = call,
-                          .accepted = !fresh,
+                          .session = session ? ab_strdup(session) : NULL,
                           .until_ms = until_ms,
                           .on_done = done,
                           .next = gateway->waits};
     if (wait->next)
         wait->next->prev = wait;
     gateway->waits = wait;
-    listener_start(&wait->listener, gateway, job, call->user, fresh);
+    listener_start(&wait->listener, gateway, job, call->user, true);
     return wait;
-}
-
-void wait_move(struct wait *wait, const char *job, uint64_t after)
-{
-    listener_stop(&wait->listener);
-    wait->listener = (struct listener){.seq = after, .on_event = on_event, .on_error = on_error};
-    listener_start(&wait->listener, wait->call->gateway, job, wait->call->user, false);
 }
 
 void wait_destroy(struct wait *wait)
@@ -94,16 +76,8 @@ void wait_destroy(struct wait *wait)
     if (wait->next)
         wait->next->prev = wait->prev;
     listener_stop(&wait->listener);
-    json_decref(wait->told);
     free(wait->session);
     free(wait);
-}
-
-void wait_accepted(struct wait *wait, const char *session)
-{
-    wait->session = session ? ab_strdup(session) : NULL;
-    wait->accepted = true;
-    tell(wait);
 }
 
 void waits_expire(struct gateway *gateway, int64_t now)

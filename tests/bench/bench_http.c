@@ -35,33 +35,43 @@ static const char asking[] =
 /* ---- ZeroMQ ---- */
 
 struct end {
-    bool accepted, ended;
+    struct autobots *bots;
+    bool ended;
 };
-
-static void on_accepted(void *context, const struct autobots_answer *answer)
-{
-    if (answer->error)
-        bench_die("submit: %s", answer->error->text);
-    ((struct end *)context)->accepted = true;
-}
 
 static void on_event(void *context, const struct autobots_event *event)
 {
     ((struct end *)context)->ended |= event->end != NULL;
 }
 
+static void on_error(void *context, const struct autobots_error *error)
+{
+    (void)context;
+    bench_die("watch: %s", error->text);
+}
+
+/* As the gateway does it. */
+static void on_accepted(void *context, const struct autobots_answer *answer)
+{
+    struct end *end = context;
+    struct autobots_error err;
+    struct autobots_watch watch = {.on_event = on_event, .on_error = on_error, .context = end};
+    if (answer->error)
+        bench_die("submit: %s", answer->error->text);
+    if (autobots_start_watch(end->bots, answer->job, &watch, &err))
+        bench_die("watch: %s", err.text);
+}
+
 static int64_t over_zmq(struct autobots *bots)
 {
-    struct end end = {0};
+    struct end end = {.bots = bots};
     struct autobots_error err;
     char id[AUTOBOTS_ID_TEXT];
     struct autobots_job job = {.workflow = noop, .text = "x"};
-    struct autobots_watch watch = {.deltas = false, .on_event = on_event, .context = &end};
     int64_t began = bench_now_ns();
-    if (autobots_start_submit(bots, &job, id, on_accepted, &end, &err) ||
-        autobots_start_watch(bots, id, &watch, &err))
+    if (autobots_start_submit(bots, &job, id, on_accepted, &end, &err))
         bench_die("submit: %s", err.text);
-    while (!end.accepted || !end.ended)
+    while (!end.ended)
         autobots_step(bots, -1);
     return bench_now_ns() - began;
 }
