@@ -269,3 +269,18 @@ def test_a_file_of_the_message_that_is_no_base64_fails_the_block(client):
     events = client.events_to_end(client.submit(code.flow(code.block("ls", "sh")), parts, watch="all").id)
     [result] = code.results(events)
     assert result["exit_code"] == 1 and "no base64" in result["stopped"]
+
+
+def test_a_pause_waits_for_the_block_that_runs_and_for_no_other(client):
+    marker = f"0.8{os.getpid()}7"
+    text = "\n".join([code.block(f"echo one; sleep {marker}", "sh"), code.block("echo two", "sh")])
+    job = client.submit(code.flow(text), "go", watch="all").id
+    wait_until(lambda: processes("sleep", marker), what="the code runs")
+    client.inbox(job, "pause")
+    seen = []
+    while not seen or seen[-1]["kind"] != "paused":
+        seen.append(client.next_event(job, 20).body_value())
+    assert [result["output"] for result in code.results(seen)] == ["one\n"]
+    client.inbox(job, "resume")
+    events = client.events_to_end(job, after=len(seen))
+    assert [result["output"] for result in code.results(events)] == ["two\n"] and events[-1]["state"] == "succeeded"
