@@ -94,7 +94,9 @@ static const char *why(const struct job *job)
     case JOB_SCHEDULED:
         return job->failures ? "schedule: waits before its next attempt" : "schedule";
     case JOB_PAUSED:
-        return job->parked ? "paused: on request; it also waits for an answer" : "paused: on request";
+        return !job->parked    ? "paused: on request"
+               : job->wait_why ? "paused: on request; it also waits for room in a budget"
+                               : "paused: on request; it also waits for an answer";
     case JOB_WAITING:
         return job->wait_why     ? job->wait_why
                : !job->person    ? "schedule: a timer"
