@@ -18,7 +18,8 @@ The behaviour of a call is the union, later ones winning, of: the default, that 
 directive in the last user message: `[[{"delay_ms": 100}]]`. Keys:
 
   text            what to answer; default: "echo: " + the last user message (without the directive)
-  texts           a list: the answer number k answers a request with k assistant messages (the last one repeats)
+  texts           a list: the answer number k answers a request with k assistant messages (the last one repeats);
+                  an item may be {"text", "tool_calls"}
   pieces          the stream's pieces, verbatim, instead of splitting the text
   piece_chars     size of the pieces (default 8)
   reasoning       reasoning text, streamed first; reasoning_field: its name (default reasoning_content)
@@ -160,10 +161,12 @@ class Plan:
         turn = sum(1 for m in messages if m.get("role") == "assistant")
         texts = behaviour.get("texts")
         self.text = texts[min(turn, len(texts) - 1)] if texts else behaviour.get("text", "echo: " + asked)
+        self.calls = behaviour.get("tool_calls")
+        if isinstance(self.text, dict):
+            self.calls, self.text = self.text.get("tool_calls"), self.text.get("text", "")
         if behaviour.get("huge"):
             self.text = "0123456789abcdef" * (behaviour["huge"] // 16 + 1)
             self.text = self.text[:behaviour["huge"]]
-        self.calls = behaviour.get("tool_calls")
         self.reasoning = behaviour.get("reasoning")
         self.reasoning_field = behaviour.get("reasoning_field", "reasoning_content")
         self.finish = behaviour.get("finish_reason", "tool_calls" if self.calls else "stop")

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/failpoint.h"
 #include "common/wire/tree.h"
+#include "worker/tool/tool.h"
 #include "worker/worker.h"
 
 enum { CALL_KEY_BYTES = AB_ID_TEXT + ENGINE_STEP_MAX };
@@ -94,6 +95,8 @@ static int start(struct call *call, struct ab_error *err)
     struct model_request request = {.endpoints = endpoints,
                                     .endpoint_count = llm->n_entries,
                                     .agent = effect->agent,
+                                    .tools = tools_described(run->worker->tools, effect->tools),
+                                    .tool_choice = effect->tools_closed ? json_string("none") : NULL,
                                     .response_format = effect->response_format,
                                     .extra_body = llm->extra_body,
                                     .cache = llm->cache_seed >= 0,
@@ -111,6 +114,8 @@ static int start(struct call *call, struct ab_error *err)
         code = model_call_start(run->worker->models, &request, &callbacks, call, &call->handle, err);
         json_decref(request.messages);
     }
+    json_decref(request.tools);
+    json_decref(request.tool_choice);
     for (size_t i = 0; i < llm->n_entries; i++)
         secrets_wipe(&keys[i]);
     return code;

@@ -228,6 +228,7 @@ bool journal_refused(struct run *run, const struct ab_error *error)
     run->engine = NULL;
     calls_abort(run);
     codes_abort(run);
+    toolcalls_abort(run);
     journal_end(run, "failed", "error", error);
     run_wake(run);
     return false;
@@ -289,6 +290,7 @@ void journal_end(struct run *run, const char *state, const char *stop_reason, co
         return;
     calls_abort(run);
     codes_abort(run);
+    toolcalls_abort(run);
     if (error)
         name_error(&end, error);
     json_t *result = run->engine ? engine_result(run->engine, stop_reason, (int64_t)end.at_ms) : NULL;
@@ -330,6 +332,7 @@ void journal_retry(struct run *run, const struct ab_error *error)
         return;
     calls_abort(run);
     codes_abort(run);
+    toolcalls_abort(run);
     if (error->retry_after_ms)
         failed.retry_at_ms = failed.at_ms + error->retry_after_ms;
     if (journal_add(run, AB_KIND_ATTEMPT_FAILED, &failed, &err)) {

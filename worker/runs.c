@@ -98,6 +98,7 @@ void runs_take(struct worker *worker, const struct ab_job *job, struct ab_view b
     TAILQ_INIT(&run->calls);
     TAILQ_INIT(&run->codes);
     TAILQ_INIT(&run->spaces);
+    TAILQ_INIT(&run->toolcalls);
     link_run(worker, run);
     if (take_body(run, body, &err))
         journal_end(run, "failed", "error", &err);
@@ -110,6 +111,7 @@ void run_drop(struct run *run)
 
     calls_abort(run);
     codes_finish(run);
+    toolcalls_abort(run);
     if (run->awake)
         TAILQ_REMOVE(&worker->awake, run, in_awake);
     SLIST_REMOVE(&worker->buckets[bucket_of(run->job)], run, run, in_bucket);

@@ -295,6 +295,19 @@ static enum pace do_code(struct run *run, const struct engine_effect *effect)
     return WAIT;
 }
 
+/* What this attempt has announced is called, also when the attempt is given up. */
+static enum pace do_tool(struct run *run, const struct engine_effect *effect)
+{
+    struct ab_error err = {0};
+    if (run->gave_up.code && !toolcall_under_way(run, effect))
+        return WAIT;
+    if (toolcall_step(run, effect, &err))
+        return GO_ON;
+    if (err.code)
+        run_give_up(run, &err);
+    return WAIT;
+}
+
 static enum pace take_answer(struct run *run, const struct inbox_row *row, const struct engine_effect *effect)
 {
     struct ab_input_event input = {.k = row->k,
@@ -364,6 +377,7 @@ static enum pace do_finish(struct run *run, const struct engine_effect *effect)
     if (effect->failure)
         return fail_run(run, effect->failure);
     codes_abort(run);
+    toolcalls_abort(run);
     if (run_busy(run))
         return WAIT;
     journal_end(run, "succeeded", engine_stop_name(effect->stop), NULL);
@@ -372,17 +386,21 @@ static enum pace do_finish(struct run *run, const struct engine_effect *effect)
 
 static enum pace (*const performers[])(struct run *run, const struct engine_effect *effect) = {
     [ENGINE_BEGIN] = do_begin,   [ENGINE_MODEL] = do_model, [ENGINE_SAY] = do_say,
-    [ENGINE_FINISH] = do_finish, [ENGINE_CODE] = do_code,
+    [ENGINE_FINISH] = do_finish, [ENGINE_CODE] = do_code,   [ENGINE_TOOL] = do_tool,
 };
 
 /* It is to be paused: what is under way comes to its end, nothing else begins. */
 static enum pace wind_down(struct run *run, struct engine_effect *effects)
 {
-    size_t n = TAILQ_EMPTY(&run->codes) ? 0 : engine_next(run->engine, effects, ENGINE_EFFECTS_MAX);
-    for (size_t i = 0; i < n; i++)
-        if (effects[i].want == ENGINE_CODE && code_under_way(run, effects[i].step) &&
-            do_code(run, &effects[i]) == GO_ON)
+    bool due = !TAILQ_EMPTY(&run->codes) || !TAILQ_EMPTY(&run->toolcalls);
+    size_t n = due ? engine_next(run->engine, effects, ENGINE_EFFECTS_MAX) : 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct engine_effect *effect = &effects[i];
+        bool ours = (effect->want == ENGINE_CODE && code_under_way(run, effect->step)) ||
+                    (effect->want == ENGINE_TOOL && toolcall_under_way(run, effect));
+        if (ours && performers[effect->want](run, effect) == GO_ON)
             return GO_ON;
+    }
     if (!run_busy(run) && journal_settled(run))
         journal_pause(run);
     return WAIT;
@@ -436,6 +454,7 @@ static void heed_cancel(struct run *run)
         return;
     calls_abort(run);
     codes_abort(run);
+    toolcalls_abort(run);
     ab_fail(&why, AB_ECANCELLED, "%s", run->cancelled);
     journal_end(run, "cancelled", "cancelled", &why);
 }

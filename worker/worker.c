@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/version.h"
 #include "worker/exec/exec.h"
+#include "worker/tool/tool.h"
 
 /* --- the broker's commands ------------------------------------------------------------------------------------ */
 
@@ -495,6 +496,7 @@ int worker_init(struct worker *worker, const struct ab_config *config, struct ab
                                             (uint64_t)ab_config_int(config, AB_CONF_JOB_SECONDS_MAX)};
     worker->loop = ab_loop_create(&loop_ops, worker);
     worker->secrets = secrets_create();
+    worker->tools = tools_create();
     worker->broker = (struct link){.name = "broker", .ops = &broker_ops, .owner = worker};
     worker->storage = (struct link){.name = "storage", .ops = &storage_ops, .owner = worker};
     int code = load_secrets(worker, err);
@@ -530,6 +532,7 @@ void worker_finish(struct worker *worker)
     link_finish(&worker->storage);
     model_client_destroy(worker->models);
     exec_destroy(worker->exec);
+    tools_destroy(worker->tools);
     workdirs_destroy(worker->workdirs);
     workflows_finish(&worker->workflows);
     prices_finish(&worker->pricing.prices);

@@ -11,10 +11,11 @@
  * budget.c    what they may take, reserved before they are made
  * pricing.c   what they cost (prices.c: the arithmetic)
  * codes.c     code blocks and the files they find and leave (code_files.c, code_attach.c)
+ * toolcalls.c calls of tools
  * journal.c   events on their way to the disk
  *
- * The engine decides (worker/engine), the model client asks models (worker/model), the sandbox runs code (worker/exec);
- * none knows of another.
+ * The engine decides (worker/engine), the model client asks models (worker/model), the sandbox runs code (worker/exec),
+ * tools answer (worker/tool); none knows of another.
  * Plain structs, visible inside worker/ only. One thread.
  */
 #ifndef AB_WORKER_WORKER_H
@@ -155,6 +156,7 @@ struct run {
     size_t calls_n;
     TAILQ_HEAD(code_list, code) codes; /* code blocks under way */
     TAILQ_HEAD(workspace_list, workspace) spaces;
+    TAILQ_HEAD(toolcall_list, toolcall) toolcalls; /* announced or under way */
     struct ab_error
         gave_up; /* why this attempt ends as soon as the calls under way are over; code 0: it does not */
     STAILQ_HEAD(inbox_list, inbox_row) inbox;
@@ -222,7 +224,7 @@ void codes_abort(struct run *run);  /* kills what runs */
 void codes_finish(struct run *run); /* the directories too */
 static inline bool run_busy(const struct run *run)
 {
-    return !TAILQ_EMPTY(&run->calls) || !TAILQ_EMPTY(&run->codes);
+    return !TAILQ_EMPTY(&run->calls) || !TAILQ_EMPTY(&run->codes) || !TAILQ_EMPTY(&run->toolcalls);
 }
 /* ---- budget.c: jobs under a budget ---- */
 
@@ -233,6 +235,13 @@ void budget_go_on(struct run *run);
 /* Storage has refused the reservation. later: there will be room when calls under way are settled. */
 void budget_refused(struct run *run, struct ab_view why, bool later);
 void budget_try_again(struct run *run);
+
+/* ---- toolcalls.c ---- */
+
+/* Goes on with the tool call of this effect. True: an event of it was added. err is set if none could be. */
+bool toolcall_step(struct run *run, const struct engine_effect *effect, struct ab_error *err);
+bool toolcall_under_way(const struct run *run, const struct engine_effect *effect);
+void toolcalls_abort(struct run *run);
 
 /* ---- queries.c ---- */
 
@@ -306,6 +315,7 @@ struct worker {
     struct pricing pricing;
     struct exec *exec;
     struct workdirs *workdirs;
+    struct tools *tools;
 
     char name[AB_NAME_MAX];
     struct ab_id instance; /* of this process */

@@ -244,6 +244,20 @@ static void show_code_result(struct view *view, const json_t *event)
     fputs("\n", view->out);
 }
 
+static void show_tool_started(struct view *view, const json_t *event)
+{
+    const char *agent = ab_tree_str(event, "agent"), *tool = ab_tree_str(event, "tool");
+    const char *arguments = ab_tree_str(event, "arguments");
+    note(view, "%s calls %s %s", agent ? agent : "?", tool ? tool : "?", arguments ? arguments : "");
+}
+
+static void show_tool_result(struct view *view, const json_t *event)
+{
+    const char *tool = ab_tree_str(event, "tool"), *content = ab_tree_str(event, "content");
+    bool failed = ab_tree_bool(event, "failed", false);
+    note(view, "  %s%s: %s", tool ? tool : "?", failed ? " failed" : "", content ? content : "");
+}
+
 static void show_started(struct view *view, const json_t *event)
 {
     const char *worker = ab_tree_str(event, "worker");
@@ -370,11 +384,18 @@ static const struct {
     const char *kind;
     void (*show)(struct view *view, const json_t *event);
 } kinds[] = {
-    {"started", show_started},         {"turn", show_turn},
-    {"model_reply", show_model_reply}, {"attempt_failed", show_attempt_failed},
-    {"waiting", show_waiting},         {"input", show_input},
-    {"paused", show_paused},           {"forked", show_forked},
-    {"code_result", show_code_result}, {"end", show_end},
+    {"started", show_started},
+    {"turn", show_turn},
+    {"model_reply", show_model_reply},
+    {"attempt_failed", show_attempt_failed},
+    {"waiting", show_waiting},
+    {"input", show_input},
+    {"paused", show_paused},
+    {"forked", show_forked},
+    {"code_result", show_code_result},
+    {"end", show_end},
+    {"tool_started", show_tool_started},
+    {"tool_result", show_tool_result},
 };
 
 /* ---- why does nothing happen? ---- */

@@ -360,6 +360,25 @@ enum ab_command {
     F(o, ANY, files, OPT, 0, "all files then: array of {path, hash (hex), bytes, executable}, by path")        \
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
+#define AB_TOOL_STARTED_FIELDS(F, o)                                                                           \
+    F(o, STR, step, REQ, AB_NAME_MAX, "node path : that node's counter")                                       \
+    F(o, STR, agent, REQ, AB_NAME_MAX, "whose model calls it")                                                 \
+    F(o, UINT, call, REQ, 0, "which of the reply's tool_calls, from 0")                                        \
+    F(o, STR, tool, REQ, AB_NAME_MAX, "its name")                                                              \
+    F(o, STR, arguments, REQ, 0, "JSON")                                                                       \
+    F(o, UINT, at_ms, REQ, 0, "wall clock")
+
+#define AB_TOOL_RESULT_FIELDS(F, o)                                                                            \
+    F(o, STR, step, REQ, AB_NAME_MAX, "node path : that node's counter")                                       \
+    F(o, STR, agent, REQ, AB_NAME_MAX, "whose model called it")                                                \
+    F(o, UINT, call, REQ, 0, "which of the reply's tool_calls, from 0")                                        \
+    F(o, STR, tool, REQ, AB_NAME_MAX, "its name")                                                              \
+    F(o, BOOL, failed, OPT, 0, "content says why")                                                             \
+    F(o, STR, content, REQ, 0, "what the model is told; of a long result the beginning")                       \
+    F(o, UINT, content_bytes, OPT, 0, "of the whole result")                                                   \
+    F(o, UINT, duration_ms, OPT, 0, "")                                                                        \
+    F(o, UINT, at_ms, REQ, 0, "wall clock")
+
 #define AB_END_FIELDS(F, o)                                                                                    \
     F(o, STR, state, REQ, 16, "succeeded, failed, cancelled, expired or dead")                                 \
     F(o, STR, stop_reason, REQ, AB_NAME_MAX, "why the run ended")                                              \
@@ -405,7 +424,10 @@ enum ab_command {
     X(CODE_RESULT, code_result, code_result, "worker",                                                         \
       "a code block ran; after the last one, or one that failed, also the agent's turn")                       \
     X(CALL_STARTED, call_started, call_started, "worker",                                                      \
-      "of a job under a budget: room for this call is reserved; alone in its message")
+      "of a job under a budget: room for this call is reserved; alone in its message")                         \
+    X(TOOL_STARTED, tool_started, tool_started, "worker",                                                      \
+      "a tool is about to be called: from here on it may have had its effect")                                 \
+    X(TOOL_RESULT, tool_result, tool_result, "worker", "a tool call is over, or was refused")
 
 /* or one of these messages, which are not kept: command, who makes it, meaning. */
 #define AB_EPHEMERAL(X)                                                                                        \
@@ -459,7 +481,9 @@ enum ab_event_kind {
     S(paused, AB_PAUSED_FIELDS)                                                                                \
     S(forked, AB_FORKED_FIELDS)                                                                                \
     S(code_result, AB_CODE_RESULT_FIELDS)                                                                      \
-    S(call_started, AB_CALL_STARTED_FIELDS)
+    S(call_started, AB_CALL_STARTED_FIELDS)                                                                    \
+    S(tool_started, AB_TOOL_STARTED_FIELDS)                                                                    \
+    S(tool_result, AB_TOOL_RESULT_FIELDS)
 
 #define S(name, LIST) AB_STRUCT(name, LIST)
 AB_SCHEMAS(S)

@@ -96,7 +96,8 @@ static const struct ab_field agent_fields[] = {
     {"config", ELSEWHERE("an object"), .doc = "everything else"},
     {"agents", ELSEWHERE("list of agents"), .doc = "members of a groupchat; may stand in config instead"},
     {"skills", .kind = AB_FIELD_LIST, AT(ab_agent, skills), .doc = "skills the agent may call"},
-    {"tools", .kind = AB_FIELD_LIST, AT(ab_agent, tools), .doc = "tools the agent may call"},
+    {"tools", CUSTOM(ab_read_tools, "list of tools"), AT(ab_agent, tools),
+     .doc = "tools its model may call: names, or {name, approval}"},
 };
 const struct ab_table ab_flow_agent_table = {"an agent", agent_fields, COUNT(agent_fields), NULL, false};
 
@@ -281,6 +282,8 @@ static json_t *read_error(struct ab_reading *r, json_t *value)
 
 static const struct ab_field reply_fields[] = {
     {"text", TEXT(TEXT_MAX), .doc = "what the agent says"},
+    {"tool_calls", CUSTOM(ab_read_tool_calls, "list of {name, arguments}"),
+     .doc = "tools it calls; the next reply is given when their results are there"},
     {"error", CUSTOM(read_error, "an object"), .doc = "a failed call instead of text"},
     {"usage", CUSTOM(read_usage, "an object"), .doc = "tokens to report; estimated unless given"},
     PACE,
@@ -303,6 +306,35 @@ static const struct ab_field error_fields[] = {
     {"retry_after_ms", NUMBER(0, DELAY_MS_MAX), .doc = "when the endpoint wants the call again"},
 };
 const struct ab_table ab_reply_error_table = {"error", error_fields, COUNT(error_fields), NULL, true};
+
+static const struct ab_field tool_call_fields[] = {
+    {"name", FILLED(SHORT_MAX), .required = true, .doc = "the tool"},
+    {"arguments", CUSTOM(ab_read_arguments, "an object"), .otherwise = "{}",
+     .doc = "what it is called with; text is sent as it is"},
+};
+const struct ab_table ab_tool_call_table = {"a tool call", tool_call_fields, COUNT(tool_call_fields), NULL,
+                                            true};
+
+/* --- tools ------------------------------------------------------------------------------------------------ */
+
+static const struct ab_choice approvals[] = {{"always", 0}, {"ask", 0}, {"never", 0}, {0}};
+
+static json_t *read_tool_name(struct ab_reading *r, json_t *value)
+{
+    const char *name = json_string_value(value);
+    if (!name)
+        ab_reading_fault(r, ab_format("must be the name of a tool, not %s", ab_kind_name(value)),
+                         ab_format("such as calculator"));
+    return name && ab_read_choice(r, ab_tool_names, name) ? json_incref(value) : NULL;
+}
+
+static const struct ab_field tool_fields[] = {
+    {"name", CUSTOM(read_tool_name, "name of a tool"), .required = true, .doc = "which one"},
+    {"approval", ENUM(approvals), .otherwise = "\"always\"",
+     .doc = "whether a call is made: always; ask: when a person agrees, for which the job waits; never: the "
+            "model is told so"},
+};
+const struct ab_table ab_tool_table = {"a tool", tool_fields, COUNT(tool_fields), NULL, true};
 
 /* --- the concise form ------------------------------------------------------------------------------------- */
 
@@ -358,7 +390,8 @@ static const struct ab_field concise_agent_fields[] = {
     {"human_default", TEXT(TEXT_MAX), .doc = "the answer when the time is over; an empty one unless given"},
     {"code", CUSTOM(ab_read_code_config, "false, none, local, docker or an object"),
      .as = "code_execution_config", .doc = "whether and where code in messages to the agent is run"},
-    {"tools", .kind = AB_FIELD_LIST, .doc = "tools the agent may call"},
+    {"tools", CUSTOM(ab_read_tools, "list of tools"),
+     .doc = "tools its model may call: names, or {name, approval}"},
     {"context", CUSTOM(ab_read_context, "unbounded or an object"),
      .doc = "how much of the conversation its model is sent; all of it unless given"},
     MODEL_SETTINGS(NULL),

@@ -213,7 +213,7 @@ static json_t *read_reply(struct ab_reading *r, json_t *value)
         return NULL;
     }
     json_t *out = ab_read_table(r, &ab_reply_table, value);
-    bool text = ab_given(value, "text"), error = ab_given(value, "error");
+    bool text = ab_given(value, "text") || ab_given(value, "tool_calls"), error = ab_given(value, "error");
     if (text == error)
         ab_reading_fault(r, ab_format(text ? "has both text and error" : "has neither text nor error"),
                          ab_format("a reply says something (text) or fails (error)"));

@@ -114,9 +114,14 @@ int ab_workflow_read(struct ab_view text, const char *file, unsigned flags, stru
 
 /* --- what runs -------------------------------------------------------------------------------------------- */
 
-static bool has_tools(const struct ab_agent *agent)
+static bool group_calls(const struct ab_agent *agent)
 {
-    return agent->tools;
+    return agent->type == AB_AGENT_GROUPCHAT && agent->tools;
+}
+
+static bool calls_without_model(const struct ab_agent *agent)
+{
+    return agent->type != AB_AGENT_GROUPCHAT && agent->tools && !agent->llm.n_entries;
 }
 
 static bool has_skills(const struct ab_agent *agent)
@@ -189,7 +194,9 @@ static const struct {
      "set it on its members"},
     {group_opens_oddly, ".config.messages", "a groupchat starts with messages of text or {name, content}",
      "write each as text, or give it content"},
-    {has_tools, ".tools", "this release does not call tools yet", "remove them"},
+    {group_calls, ".tools", "a groupchat itself calls no tools", "set them on its members"},
+    {calls_without_model, ".tools", "an agent without a model calls no tools",
+     "set them on the agent whose model shall call them"},
     {has_skills, ".skills", "this release does not call skills yet", "remove them"},
 };
 

@@ -11,7 +11,8 @@
  *     "agents": [ { "agent": AGENT, "link": {"agent_type": "sender"} },          exactly one sender, first
  *                 { "agent": AGENT, "link": {"agent_type": "receiver"} } … ] }   one or more receivers
  *   AGENT  = { "name", "type": assistant|userproxy|groupchat, "task_instruction"?, "config": CONFIG,
- *              "agents": [AGENT…] only in a groupchat, "skills"?, "tools"? }
+ *              "agents": [AGENT…] only in a groupchat, "skills"?, "tools"?: [TOOL…] }
+ *   TOOL   = { "name", "approval": always|ask|never }
  *   CONFIG = { "system_message"?, "description"?, "human_input_mode": NEVER|TERMINATE|ALWAYS,
  *              "human_timeout_s"?, "human_default"?, "max_consecutive_auto_reply", "default_auto_reply", "is_termination_msg"?: bool or text,
  *              "llm_config": false or LLM,
@@ -31,7 +32,8 @@
  *              "api_key"?: {"$secret": i}, "script"?: SCRIPT, only and always with api_type script }
  *   SCRIPT = { "echo": true, "delay_ms", "chunk_bytes" } or
  *            { "replies": [REPLY…], "repeat": last|loop|error, "delay_ms", "chunk_bytes" }
- *   REPLY  = { "text" or "error": {"status", "message"?, "retry_after_ms"?}, "delay_ms", "chunk_bytes",
+ *   REPLY  = { "text" and "tool_calls": [{"name", "arguments": object or text}], one of them or both, or
+ *              "error": {"status", "message"?, "retry_after_ms"?}, "delay_ms", "chunk_bytes",
  *              "usage"?: {"prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens"} }
  *
  * `?` = absent when not given; all other keys are always there, so that a stored workflow does not change its

@@ -102,6 +102,7 @@ static int edit_reply(struct ab_view raw, struct ab_view text, struct ab_buf *ou
     struct ab_model_reply reply;
     int code = ab_decode(&ab_model_reply_schema, raw, &reply, err);
     reply.content = text;
+    reply.tool_calls = (struct ab_view){0}; /* said instead of calling */
     reply.edited = true;
     if (!code)
         ab_event_encode(out, AB_KIND_MODEL_REPLY, &reply);

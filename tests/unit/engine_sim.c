@@ -127,6 +127,10 @@ static const char *chatter(const struct sim *sim, const struct engine_effect *ef
         " m1 or m2", " DONE",      " a2", "\n```sh\nx\n```\n```sh\nfalse\n```\n```sh\ny\n```"};
     char *before = told(sim, effect);
     uint64_t x = sim_hash(sim_hash(effect->call_index * 8 + (effect->purpose ? 3 : 4), effect->step), before);
+    if (effect->tools && !effect->tools_closed && x % 5 < 2) {
+        free(before);
+        return x % 5 ? "call now" : "call calculator now rm";
+    }
     snprintf(text, 256, "%.60s says %llu at %.60s%s", effect->purpose ? "it" : effect->agent,
              (unsigned long long)(x % 1000), effect->step, ends[x / 1000 % (sizeof ends / sizeof *ends)]);
     free(before);
@@ -147,16 +151,47 @@ static const char *model_line(const struct sim *sim, const struct engine_effect 
     return line(is_sender ? world->sender : world->receiver, effect->call_index, true);
 }
 
-/* A line "call NAME" is a call of that tool, without words. */
+/* A line "call NAME NAME" is a call of each of these tools, without words. */
 static bool pack_call(const char *line, struct ab_buf *out)
 {
+    char names[256], *rest = names;
     if (strncmp(line, "call ", 5))
         return false;
-    json_t *calls = json_pack("[{ss ss s{ss ss}}]", "id", "call-1", "type", "function", "function", "name",
-                              line + 5, "arguments", "{}");
+    snprintf(names, sizeof names, "%s", line + 5);
+    json_t *calls = json_array();
+    for (char *name; (name = strsep(&rest, " "));) {
+        char id[32];
+        snprintf(id, sizeof id, "call-%zu", json_array_size(calls) + 1);
+        json_array_append_new(calls, json_pack("{ss ss s{ss ss}}", "id", id, "type", "function", "function",
+                                               "name", name, "arguments", "{}"));
+    }
     ab_tree_pack(out, calls);
     json_decref(calls);
     return true;
+}
+
+/* Announced, then answered, with what follows from the call; `refuse` is not even announced. */
+static int run_tool(struct sim *sim, const struct engine_effect *effect, struct ab_error *err)
+{
+    char text[ENGINE_STEP_MAX + 64];
+    bool refused = sim_hash(effect->tool_index, effect->step) % 5 == 0;
+    struct ab_tool_started started = {.step = ab_view_of(effect->step),
+                                      .agent = ab_view_of(effect->agent),
+                                      .call = effect->tool_index,
+                                      .tool = ab_view_of(effect->tool),
+                                      .arguments = ab_view_of(effect->arguments),
+                                      .at_ms = now(sim)};
+    if (!refused && !effect->tool_started)
+        return sim_add(sim, AB_KIND_TOOL_STARTED, &started, err);
+    snprintf(text, sizeof text, "%s of %s", effect->tool, effect->step);
+    struct ab_tool_result result = {.step = started.step,
+                                    .agent = started.agent,
+                                    .call = started.call,
+                                    .tool = started.tool,
+                                    .failed = refused,
+                                    .content = ab_view_of(text),
+                                    .at_ms = started.at_ms};
+    return sim_add(sim, AB_KIND_TOOL_RESULT, &result, err);
 }
 
 static int model(struct sim *sim, const struct engine_effect *effect, struct ab_error *err)
@@ -229,11 +264,12 @@ uint64_t sim_wanted(const struct sim *sim)
     for (size_t i = 0; i < n; i++) {
         const struct engine_effect *e = &wanted[i];
         char *messages = e->want == ENGINE_MODEL ? told(sim, e) : ab_strdup("");
-        ab_buf_format(&text, "%d %s %s %s %s %llu %llu %llu %lld %s %d %s %d %s|", e->want, e->step,
+        ab_buf_format(&text, "%d %s %s %s %s %llu %llu %llu %lld %s %d %s %d %s %s %zu %d|", e->want, e->step,
                       e->agent ? e->agent : "", e->to ? e->to : "", e->purpose ? e->purpose : "",
                       (unsigned long long)e->call_index, (unsigned long long)e->calls_left,
                       (unsigned long long)e->after, (long long)e->left_ms, e->prompt, e->asked,
-                      e->text ? e->text : "", e->stop, messages);
+                      e->text ? e->text : "", e->stop, messages, e->tool ? e->tool : "", e->tool_index,
+                      e->tool_started);
         free(messages);
     }
     uint64_t hash = sim_hash(n, ab_buf_cstr(&text));
@@ -289,12 +325,9 @@ static int run_code(struct sim *sim, const struct engine_effect *effect, struct 
 
 enum engine_stop sim_run(struct sim *sim)
 {
-    static int (*const performers[])(struct sim *, const struct engine_effect *,
-                                     struct ab_error *) = {[ENGINE_BEGIN] = begin,
-                                                           [ENGINE_MODEL] = model,
-                                                           [ENGINE_HUMAN] = human,
-                                                           [ENGINE_SAY] = say,
-                                                           [ENGINE_CODE] = run_code};
+    static int (*const performers[])(struct sim *, const struct engine_effect *, struct ab_error *) = {
+        [ENGINE_BEGIN] = begin, [ENGINE_MODEL] = model,   [ENGINE_HUMAN] = human,
+        [ENGINE_SAY] = say,     [ENGINE_CODE] = run_code, [ENGINE_TOOL] = run_tool};
     static struct engine_effect wanted[ENGINE_EFFECTS_MAX], again[ENGINE_EFFECTS_MAX];
     for (;;) {
         struct ab_error err = {0};
@@ -380,7 +413,10 @@ char *sim_outcome(const struct sim *sim, enum engine_stop stop)
     for (size_t i = 0; i < sim->n; i++) {
         struct ab_view raw = ab_buf_view(&sim->events[i]), step = ab_any_str(ab_map_get(raw, "step"));
         if (step.p) {
-            char *name = ab_view_dup(step);
+            enum ab_event_kind kind = ab_event_kind(raw);
+            bool tool = kind == AB_KIND_TOOL_STARTED || kind == AB_KIND_TOOL_RESULT;
+            struct ab_view call = ab_map_get(raw, "call"); /* several of a step, each is a byte */
+            char *name = tool ? ab_format("%.*s %d %d", AB_VIEW_FMT(step), kind, *call.p) : ab_view_dup(step);
             assert_null(json_object_get(steps, name)); /* no step is done twice */
             json_object_set_new(steps, name, json_true());
             free(name);

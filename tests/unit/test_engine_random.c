@@ -110,6 +110,9 @@ static void make_agent(struct maker *maker, int depth, bool group)
                                        ", \"code_execution_config\": \"local\"",
                                        ", \"context\": {\"last\": 2}",
                                        ", \"context\": {\"head\": 1, \"tokens\": 40}"};
+    static const char *const tools[] = {"[\"now\"]",
+                                        "[\"calculator\", {\"name\": \"now\", \"approval\": \"ask\"}]",
+                                        "[{\"name\": \"calculator\", \"approval\": \"never\"}]"};
     char name[16];
     name_of(maker->agents++, name);
     ADD(maker, "{\"name\": \"%s\", ", name);
@@ -117,7 +120,11 @@ static void make_agent(struct maker *maker, int depth, bool group)
         make_group(maker, depth);
         return;
     }
-    ADD(maker, "\"type\": \"assistant\", \"config\": {%s, \"human_input_mode\": \"%s\", ", make_llm(maker),
+    unsigned models = maker->models;
+    const char *llm = make_llm(maker);
+    if (maker->models > models && !draw(maker, 3))
+        ADD(maker, "\"tools\": %s, ", PICK(maker, tools));
+    ADD(maker, "\"type\": \"assistant\", \"config\": {%s, \"human_input_mode\": \"%s\", ", llm,
         PICK(maker, human));
     ADD(maker, "\"max_consecutive_auto_reply\": %d, \"default_auto_reply\": \"well\"%s}}",
         (int)(1 + draw(maker, 4)), PICK(maker, more));
@@ -155,7 +162,7 @@ static struct ab_workflow *random_workflow(uint64_t seed)
 
 /* What was tried, so that nobody narrows it by mistake. */
 struct seen {
-    size_t events, cuts, branching, blocks;
+    size_t events, cuts, branching, blocks, tools;
     size_t stops[64];
 };
 
@@ -179,6 +186,8 @@ static void one_workflow(uint64_t seed, struct ab_view history, struct seen *see
     seen->events += whole.n;
     for (size_t i = 0; i < whole.n; i++)
         seen->blocks += ab_event_kind(ab_buf_view(&whole.events[i])) == AB_KIND_CODE_RESULT;
+    for (size_t i = 0; i < whole.n; i++)
+        seen->tools += ab_event_kind(ab_buf_view(&whole.events[i])) == AB_KIND_TOOL_RESULT;
     seen->branching += branching;
     seen->stops[stop]++;
     free(expected);

@@ -458,7 +458,8 @@ static void canonical_text_is_a_fixed_point_and_hashed(void **state)
         "model: m\nagents: [{name: a}]",
         "model: m\ntask: t\nmax_turns: 3\ntemperature: 0.7\nagents: [{name: a, code: docker}, {name: b, stop: "
         "X, human: ALWAYS}]",
-        "model: m\ntype: groupchat\nagents: [{name: a, tools: [x]}, {name: b}]",
+        "model: m\ntype: groupchat\nagents: [{name: a, tools: [now, {name: calculator, approval: ask}]}, "
+        "{name: b}]",
         "name: w\ntype: groupchat\nreceiver: {name: g, config: {messages: [hi], speaker_selection_method: "
         "random, agents: "
         "[{name: a, config: {llm_config: false}}, {name: b, type: userproxy}]}}",
@@ -662,7 +663,12 @@ static void what_the_engine_cannot_run_is_named(void **state)
         {GROUP("\"human_timeout_s\": 60"), "$.agents[1].agent.config.human_timeout_s"},
         {"model: m\nagents: [{name: a, code: local}]", NULL},
         {"model: m\nagents: [{name: a, code: docker}]", NULL},
-        {"model: m\nagents: [{name: a, tools: [x]}]", "$.agents[1].agent.tools"},
+        {"model: m\nagents: [{name: a, tools: [now]}]", NULL},
+        {"agents: [{name: a, model: false, reply: x, tools: [now]}]", "$.agents[1].agent.tools"},
+        {"name: w\ntype: groupchat\nreceiver: {name: g, tools: [now], config: {speaker_selection_method: "
+         "random}, "
+         "agents: [{name: a, config: {llm_config: false}}, {name: b, config: {llm_config: false}}]}",
+         "$.agents[1].agent.tools"},
         {"model: m\nagents: [{name: a, tools: []}]", NULL},
         {"name: w\nreceiver: {name: a, skills: [x], config: {llm_config: false}}", "$.agents[1].agent.skills"},
         {"agents: [{name: a, model: {model: m, api_type: azure}}]", NULL},

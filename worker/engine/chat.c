@@ -27,6 +27,7 @@ static void say(struct chat *chat, int from, json_t *content, bool filler)
     const struct ab_agent *to = chat->sides[!from].agent;
 
     node_say(&chat->node, &chat->transcript, chat->sides[from].agent, to, content, filler);
+    tools_say(&chat->node, &chat->transcript);
     if (chat->transcript.n > 1)
         ending_judge(&chat->node, &chat->sides[from], content);
     chat->addressed = !from;
@@ -50,10 +51,8 @@ static int chat_apply(struct node *node, const struct journal_event *event, stru
 static size_t chat_next(const struct node *node, struct engine_effect *effects, size_t max)
 {
     const struct chat *chat = (const struct chat *)node;
-    (void)max;
-    reply_effect(node, &chat->sides[chat->addressed], &chat->reply, chat->sides[!chat->addressed].agent,
-                 effects);
-    return 1;
+    return reply_effects(node, &chat->sides[chat->addressed], &chat->reply, chat->sides[!chat->addressed].agent,
+                         effects, max);
 }
 
 /* An agent sees its own words as the assistant's and all others as the user's. Earlier messages of the session are the
@@ -65,9 +64,14 @@ static void chat_prompt(const struct node *node, const struct engine_effect *eff
     (void)effect;
 
     prompt_open(prompt, node->engine, agent, chat->addressed == RECEIVER ? "assistant" : "user");
-    for (size_t i = 0; i < chat->transcript.n; i++)
-        messages_add(prompt->messages, chat->transcript.lines[i].from == agent ? "assistant" : "user",
-                     chat->transcript.lines[i].content);
+    for (size_t i = 0; i < chat->transcript.n; i++) {
+        const struct line *line = &chat->transcript.lines[i];
+        if (line->from == agent)
+            messages_add_own(prompt->messages, line);
+        else
+            messages_add(prompt->messages, "user", line->content);
+    }
+    tools_prompt(node, prompt);
 }
 
 static const struct line *chat_last(const struct node *node)

@@ -307,6 +307,8 @@ static const struct {
     [AB_KIND_PAUSED] = {take_paused, AT(paused.at_ms), 0},
     [AB_KIND_FORKED] = {take_forked, AT(forked.at_ms), 0},
     [AB_KIND_CODE_RESULT] = {take_step, AT(code_result.at_ms), AT(code_result.step)},
+    [AB_KIND_TOOL_STARTED] = {take_step, AT(tool_started.at_ms), AT(tool_started.step)},
+    [AB_KIND_TOOL_RESULT] = {take_step, AT(tool_result.at_ms), AT(tool_result.step)},
 };
 #undef AT
 
@@ -418,10 +420,10 @@ size_t engine_next(const struct engine *engine, struct engine_effect *effects, s
     else
         n = node_next(engine->root, effects, max);
     for (size_t i = 0; i < n; i++) {
-        bool code = effects[i].want == ENGINE_CODE;
-        if (effects[i].want != ENGINE_MODEL && !code)
+        bool free = effects[i].want == ENGINE_CODE || effects[i].want == ENGINE_TOOL;
+        if (effects[i].want != ENGINE_MODEL && !free)
             continue;
-        if (code ? stop == ENGINE_STOP_SECONDS : stop)
+        if (free ? stop == ENGINE_STOP_SECONDS : stop)
             return one(effects, ENGINE_FINISH, stop);
         effects[i].left_ms = left_ms(engine) < INT64_MAX ? left_ms(engine) : 0;
         effects[i].calls_left = engine->limits.calls_max ? engine->limits.calls_max - total.calls : UINT64_MAX;

@@ -14,6 +14,8 @@
  *                              is over: with `timeout` and the text `otherwise`
  * SAY             turn         with the effect's step, agent and text: nothing needs to be done for it
  * CODE            code_result  with the effect's step and agent
+ * TOOL            tool_result  with the effect's step, agent and index; a tool_started comes before it, unless the call is
+ *                              refused. Wanted again after a crash it is `tool_started`
  * FINISH          end
  *
  * `started`, `attempt_failed`, `paused`, `forked` and `end` are accepted whatever is wanted; any other event that satisfies no wanted effect
@@ -40,6 +42,10 @@ enum {
     ENGINE_EFFECTS_MAX = 64, /* wanted at the same time */
     ENGINE_STEP_MAX = 128,
     ENGINE_FOLDER_MAX = 32,
+    ENGINE_TOOL_ROUNDS_MAX = 32,         /* of calls and results in one turn of an agent */
+    ENGINE_TOOL_CALLS_MAX = 32,          /* in one round */
+    ENGINE_TOOL_BYTES_MAX = 4 << 20,     /* of results in one turn; no round follows */
+    ENGINE_TOOL_RESULT_BYTES = 64 << 10, /* of one result, in the journal and to the model */
     ENGINE_HISTORY_MESSAGES_MAX = 200,
     ENGINE_HISTORY_BYTES_MAX = 128 << 10, /* about 32,000 tokens */
 };
@@ -82,7 +88,15 @@ struct engine_limits {
     uint64_t seconds_max;
 };
 
-enum engine_want { ENGINE_BEGIN, ENGINE_MODEL, ENGINE_HUMAN, ENGINE_SAY, ENGINE_FINISH, ENGINE_CODE };
+enum engine_want {
+    ENGINE_BEGIN,
+    ENGINE_MODEL,
+    ENGINE_HUMAN,
+    ENGINE_SAY,
+    ENGINE_FINISH,
+    ENGINE_CODE,
+    ENGINE_TOOL
+};
 
 /* One wanted effect. All pointers are borrowed and, unless it says otherwise, valid until the next engine_apply. */
 struct engine_effect {
@@ -96,16 +110,21 @@ struct engine_effect {
     uint64_t
         after; /* MODEL, HUMAN: it follows from the first so many events that were applied, and from no later one */
     int64_t
-        left_ms; /* MODEL, CODE: until seconds_max is reached, from the last event on; 0: there is no such cap */
-    char prompt[512];        /* HUMAN */
-    bool asked;              /* HUMAN: a `waiting` for it is in the journal, */
-    int64_t until_ms;        /* with this end; 0: none. Wall clock */
-    bool due;                /* HUMAN: the journal has gone on past that end */
-    int64_t timeout_ms;      /* HUMAN: how long it may be asked; 0: for ever */
-    const char *otherwise;   /* HUMAN: the answer then; of the workflow too */
-    const char *text;        /* SAY */
-    json_t *response_format; /* MODEL: in OpenAI's shape; of the workflow; NULL: any text */
-    enum engine_stop stop;   /* FINISH */
+        left_ms; /* MODEL, CODE, TOOL: until seconds_max is reached, from the last event on; 0: there is no such cap */
+    char prompt[512];             /* HUMAN */
+    bool asked;                   /* HUMAN: a `waiting` for it is in the journal, */
+    int64_t until_ms;             /* with this end; 0: none. Wall clock */
+    bool due;                     /* HUMAN: the journal has gone on past that end */
+    int64_t timeout_ms;           /* HUMAN: how long it may be asked; 0: for ever */
+    const char *otherwise;        /* HUMAN: the answer then; of the workflow too */
+    const char *text;             /* SAY */
+    json_t *response_format;      /* MODEL: in OpenAI's shape; of the workflow; NULL: any text */
+    json_t *tools;                /* MODEL: [{name, approval}] that it may call; of the workflow; NULL: none */
+    bool tools_closed;            /* MODEL: it has called them often enough and shall answer */
+    const char *tool, *arguments; /* TOOL: its name, and JSON as the model wrote it */
+    size_t tool_index;            /* TOOL: which call of the reply it is, from 0 */
+    bool tool_started;            /* TOOL: tool_started is in the journal */
+    enum engine_stop stop;        /* FINISH */
     const struct ab_error
         *failure; /* FINISH: why the run failed; of the engine, as long as it lives; NULL: it did not */
     const struct ab_code_config *code_config; /* CODE; of the workflow, as long as it lives */

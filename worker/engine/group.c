@@ -20,6 +20,7 @@ static void say(struct group *group, json_t *content, bool filler)
     const struct ab_agent *from = group->sides[group->speaker].agent;
 
     node_say(&group->node, &group->transcript, from, group->agent, content, filler);
+    tools_say(&group->node, &group->transcript);
     ending_judge(&group->node, &group->sides[group->speaker], content);
     group->final = reply_final(group->agent, content);
     group->rounds++;
@@ -137,11 +138,9 @@ static int group_apply(struct node *node, const struct journal_event *event, str
 static size_t group_next(const struct node *node, struct engine_effect *effects, size_t max)
 {
     const struct group *group = (const struct group *)node;
-    (void)max;
-    if (group->speaker == NOBODY)
-        group_want_choice(group, effects);
-    else
-        reply_effect(node, &group->sides[group->speaker], &group->reply, group->agent, effects);
+    if (group->speaker != NOBODY)
+        return reply_effects(node, &group->sides[group->speaker], &group->reply, group->agent, effects, max);
+    group_want_choice(group, effects);
     return 1;
 }
 
@@ -172,10 +171,11 @@ static void speaker_prompt(const struct group *group, struct prompt *prompt)
     for (size_t i = 0; i < group->transcript.n; i++) {
         const struct line *line = &group->transcript.lines[i];
         if (line->from == agent)
-            messages_add(prompt->messages, "assistant", line->content);
+            messages_add_own(prompt->messages, line);
         else
             messages_add_new(prompt->messages, "user", group_heard(group, line));
     }
+    tools_prompt(&group->node, prompt);
 }
 
 static void group_prompt(const struct node *node, const struct engine_effect *effect, struct prompt *prompt)

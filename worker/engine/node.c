@@ -61,6 +61,7 @@ void node_destroy(struct node *node)
     node_forget_children(node);
     json_decref(node->faulty);
     ab_buf_finish(&node->code.output);
+    tools_finish(node);
     node->ops->destroy(node);
 }
 
@@ -160,6 +161,12 @@ void messages_add_new(json_t *messages, const char *role, json_t *content)
 {
     messages_add(messages, role, content);
     json_decref(content);
+}
+
+void messages_add_own(json_t *messages, const struct line *line)
+{
+    json_array_extend(messages, line->work);
+    messages_add(messages, "assistant", line->content);
 }
 
 json_t *json_of_buf(struct ab_buf *text)

@@ -15,6 +15,8 @@ struct line {
     json_t *content;                  /* owned: text, or an array of parts */
     int64_t at_ms;
     bool filler; /* an opening message or a default_auto_reply: it answers nothing and is never the summary */
+    json_t *
+        work; /* owned: tool calls and results that led to it, in OpenAI's shape; its agent alone sees them; NULL: none */
 };
 /* What was said, by one node's agents or by several; oldest first. */
 struct transcript {
@@ -98,6 +100,8 @@ struct journal_event {
         struct ab_waiting waiting;
         struct ab_input_event input;
         struct ab_code_result code_result;
+        struct ab_tool_started tool_started;
+        struct ab_tool_result tool_result;
         struct ab_end end;
         struct ab_paused paused;
         struct ab_forked forked;
@@ -130,6 +134,14 @@ struct node_ops {
     char *(*answer)(const struct node *node); /* of several; NULL: that of `last`; the caller frees it */
     void (*destroy)(struct node *node);       /* frees it; its children are gone already */
 };
+/* The tool calls of the turn that is being made (tools.c). */
+struct tool_turn {
+    json_t *said;            /* owned: rounds so far, as the model sees them; NULL: none */
+    json_t *round;           /* owned: the message that calls, while a result is missing */
+    struct tool_call *calls; /* of it; owned */
+    size_t n, open;          /* of them; that have no result yet */
+    uint64_t rounds, bytes;
+};
 struct node {
     const struct node_ops *ops;
     struct engine *engine;
@@ -147,6 +159,7 @@ struct node {
         size_t ran;           /* blocks of the message that is being replied to */
         struct ab_buf output; /* of them */
     } code;
+    struct tool_turn tools;
 };
 
 /* What happens one after the other: the whole run, or one of several conversations that go on at the same time. Nothing
@@ -254,9 +267,12 @@ void ending_begin(struct node *node, const struct ab_condition *wanted);
 /* A model replied in this conversation, or in one inside it. */
 void ending_count(struct node *node, const struct ab_model_reply *reply);
 
+/* What an agent's model sees of its own line: the tool calls that led to it, then the words. */
+void messages_add_own(json_t *messages, const struct line *line);
+
 /* ---- worker/engine/reply.c: who replies with what, for one agent that is addressed ---- */
 
-enum move { MOVE_STOP, MOVE_ASK, MOVE_MODEL, MOVE_DEFAULT, MOVE_CODE };
+enum move { MOVE_STOP, MOVE_ASK, MOVE_MODEL, MOVE_DEFAULT, MOVE_CODE, MOVE_TOOL, MOVE_APPROVE };
 
 /* An agent, and how a reply of it stands. */
 struct side {
@@ -272,6 +288,7 @@ struct reply {
     int64_t until_ms;   /* with this end; 0: none */
     const json_t *told; /* that message; of the transcript */
     size_t blocks;      /* of code in it that the agent runs */
+    enum move due;      /* MOVE_TOOL or MOVE_APPROVE: its model called tools; MOVE_STOP: nothing of this kind */
 };
 /* The agent is to reply to this. */
 struct reply reply_begin(const struct ab_agent *agent, const json_t *told);
@@ -281,12 +298,31 @@ enum move reply_move(const struct side *side, const struct reply *reply);
 /* A person is asked for this agent, or by it: what all questions have. */
 void reply_ask(const struct node *node, const struct ab_agent *agent, bool asked, int64_t until_ms,
                struct engine_effect *effect);
-/* Fills in the effect of a move but MOVE_STOP. */
-void reply_effect(const struct node *node, const struct side *side, const struct reply *reply,
-                  const struct ab_agent *to, struct engine_effect *effect);
+/* Fills in the effects of a move but MOVE_STOP: one, unless tools are called. Returns how many. */
+size_t reply_effects(const struct node *node, const struct side *side, const struct reply *reply,
+                     const struct ab_agent *to, struct engine_effect *effects, size_t max);
 /* Takes the event: AB_ENONDETERMINISM if it does not fit the move. *content is what the agent says with it, a new
  * reference, or NULL: then *stop is set, or nothing is said (a person declined, `waiting`). */
 int reply_take(struct node *node, struct side *side, struct reply *reply, const struct journal_event *event,
                json_t **content, bool *filler, enum engine_stop *stop, struct ab_error *err);
+
+/* ---- worker/engine/tools.c: tool calls of a turn ---- */
+
+/* Each sets *due to the move that follows for the agent, MOVE_STOP if its model is to be asked again. */
+int tools_take_reply(struct node *node, const struct ab_agent *agent, const struct ab_model_reply *reply,
+                     enum move *due, struct ab_error *err);
+int tools_take_started(struct node *node, const struct journal_event *event, struct ab_error *err);
+int tools_take_result(struct node *node, const struct journal_event *event, enum move *due,
+                      struct ab_error *err);
+int tools_take_answer(struct node *node, const struct journal_event *event, enum move *due,
+                      struct ab_error *err);
+/* Fills in the question whether a call may be made; the effects of the calls, each as effects[0] is. */
+void tools_want_person(const struct node *node, struct engine_effect *effect);
+size_t tools_want(const struct node *node, struct engine_effect *effects, size_t max);
+bool tools_closed(const struct node *node); /* no further round in this turn */
+void tools_prompt(const struct node *node, struct prompt *prompt);
+/* The agent has said the last line of the transcript: the rounds go with it. */
+void tools_say(struct node *node, struct transcript *transcript);
+void tools_finish(struct node *node);
 
 #endif

@@ -9,6 +9,8 @@
  *   TERMINATE  ask            ask            reply
  *   ALWAYS     ask            ask            ask
  *
+ * Calls of tools that its model made come before all that: they get their results (tools.c).
+ *
  * It replies by what came of running the code in the message, if it runs code and there is any; else by its model, or by its
  * default_auto_reply (which may be empty, and is said all the same). A person's answer "exit" ends the chat; an empty one
  * ends it if the message was final, and else lets the agent reply by itself; any other is the agent's turn and sets its
@@ -49,6 +51,8 @@ static enum move own_reply(const struct ab_agent *agent, const struct reply *rep
 
 enum move reply_move(const struct side *side, const struct reply *reply)
 {
+    if (reply->due)
+        return reply->due;
     if (reply->declined)
         return own_reply(side->agent, reply);
     if (side->agent->human_input == AB_HUMAN_ALWAYS)
@@ -96,27 +100,40 @@ static void want_code(const struct node *node, const struct ab_agent *agent, con
         effect->files = ab_buf_view(&branch->files);
 }
 
-void reply_effect(const struct node *node, const struct side *side, const struct reply *reply,
-                  const struct ab_agent *to, struct engine_effect *effect)
+static void want_model(const struct node *node, const struct ab_agent *agent, struct engine_effect *effect)
+{
+    effect->want = ENGINE_MODEL;
+    effect->llm = &agent->llm;
+    effect->response_format = agent->llm.response_format;
+    effect->call_index = usage_calls(&node->branch->usage, agent->name);
+    effect->tools = agent->tools;
+    effect->tools_closed = tools_closed(node);
+}
+
+size_t reply_effects(const struct node *node, const struct side *side, const struct reply *reply,
+                     const struct ab_agent *to, struct engine_effect *effect, size_t max)
 {
     const struct ab_agent *agent = side->agent;
     enum move move = reply_move(side, reply);
 
     *effect = (struct engine_effect){.agent = agent->name, .to = to->name, .after = node->branch->events};
     node_step(node, effect->step);
-    if (move == MOVE_ASK) {
+    if (move == MOVE_TOOL)
+        return tools_want(node, effect, max);
+    if (move == MOVE_APPROVE) {
+        tools_want_person(node, effect);
+        reply_ask(node, agent, reply->asked, reply->until_ms, effect);
+    } else if (move == MOVE_ASK) {
         want_human(node, agent, reply, effect);
     } else if (move == MOVE_CODE) {
         want_code(node, agent, reply, effect);
     } else if (move == MOVE_MODEL) {
-        effect->want = ENGINE_MODEL;
-        effect->llm = &agent->llm;
-        effect->response_format = agent->llm.response_format;
-        effect->call_index = usage_calls(&node->branch->usage, agent->name);
+        want_model(node, agent, effect);
     } else {
         effect->want = ENGINE_SAY;
         effect->text = agent->default_auto_reply;
     }
+    return 1;
 }
 
 /* --- the events ----------------------------------------------------------------------------------------------- */
@@ -138,6 +155,8 @@ static int take_model_reply(struct taking *t, struct ab_error *err)
 
     if (!ab_view_is(reply->agent, t->side->agent->name) || reply->purpose.n)
         return node_not_wanted(t->node, t->event, err);
+    if (reply->tool_calls.n && t->side->agent->tools)
+        return tools_take_reply(t->node, t->side->agent, reply, &t->reply->due, err);
     if (!format_take(t->node, t->side->agent, reply))
         return 0;
     t->content = json_stringn(reply->content.p, reply->content.n);
@@ -242,6 +261,28 @@ static int take_code_result(struct taking *t, struct ab_error *err)
                       : ab_fail_at(err, AB_EDAMAGED, "output", "what code wrote is not UTF-8 in the journal");
 }
 
+static int take_tool_started(struct taking *t, struct ab_error *err)
+{
+    return ab_view_is(t->event->tool_started.agent, t->side->agent->name)
+               ? tools_take_started(t->node, t->event, err)
+               : node_not_wanted(t->node, t->event, err);
+}
+
+static int take_tool_result(struct taking *t, struct ab_error *err)
+{
+    return ab_view_is(t->event->tool_result.agent, t->side->agent->name)
+               ? tools_take_result(t->node, t->event, &t->reply->due, err)
+               : node_not_wanted(t->node, t->event, err);
+}
+
+static int take_approval(struct taking *t, struct ab_error *err)
+{
+    if (!ab_view_is(text_without(t->event->input.text, ""), "exit"))
+        return tools_take_answer(t->node, t->event, &t->reply->due, err);
+    t->stop = ENGINE_STOP_HUMAN_EXIT;
+    return 0;
+}
+
 /* Which event satisfies which move. */
 static const struct {
     enum ab_event_kind kind;
@@ -254,6 +295,10 @@ static const struct {
     {AB_KIND_INPUT, MOVE_ASK, false, take_input},
     {AB_KIND_WAITING, MOVE_ASK, true, take_waiting},
     {AB_KIND_CODE_RESULT, MOVE_CODE, false, take_code_result},
+    {AB_KIND_TOOL_STARTED, MOVE_TOOL, true, take_tool_started},
+    {AB_KIND_TOOL_RESULT, MOVE_TOOL, true, take_tool_result},
+    {AB_KIND_INPUT, MOVE_APPROVE, false, take_approval},
+    {AB_KIND_WAITING, MOVE_APPROVE, true, take_waiting},
 };
 
 int reply_take(struct node *node, struct side *side, struct reply *reply, const struct journal_event *event,

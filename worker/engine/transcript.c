@@ -10,13 +10,15 @@ void transcript_add(struct transcript *transcript, const struct ab_agent *from, 
         transcript->cap = transcript->cap ? transcript->cap * 2 : 4;
         transcript->lines = ab_realloc(transcript->lines, transcript->cap * sizeof *transcript->lines);
     }
-    transcript->lines[transcript->n++] = (struct line){from, to, json_incref(content), at_ms, filler};
+    transcript->lines[transcript->n++] = (struct line){from, to, json_incref(content), at_ms, filler, NULL};
 }
 
 void transcript_finish(struct transcript *transcript)
 {
-    for (size_t i = 0; i < transcript->n; i++)
+    for (size_t i = 0; i < transcript->n; i++) {
         json_decref(transcript->lines[i].content);
+        json_decref(transcript->lines[i].work);
+    }
     free(transcript->lines);
     *transcript = (struct transcript){0};
 }

@@ -2,7 +2,7 @@
  *
  *   SCRIPT = { "echo": true, "delay_ms", "chunk_bytes" } or
  *            { "replies": [REPLY…], "repeat": last|loop|error, "delay_ms", "chunk_bytes" }      NULL = echo
- *   REPLY  = { "text" or "error": {"status", "message"?, "retry_after_ms"?}, "delay_ms", "chunk_bytes", "usage"? }
+ *   REPLY  = { "text" and "tool_calls", one or both, or "error": {"status", "message"?, "retry_after_ms"?}, "delay_ms", "chunk_bytes", "usage"? }
  *
  * The agent's call number k gets reply k; `repeat` says what follows the last one. An echo answers with the text of the
  * last message. After delay_ms the text comes in pieces of about chunk_bytes (0 = in one), never inside a character.
@@ -87,14 +87,36 @@ static void stop(struct model_call *call)
     call->attempt = NULL;
 }
 
+/* In OpenAI's shape; NULL if there are none. */
+static json_t *calls_of(const struct attempt *attempt)
+{
+    json_t *written = json_object_get(attempt->reply, "tool_calls"), *call, *calls = json_array();
+    size_t i;
+    json_array_foreach (written, i, call) {
+        const json_t *given = json_object_get(call, "arguments");
+        char *text = json_is_string(given) ? ab_strdup(json_string_value(given))
+                                           : json_dumps(given, JSON_COMPACT | JSON_SORT_KEYS);
+        char *id = ab_format("call_%llu_%zu", (unsigned long long)attempt->call->call_index, i);
+        json_array_append_new(calls, json_pack("{ss ss s{sO ss}}", "id", id, "type", "function", "function",
+                                               "name", json_object_get(call, "name"), "arguments", text));
+        free(text);
+        free(id);
+    }
+    if (json_array_size(calls))
+        return calls;
+    json_decref(calls);
+    return NULL;
+}
+
 static void end_well(struct attempt *attempt)
 {
     struct model_call *call = attempt->call;
     struct model_reply reply = {.content = attempt->text,
-                                .finish_reason = ab_strdup("stop"),
+                                .tool_calls = calls_of(attempt),
                                 .request_id = ab_format("script-%llu", (unsigned long long)call->call_index),
                                 .usage = usage_of(attempt),
                                 .offline = true};
+    reply.finish_reason = ab_strdup(reply.tool_calls ? "tool_calls" : "stop");
     attempt->text = NULL;
     stop(call);
     call_succeeded(call, &reply);
@@ -165,8 +187,8 @@ static void begin(struct model_call *call)
     const char *text = json_string_value(json_object_get(attempt->reply, "text"));
     if (echo)
         attempt->text = echo_text(call->messages);
-    else if (text)
-        attempt->text = ab_strdup(text);
+    else if (text || json_object_get(attempt->reply, "tool_calls"))
+        attempt->text = ab_strdup(text ? text : "");
     attempt->bytes = attempt->text ? strlen(attempt->text) : 0;
     attempt->chunk_bytes = (size_t)number(settings, "chunk_bytes");
     call->attempt = attempt;

@@ -1,0 +1,13 @@
+/* The tools that agents may call, by name. A workflow that names another one is refused before it is kept; the worker has a
+ * row for each (worker/tool). */
+#ifndef AB_COMMON_WORKFLOW_TOOLS_H
+#define AB_COMMON_WORKFLOW_TOOLS_H
+
+/* identifier, what it is */
+#define AB_TOOLS(X)                                                                                            \
+    X(calculator, "an arithmetic expression")                                                                  \
+    X(now, "the current date and time, UTC")
+
+enum { AB_TOOLS_MAX = 64 /* of one agent */ };
+
+#endif

@@ -1,0 +1,177 @@
+"""Tool calls through the whole system: results, refusals, approval, bounds, workers that die."""
+
+import json
+import os
+
+import cli
+import flows
+import pytest
+from service import ROOT, wait_until
+
+
+def call(name, arguments=None, text=None):
+    return {**({"text": text} if text else {}), "tool_calls": [{"name": name, "arguments": arguments or {}}]}
+
+
+def wanted(name, arguments="{}", id="c1"):
+    """A call as an endpoint sends it."""
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def calls(*pairs):
+    return {"tool_calls": [{"name": name, "arguments": arguments} for name, arguments in pairs]}
+
+
+def flow(says, tools, repeat="error", **more):
+    """A user and an assistant that calls tools by a script."""
+    script = {"model": "script", "api_type": "script", "script": {"replies": says, "repeat": repeat}}
+    made = flows.chat(script, **more)
+    made["agents"][1]["agent"]["tools"] = tools
+    return made
+
+
+def run(client, *args, **more):
+    events = client.events_to_end(client.submit(flow(*args, **more), "go", watch="all").id)
+    return events, events[-1]
+
+
+def of(events, kind):
+    return [event for event in events if event["kind"] == kind]
+
+
+def test_the_model_gets_the_result_of_its_call(client):
+    events, end = run(client, [call("calculator", {"expression": "2*(3+4)^2"}), "It is 98."], ["calculator"])
+    assert end["state"] == "succeeded" and end["content"] == "It is 98."
+    assert [event["kind"] for event in events if event["kind"] in ("model_reply", "tool_started", "tool_result")] == [
+        "model_reply", "tool_started", "tool_result", "model_reply"]
+    [started], [result] = of(events, "tool_started"), of(events, "tool_result")
+    assert json.loads(started["arguments"]) == {"expression": "2*(3+4)^2"} and started["agent"] == "assistant"
+    assert result["content"] == "98" and not result.get("failed") and result["step"] == started["step"]
+    assert [m["content"] for m in end["result"]["messages"]] == ["go", "It is 98."]
+    assert end["result"]["usage"]["total"]["calls"] == 2
+
+
+def test_what_an_endpoint_is_sent(client, model):
+    """The tools with their schemas, then the call with its result; in a later turn they are still there."""
+    model.behave(texts=[{"tool_calls": [wanted("calculator", '{"expression": "1/8"}'), wanted("now", id="c2")]},
+                        "An eighth.", "As I said. TERMINATE"])
+    made = flows.http_chat(model, replies=1)
+    made["agents"][1]["agent"]["tools"] = ["calculator", {"name": "now"}]
+    end = client.events_to_end(client.submit(made, "go", watch="all").id)[-1]
+    assert end["state"] == "succeeded", end
+    first, second, third = [request["body"] for request in model.calls()]
+    assert [tool["function"]["name"] for tool in first["tools"]] == ["calculator", "now"]
+    assert first["tools"][0]["function"]["parameters"]["required"] == ["expression"]
+    assert "tool_choice" not in first
+    roles = [message["role"] for message in second["messages"]]
+    assert roles == ["user", "assistant", "tool", "tool"]
+    asked, results = second["messages"][1]["tool_calls"], second["messages"][2:]
+    assert [one["id"] for one in asked] == [one["tool_call_id"] for one in results]
+    assert results[0]["content"] == "0.125" and results[1]["content"].startswith("20")
+    assert [message["role"] for message in third["messages"]] == ["user", "assistant", "tool", "tool", "assistant",
+                                                                  "user"]
+
+
+@pytest.mark.parametrize("asked, says", [
+    (("calculator", {"expression": "1/0"}), "division by zero"),
+    (("calculator", {"expression": "__import__('os')"}), "is expected"),
+    (("calculator", {"wrong": 1}), "expression"),
+    (("calculator", {}), "expression"),
+    (("calculator", "{not json"), "no JSON"),
+    (("calculator", {"expression": "(" * 500}), "nested"),
+])
+def test_a_call_that_fails_is_told_to_the_model_and_nothing_else(client, asked, says):
+    events, end = run(client, [calls(asked), "Sorry."], ["calculator"])
+    [result] = of(events, "tool_result")
+    assert result["failed"] and says in result["content"]
+    assert end["state"] == "succeeded" and end["content"] == "Sorry."
+
+
+def test_arguments_that_do_not_fit_are_not_even_tried(client):
+    events, _ = run(client, [calls(("calculator", {"expression": 7})), "Sorry."], ["calculator"])
+    assert not of(events, "tool_started") and of(events, "tool_result")[0]["failed"]
+
+
+def test_a_tool_the_agent_does_not_have_and_one_that_is_never_approved(client, model):
+    model.behave(texts=[{"tool_calls": [wanted("calculator", '{"expression": "1"}'), wanted("rm", id="c2"),
+                                        wanted("now", id="c3")]}, "Fine."])
+    made = flows.http_chat(model)
+    made["agents"][1]["agent"]["tools"] = [{"name": "now", "approval": "never"}, "calculator"]
+    events = client.events_to_end(client.submit(made, "go", watch="all").id)
+    assert [event["tool"] for event in of(events, "tool_started")] == ["calculator"]
+    told = [message["content"] for message in model.calls()[1]["body"]["messages"] if message["role"] == "tool"]
+    assert told[0] == "1" and "there is no tool rm; you may call now, calculator" in told[1] and "never" in told[2]
+
+
+def test_a_model_that_never_stops_calling_is_stopped(client):
+    events, end = run(client, [call("now")], ["now"], repeat="last")
+    assert end["state"] == "failed" and end["code"] == "model" and "32 rounds" in end["text"]
+    assert len(of(events, "tool_result")) == 32
+
+
+@pytest.mark.parametrize("answer, content, failed", [("yes", "4", False), ("too early", "refused this call: too early", True)])
+def test_approval_is_asked_for_and_waited_for(client, answer, content, failed):
+    made = flow([call("calculator", {"expression": "2+2"}), "Done."], [{"name": "calculator", "approval": "ask"}])
+    job = client.submit(made, "go", watch="all").id
+    question = {}
+    while question.get("kind") != "waiting":
+        message = client.next_event(job)
+        question = message.body_value()
+    assert "calculator" in question["prompt"] and "2+2" in question["prompt"]
+    client.inbox(job, "input", answer, question["ask"])
+    events = client.events_to_end(job, message["seq"])
+    result = of(events, "tool_result")
+    assert events[-1]["content"] == "Done."
+    if failed:
+        assert not result and not of(events, "tool_started")
+    else:
+        assert [one["content"] for one in result] == [content]
+
+
+def test_a_group_chat_s_member_calls_tools(client):
+    def member(name, replies, tools=None):
+        made = {"name": name, "type": "assistant", "config": {"llm_config": {"config_list": [
+            {"model": "script", "api_type": "script", "script": {"replies": replies}}]}}}
+        return {**made, "tools": tools} if tools else made
+    group = {"name": "g", "type": "groupchat", "config": {"speaker_selection_method": "round_robin", "max_round": 2},
+             "agents": [member("a", [call("calculator", {"expression": "6*7"}), "It is 42."], ["calculator"]),
+                        member("b", ["Good. TERMINATE"])]}
+    job = client.submit({"name": "t", "type": "groupchat", "sender": {"name": "user", "type": "userproxy", "config": {
+        "llm_config": False}}, "receiver": group}, "go", watch="all")
+    events = client.events_to_end(job.id)
+    assert [one["content"] for one in of(events, "tool_result")] == ["42"]
+    assert [m["content"] for m in events[-1]["result"]["messages"]] == ["go", "It is 42.", "Good. TERMINATE"]
+
+
+def test_the_termination_condition_on_a_tool(client):
+    _, end = run(client, [call("now"), "Now you know."], ["now"], replies=5, termination={"tool_call": "now"})
+    assert end["stop_reason"] == "tool_call" and end["content"] == "Now you know."
+
+
+def test_an_idempotent_tool_runs_again_after_a_crash(make_service):
+    service = make_service(workers=0, config={"heartbeat_ms": 200, "lease_ms": 1000})
+    service.start("worker1", failpoint="worker.committed:kill:3")
+    service.wait_ready(1)
+    with service.client() as client:
+        job = client.submit(flow([call("calculator", {"expression": "5*5"}), "25."], ["calculator"]), "go",
+                            watch="all").id
+        service.wait_dead("worker1")
+        service.start("worker2")
+        events = client.events_to_end(job, timeout=60)
+    assert [one["content"] for one in of(events, "tool_result")] == ["25"]
+    assert len(of(events, "tool_started")) == 1 and len(of(events, "started")) == 2
+
+
+def test_the_example_and_the_command_line(shared, user):
+    result = cli.run("submit", "-w", ROOT / "client/examples/tools.yaml", home=shared.dir,
+                     env={"AUTOBOTS_USER": user})
+    assert result.code == 0, result.err
+    assert "calls calculator" in result.out and "calculator: 490.873852123405" in result.out
+
+
+def test_a_tool_nobody_knows_is_a_fault_that_lists_what_there_is(shared, tmp_path):
+    file = tmp_path / "w.yaml"
+    file.write_text("model: m\nagents:\n  - name: a\n    tools: [calculater, {name: rm}]\n")
+    result = cli.run("validate", file, home=shared.dir)
+    assert result.code != 0 and 'did you mean "calculator"' in result.out + result.err
+    assert "one of: calculator, now" in result.out + result.err

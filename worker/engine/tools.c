@@ -1,0 +1,300 @@
+/* Tool calls of an agent's turn. A reply of its model that calls tools is a round: every call gets a result, then the model is
+ * asked again and sees both. The first reply without calls is what the agent says.
+ *
+ *   ask       a person must agree first; one call after the other, before any of the round is made
+ *   ready     it is wanted
+ *   started   tool_started is in the journal: it may have had its effect
+ *   done      there is a result. What needs no tool to be answered (a name the agent does not have, `approval: never`, a
+ *             call too many) is so from the beginning
+ *
+ * Owns the rounds of the turn; when the agent speaks they go to its line, so that its model sees them in later turns.
+ */
+#include "worker/engine/node.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/wire/tree.h"
+
+enum tool_state { TOOL_ASK, TOOL_READY, TOOL_STARTED, TOOL_DONE };
+struct tool_call {
+    enum tool_state state;
+    const char *name, *arguments; /* of the round */
+    json_t *result;               /* text; owned; NULL until it is done */
+};
+
+enum { ARGUMENTS_SHOWN_MAX = 240 /* bytes, in a question to a person */ };
+
+/* --- what an agent may call ----------------------------------------------------------------------------------- */
+
+static const json_t *tool_of(const struct ab_agent *agent, const char *name)
+{
+    size_t i;
+    json_t *tool;
+    json_array_foreach (agent->tools, i, tool) {
+        if (!strcmp(ab_tree_str(tool, "name"), name))
+            return tool;
+    }
+    return NULL;
+}
+
+static void done(struct tool_turn *turn, struct tool_call *call, json_t *result)
+{
+    call->state = TOOL_DONE;
+    call->result = result;
+    turn->bytes += json_string_length(result);
+    turn->open--;
+}
+
+static json_t *unknown(const struct ab_agent *agent, const char *name)
+{
+    struct ab_buf text = {0};
+    size_t i;
+    json_t *tool;
+    ab_buf_format(&text, "error: there is no tool %.64s; you may call", name);
+    json_array_foreach (agent->tools, i, tool)
+        ab_buf_format(&text, "%s %s", i ? "," : "", ab_tree_str(tool, "name"));
+    json_t *result = json_of_buf(&text);
+    return result ? result : json_string("error: there is no such tool");
+}
+
+static void settle(struct tool_turn *turn, const struct ab_agent *agent, size_t i)
+{
+    struct tool_call *call = &turn->calls[i];
+    const json_t *tool = tool_of(agent, call->name);
+    const char *approval = tool ? ab_tree_str(tool, "approval") : "";
+
+    call->state = !strcmp(approval, "ask") ? TOOL_ASK : TOOL_READY;
+    if (i >= ENGINE_TOOL_CALLS_MAX)
+        done(turn, call, json_string("error: too many calls at once; call again what you still need"));
+    else if (!tool)
+        done(turn, call, unknown(agent, call->name));
+    else if (!strcmp(approval, "never"))
+        done(turn, call, json_string("error: this tool may not be called: its approval is `never`"));
+}
+
+/* --- rounds --------------------------------------------------------------------------------------------------- */
+
+static void forget_round(struct tool_turn *turn)
+{
+    for (size_t i = 0; i < turn->n; i++)
+        json_decref(turn->calls[i].result);
+    free(turn->calls);
+    json_decref(turn->round);
+    turn->calls = NULL;
+    turn->round = NULL;
+    turn->n = turn->open = 0;
+}
+
+void tools_finish(struct node *node)
+{
+    forget_round(&node->tools);
+    json_decref(node->tools.said);
+    node->tools = (struct tool_turn){0};
+}
+
+void tools_say(struct node *node, struct transcript *transcript)
+{
+    struct line *line = &transcript->lines[transcript->n - 1];
+    line->work = json_incref(node->tools.said);
+    tools_finish(node);
+}
+
+/* All results are there: the model sees them. */
+static void close_round(struct node *node)
+{
+    struct tool_turn *turn = &node->tools;
+    for (size_t i = 0; i < turn->n; i++) {
+        const json_t *call = json_array_get(json_object_get(turn->round, "tool_calls"), i);
+        const char *id = ab_tree_str(call, "id");
+        json_array_append_new(turn->said, json_pack("{ss ss sO}", "role", "tool", "tool_call_id", id ? id : "",
+                                                    "content", turn->calls[i].result));
+    }
+    forget_round(turn);
+}
+
+static enum move next_move(struct node *node)
+{
+    struct tool_turn *turn = &node->tools;
+    if (!turn->open) {
+        close_round(node);
+        return MOVE_STOP;
+    }
+    for (size_t i = 0; i < turn->n; i++)
+        if (turn->calls[i].state == TOOL_ASK)
+            return MOVE_APPROVE;
+    return MOVE_TOOL;
+}
+
+bool tools_closed(const struct node *node)
+{
+    return node->tools.rounds >= ENGINE_TOOL_ROUNDS_MAX || node->tools.bytes >= ENGINE_TOOL_BYTES_MAX;
+}
+
+static void open_round(struct node *node, const struct ab_agent *agent, json_t *calls)
+{
+    struct tool_turn *turn = &node->tools;
+    turn->n = turn->open = json_array_size(calls);
+    turn->calls = ab_calloc(turn->n, sizeof *turn->calls);
+    turn->rounds++;
+    turn->said = turn->said ? turn->said : json_array();
+    json_array_append(turn->said, turn->round);
+    for (size_t i = 0; i < turn->n; i++) {
+        const json_t *function = json_object_get(json_array_get(calls, i), "function");
+        const char *name = ab_tree_str(function, "name"), *arguments = ab_tree_str(function, "arguments");
+        turn->calls[i].name = name ? name : "";
+        turn->calls[i].arguments = arguments && *arguments ? arguments : "{}";
+        settle(turn, agent, i);
+    }
+}
+
+int tools_take_reply(struct node *node, const struct ab_agent *agent, const struct ab_model_reply *reply,
+                     enum move *due, struct ab_error *err)
+{
+    json_t *calls = ab_tree_unpack(reply->tool_calls, err);
+    json_t *content = reply->content.n ? json_stringn(reply->content.p, reply->content.n) : json_null();
+
+    *due = MOVE_STOP;
+    if (!json_is_array(calls) || !content) {
+        json_decref(calls);
+        json_decref(content);
+        return ab_fail_at(err, AB_EDAMAGED, "tool_calls", "a model's reply in the journal cannot be read");
+    }
+    if (tools_closed(node)) {
+        json_decref(calls);
+        json_decref(content);
+        ab_fail_at(&node->engine->failure, AB_EMODEL, agent->path,
+                   "the model of %s called tools in %llu rounds and went on although it was told not to",
+                   agent->name, (unsigned long long)node->tools.rounds);
+        return 0;
+    }
+    node->tools.round = json_pack("{ss so sO}", "role", "assistant", "content", content, "tool_calls", calls);
+    open_round(node, agent, calls);
+    json_decref(calls);
+    *due = next_move(node);
+    return 0;
+}
+
+/* --- what is wanted ------------------------------------------------------------------------------------------- */
+
+/* At most so many bytes, whole characters. */
+static int shown(const char *text)
+{
+    size_t n = strlen(text);
+    if (n > ARGUMENTS_SHOWN_MAX)
+        n = ARGUMENTS_SHOWN_MAX;
+    while (n && ((unsigned char)text[n] & 0xc0) == 0x80)
+        n--;
+    return (int)n;
+}
+
+void tools_want_person(const struct node *node, struct engine_effect *effect)
+{
+    const struct tool_call *call = node->tools.calls;
+    while (call->state != TOOL_ASK)
+        call++;
+    int n = shown(call->arguments); /* names have a cap: nothing is cut but this */
+    snprintf(effect->prompt, sizeof effect->prompt,
+             "May %s call %s with %.*s%s? (`yes`; anything else refuses and is told to the model; `exit` ends "
+             "the chat)",
+             effect->agent, call->name, n, call->arguments, call->arguments[n] ? "…" : "");
+}
+
+size_t tools_want(const struct node *node, struct engine_effect *effects, size_t max)
+{
+    const struct engine_effect base = effects[0];
+    size_t n = 0;
+    for (size_t i = 0; i < node->tools.n && n < max; i++) {
+        const struct tool_call *call = &node->tools.calls[i];
+        if (call->state == TOOL_DONE)
+            continue;
+        effects[n] = base;
+        effects[n].want = ENGINE_TOOL;
+        effects[n].tool = call->name;
+        effects[n].arguments = call->arguments;
+        effects[n].tool_index = i;
+        effects[n].tool_started = call->state == TOOL_STARTED;
+        n++;
+    }
+    return n;
+}
+
+void tools_prompt(const struct node *node, struct prompt *prompt)
+{
+    json_array_extend(prompt->messages, node->tools.said);
+}
+
+/* --- the events ----------------------------------------------------------------------------------------------- */
+
+static struct tool_call *call_at(struct node *node, uint64_t index)
+{
+    return index < node->tools.n ? &node->tools.calls[index] : NULL;
+}
+
+int tools_take_started(struct node *node, const struct journal_event *event, struct ab_error *err)
+{
+    struct tool_call *call = call_at(node, event->tool_started.call);
+    if (!call || call->state != TOOL_READY)
+        return node_not_wanted(node, event, err);
+    call->state = TOOL_STARTED;
+    return 0;
+}
+
+int tools_take_result(struct node *node, const struct journal_event *event, enum move *due,
+                      struct ab_error *err)
+{
+    const struct ab_tool_result *result = &event->tool_result;
+    struct tool_call *call = call_at(node, result->call);
+    struct ab_buf text = {0};
+
+    if (!call || (call->state != TOOL_READY && call->state != TOOL_STARTED))
+        return node_not_wanted(node, event, err);
+    if (result->failed)
+        ab_buf_text(&text, "error: ");
+    ab_buf_add(&text, result->content.p, result->content.n);
+    if (result->content_bytes > result->content.n)
+        ab_buf_format(&text, "\n[of %llu bytes only the first are shown]",
+                      (unsigned long long)result->content_bytes);
+    json_t *content = json_of_buf(&text);
+    if (!content)
+        return ab_fail_at(err, AB_EDAMAGED, "content", "a tool's result in the journal is not UTF-8");
+    done(&node->tools, call, content);
+    *due = next_move(node);
+    if (*due == MOVE_STOP)
+        node->counter++;
+    return 0;
+}
+
+static bool agrees(struct ab_view words)
+{
+    static const char *const yes[] = {"yes", "y", "ok"};
+    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
+        if (words.n == strlen(yes[i]) && !strncasecmp(words.p, yes[i], words.n))
+            return true;
+    return false;
+}
+
+int tools_take_answer(struct node *node, const struct journal_event *event, enum move *due,
+                      struct ab_error *err)
+{
+    struct ab_view words = text_without(event->input.text, "");
+    struct tool_call *call = node->tools.calls;
+    struct ab_buf text = {0};
+
+    while (call->state != TOOL_ASK)
+        call++;
+    if (!event->input.timeout && agrees(words)) {
+        call->state = TOOL_READY;
+    } else {
+        ab_buf_text(&text, event->input.timeout ? "error: nobody agreed to this call in time"
+                                                : "error: a person refused this call");
+        if (words.n && !event->input.timeout)
+            ab_buf_format(&text, ": %.*s", AB_VIEW_FMT(words));
+        json_t *refusal = json_of_buf(&text);
+        if (!refusal)
+            return ab_fail_at(err, AB_EDAMAGED, "text", "a person's answer in the journal is not UTF-8");
+        done(&node->tools, call, refusal);
+    }
+    *due = next_move(node);
+    return 0;
+}
