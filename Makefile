@@ -206,13 +206,13 @@ check: ## all tests on the debug build; ends with `N passed, N failed`
 	$(Q)deploy/deps.sh build test
 	$(Q)$(SUB) MODE=release build
 	$(Q)$(SUB) MODE=debug build tests
-	$(Q)$(RUN_TESTS) --mode debug $(UNIT) tests/store tests/sim tests/integration tests/faults
+	$(Q)$(RUN_TESTS) --mode debug $(UNIT) tests/integration tests/faults tests/store tests/sim
 
 check-asan: ## all tests with the address and undefined-behaviour sanitizers
 	$(Q)deploy/deps.sh build test
 	$(Q)$(SUB) MODE=release build
 	$(Q)$(SUB) MODE=asan build tests
-	$(Q)$(RUN_TESTS) --mode asan $(UNIT) tests/store tests/sim tests/integration tests/faults
+	$(Q)$(RUN_TESTS) --mode asan $(UNIT) tests/integration tests/faults tests/store tests/sim
 
 check-tsan: ## unit and store tests with the thread sanitizer
 	$(Q)deploy/deps.sh build test

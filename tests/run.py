@@ -3,7 +3,7 @@
     run.py --build build --mode debug tests/unit/test_x.c … tests/integration …
 
 A suite is a cmocka program (named by its source) or a folder of pytest files; a folder that does not exist is
-left out. Each suite writes BUILD/MODE/logs/<suite>.log; the files of a failed suite stay and are named. The
+left out. Two run at a time; name the longest folder first. Each suite writes BUILD/MODE/logs/<suite>.log; the files of a failed suite stay and are named. The
 exit code is 0 only if every suite ran to its end and nothing failed. What a suite did not get to counts as a
 failure: a crash, a time-out, a run without a single test, a test program that was not built.
 
@@ -30,7 +30,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PYTHON = "/usr/bin/python3"
 UNIT_SECONDS_MAX = {"debug": 120, "asan": 300, "tsan": 600}
 FOLDER_SECONDS_MAX = {"debug": 900, "asan": 1500, "tsan": 1800}
-UNIT_AT_ONCE = 2
+SUITES_AT_ONCE = 2
+running = set()  # leaders of the sessions under way, for a person who interrupts
 TAIL_LINES = 60
 
 
@@ -51,38 +52,28 @@ class Suite:
         return f"{self.name}: {self.passed} passed, {len(self.failed)} failed{skips} ({self.seconds:.1f} s)"
 
 
-def run_process(command, environment, log, seconds_max, echo):
+def run_process(command, environment, log, seconds_max):
     """Runs a command in a session of its own; its output goes to the log. Returns (exit code, "" or why it was ended)."""
     with open(log, "wb") as out:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.PIPE if echo else out, stderr=subprocess.STDOUT,
-                                   start_new_session=True)
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
+        running.add(process.pid)
         ended = ""
-        with concurrent.futures.ThreadPoolExecutor(1) as pump:
-            copied = pump.submit(copy_output, process.stdout, out) if echo else None
+        try:
+            process.wait(seconds_max)
+        except subprocess.TimeoutExpired:
+            ended = f"still running after {seconds_max} s"
+        finally:
+            # Whatever a suite leaves behind in its session must not outlive it.
             try:
-                code = process.wait(seconds_max)
-            except subprocess.TimeoutExpired:
-                ended = f"still running after {seconds_max} s"
-            finally:
-                # Whatever a suite leaves behind in its session must not outlive it, nor hold our pipe open.
-                try:
-                    os.killpg(process.pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-                code = process.wait()
-            if copied:
-                copied.result()
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            code = process.wait()
+            running.discard(process.pid)
     if not ended and code < 0:
         ended = f"killed by {signal.Signals(-code).name}"
     return code, ended
-
-
-def copy_output(source, log):
-    for chunk in iter(lambda: source.read1(65536), b""):
-        log.write(chunk)
-        sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
 
 
 def run_cmocka(source, options):
@@ -96,7 +87,7 @@ def run_cmocka(source, options):
         return suite
     environment = dict(options.environment, CMOCKA_MESSAGE_OUTPUT="STDOUT")
     began = time.monotonic()
-    code, ended = run_process([str(program)], environment, suite.log, UNIT_SECONDS_MAX[options.mode], False)
+    code, ended = run_process([str(program)], environment, suite.log, UNIT_SECONDS_MAX[options.mode])
     suite.seconds = time.monotonic() - began
     promised = count_cmocka(suite, suite.log.read_text(errors="replace"))
     ran = suite.passed + len(suite.failed) + len(suite.skipped)
@@ -137,7 +128,7 @@ def run_pytest(folder, options):
                "-o", "junit_logging=no", f"--rootdir={ROOT}"]
     environment = dict(options.environment, PYTHONDONTWRITEBYTECODE="1")
     began = time.monotonic()
-    code, ended = run_process(command, environment, suite.log, FOLDER_SECONDS_MAX[options.mode], True)
+    code, ended = run_process(command, environment, suite.log, FOLDER_SECONDS_MAX[options.mode])
     suite.seconds = time.monotonic() - began
     if report.exists():
         count_junit(suite, report)
@@ -194,10 +185,11 @@ def report_suite(suite):
     print(suite.line(), flush=True)
     if not suite.failed:
         return
-    # Only cmocka's output was not shown while it ran.
-    if suite.files is None:
-        for line in suite.log.read_text(errors="replace").splitlines()[-TAIL_LINES:]:
-            print(f"    {line}")
+    text = suite.log.read_text(errors="replace")
+    # pytest tells its failures apart and bounds what it shows of each; of cmocka's output the end is enough.
+    told = text.find("= FAILURES =") if suite.files else -1
+    for line in text[told:].splitlines() if told >= 0 else text.splitlines()[-TAIL_LINES:]:
+        print(f"    {line}")
     print(f"    log: {suite.log}" + (f"  files: {suite.files}" if suite.files else ""), flush=True)
 
 
@@ -242,13 +234,17 @@ def main():
         report_suite(suite)
         suites.append(suite)
 
-    with concurrent.futures.ThreadPoolExecutor(UNIT_AT_ONCE) as pool:
-        for suite in pool.map(lambda source: run_cmocka(source, options), programs):
-            done(suite)
-    for folder in folders:
-        if any((ROOT / folder).rglob("test_*.py")):
-            print(f"{folder}:", flush=True)
-            done(run_pytest(folder, options))
+    folders = [folder for folder in folders if any((ROOT / folder).rglob("test_*.py"))]
+    for run, names in ((run_cmocka, programs), (run_pytest, folders)):
+        with concurrent.futures.ThreadPoolExecutor(SUITES_AT_ONCE) as pool:
+            try:
+                for suite in concurrent.futures.as_completed([pool.submit(run, name, options) for name in names]):
+                    done(suite.result())
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for leader in list(running):
+                    os.killpg(leader, signal.SIGTERM)
+                raise
 
     for word, tests in (("skipped", [t for s in suites for t in s.skipped]), ("failed", [t for s in suites for t in s.failed])):
         for test in tests:
