@@ -81,7 +81,7 @@ static void finish(struct v1_run *run)
 /* The question is the answer to this message, and the next message of the session the answer to it. */
 static void ask(struct v1_run *run)
 {
-    const char *prompt = ab_tree_str(run->talk.last, "prompt");
+    struct ab_buf question = {0};
     struct ab_error err;
     if (!run->session) {
         ab_fail_at(
@@ -91,12 +91,11 @@ static void ask(struct v1_run *run)
         return;
     }
     run->ended = true; /* it waits: it must not be cancelled */
-    size_t n = prompt ? strlen(prompt) : 0;
-    bool told = n <= run->answer.n && (!n || !memcmp(run->answer.p + run->answer.n - n, prompt, n));
-    if (!told && run->answer.n)
+    v1_talk_question(&run->talk, &question);
+    if (run->answer.n)
         say(run, ab_view_of("\n\n"));
-    if (!told)
-        say(run, ab_view_of(prompt));
+    say(run, ab_buf_view(&question));
+    ab_buf_finish(&question);
     finish(run);
 }
 
@@ -157,7 +156,9 @@ static void answer_question(struct v1_run *run, const json_t *job)
 static void on_waiting_jobs(void *context, const struct autobots_answer *answer)
 {
     struct call *call = context;
-    json_t *tree = v1_tree(call, answer), *job = json_array_get(json_object_get(tree, "jobs"), 0);
+    bool fresh = call->connection && answer->error && answer->error->code == AB_ENOTFOUND;
+    json_t *tree = fresh ? json_object() : v1_tree(call, answer),
+           *job = json_array_get(json_object_get(tree, "jobs"), 0);
     if (ab_tree_str(job, "id"))
         answer_question(call->state, job);
     else if (tree)

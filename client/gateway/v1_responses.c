@@ -157,9 +157,11 @@ static void on_end(struct v1_run *run)
 {
     const struct v1_talk *talk = &run->talk;
     if (talk->end == V1_ASKS) { /* what it asks is what it says last */
-        struct ab_view prompt = ab_tree_view(talk->last, "prompt");
-        on_text(run, talk->turns, 0, prompt);
-        on_turn(run, talk->turns, prompt);
+        struct ab_buf question = {0};
+        v1_talk_question(talk, &question);
+        on_text(run, talk->turns, 0, ab_buf_view(&question));
+        on_turn(run, talk->turns, ab_buf_view(&question));
+        ab_buf_finish(&question);
     }
     if (talk->end == V1_BROKEN && run->stream)
         broken(run);

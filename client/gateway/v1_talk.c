@@ -172,9 +172,11 @@ static void turn(struct v1_talk *talk, json_t *event)
     }
     if (!text.n)
         ;
-    else if (!is_answer(talk, agent))
+    else if (!is_answer(talk, agent)) {
         thought_turn(talk, step, agent, ab_buf_view(&text));
-    else if (talk->answer.said.n && !is_step(&talk->answer, step))
+        ab_buf_clear(&talk->latest);
+        ab_buf_add(&talk->latest, text.p, text.n);
+    } else if (talk->answer.said.n && !is_step(&talk->answer, step))
         broken(talk);
     else
         answer_turn(talk, ab_buf_view(&text));
@@ -242,8 +244,17 @@ void v1_talk_event(struct v1_talk *talk, const char *kind, json_t *event)
             kinds[i].apply(talk, event);
 }
 
+void v1_talk_question(const struct v1_talk *talk, struct ab_buf *out)
+{
+    struct ab_view prompt = ab_tree_view(talk->last, "prompt");
+    if (!talk->turns && talk->latest.n)
+        ab_buf_format(out, "%.*s\n\n", (int)talk->latest.n, talk->latest.p);
+    ab_buf_add(out, prompt.p, prompt.n);
+}
+
 void v1_talk_finish(struct v1_talk *talk)
 {
+    ab_buf_finish(&talk->latest);
     writing_clear(&talk->answer);
     writing_clear(&talk->thought);
     ab_buf_finish(&talk->answer.said);

@@ -48,13 +48,16 @@ struct v1_talk {
         struct ab_buf
             said; /* of the answer: the text; of a thought: too, so that the rest can be told from it */
     } answer, thought;
-    bool thought_any; /* one was told: the next one begins a new paragraph */
+    struct ab_buf latest; /* the last turn of another agent */
+    bool thought_any;     /* one was told: the next one begins a new paragraph */
 };
 
 void v1_talk_delta(struct v1_talk *talk, const char *step, const char *agent, uint64_t attempt, uint64_t offset,
                    struct ab_view text);
 /* `event`: {kind, …} */
 void v1_talk_event(struct v1_talk *talk, const char *kind, json_t *event);
+/* After V1_ASKS: what a person is asked, behind what it is about if the answer has not told that. Appended. */
+void v1_talk_question(const struct v1_talk *talk, struct ab_buf *out);
 void v1_talk_finish(struct v1_talk *talk);
 
 /* The words of a content, text or array of parts; appended. */

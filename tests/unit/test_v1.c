@@ -195,8 +195,11 @@ static void test_waiting_for_people_and_for_budgets(void **state)
     event(h, "waiting", json_pack("{s:s, s:i}", "reason", "person", "seq", 3)); /* answered long ago */
     event(h, "waiting", json_pack("{s:s, s:i}", "reason", "timer", "seq", 4));
     assert_int_equal(h->talk.end, V1_GOES_ON);
+    reply(h, "c:1", "other", "It is done.");
     event(h, "waiting", json_pack("{s:s, s:i, s:s}", "reason", "person", "seq", 5, "prompt", "Well?"));
     assert_int_equal(h->talk.end, V1_ASKS);
+    v1_talk_question(&h->talk, &h->whole);
+    assert_string_equal(ab_buf_cstr(&h->whole), "It is done.\n\nWell?");
     forget(h);
     h = listen("w");
     event(h, "waiting", json_pack("{s:s, s:i}", "reason", "budget", "seq", 5));

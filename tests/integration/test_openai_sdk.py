@@ -1,0 +1,307 @@
+"""The gateway's /v1 as the openai package from npm uses it, unmodified, in a process of its own (openai_sdk.cjs)."""
+
+import fcntl
+import itertools
+import json
+import pathlib
+import subprocess
+import urllib.parse
+
+import flows
+import pytest
+from http_client import Gateway
+from service import ROOT, binaries, clean_environment, slow, wait_until
+
+SDK = "openai@6.10.0"  # runs on node 18 and later
+IDS = itertools.count(1)
+SCRIPT = pathlib.Path(__file__).with_name("openai_sdk.cjs")
+
+
+@pytest.fixture(scope="session")
+def sdk():
+    """The folder with the package; installed once for all builds beside them."""
+    folder = binaries().resolve().parent.parent / "npm" / SDK
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "complete").exists():
+            deps = subprocess.run([ROOT / "deploy" / "deps.sh", "page"], capture_output=True, text=True)
+            assert deps.returncode == 0, deps.stderr
+            npm = subprocess.run(["npm", "install", "--prefix", str(folder), "--no-save", "--no-audit", "--no-fund", SDK],
+                                 capture_output=True, text=True)
+            assert npm.returncode == 0, f"npm cannot install {SDK}, which these tests are about:\n{npm.stderr}"
+            (folder / "complete").touch()
+    return folder / "node_modules"
+
+
+@pytest.fixture(scope="module")
+def gateway(shared):
+    one = Gateway(shared, "gateway8")
+    yield one
+    shared.processes.pop(one.name).terminate()
+
+
+@pytest.fixture(scope="module")
+def node(sdk):
+    """One process for all scenarios: it starts slowly."""
+    with subprocess.Popen(["node", str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                          env=clean_environment({"NODE_PATH": str(sdk)})) as process:
+        yield process
+        process.stdin.close()
+        assert process.wait(20 * slow()) == 0
+
+
+class Sdk:
+    def __init__(self, node, gateway, user):
+        self.node, self.gateway, self.user = node, gateway, user
+
+    def store(self, name, workflow):
+        path = "/api/workflows/" + urllib.parse.quote(name)
+        answer = self.gateway.request("PUT", path, {"workflow": workflow}, user=self.user)
+        assert answer.status in (200, 201), answer
+        return name
+
+    def play(self, scenario, model="none", gateway=None, **more):
+        """Yields the values that the scenario tells, at last its result."""
+        given = {"id": next(IDS), "scenario": scenario, "url": f"http://127.0.0.1:{(gateway or self.gateway).port}/v1",
+                 "user": self.user, "model": model, **more}
+        self.node.stdin.write(json.dumps(given) + "\n")
+        self.node.stdin.flush()
+        while True:
+            line = json.loads(self.node.stdout.readline() or "null")
+            assert line and line["id"] == given["id"], f"node has ended, or mixes scenarios up: {line}"
+            assert "crash" not in (line["value"] or {}), line["value"]["crash"]
+            yield line["value"]
+            if line.get("last"):
+                return
+
+    def __call__(self, *args, **more):
+        return list(self.play(*args, **more))[-1]
+
+    def error(self, scenario, model="none", **more):
+        return self(scenario, model, **more)["error"]
+
+    def jobs(self):
+        return self.gateway.get("/api/jobs", user=self.user).body["jobs"]
+
+
+@pytest.fixture
+def openai(node, gateway, user):
+    return Sdk(node, gateway, user)
+
+
+def review(model=None, **more):
+    """A writer, whose turns are the answer, and a critic."""
+    return {"name": "review", "output": "writer",
+            "agents": [{"name": "writer", "script": {"replies": ["A draft.", "Grüße, better."], "chunk_bytes": 4}},
+                       {"name": "critic", "script": ["Too short.", "Fine. TERMINATE"]}], **more}
+
+
+TEXT = "one two three four five six seven eight nine ten eleven twelve"
+
+
+@pytest.fixture
+def slow_model(openai, model):
+    """A stored workflow whose model writes TEXT in many pieces, over about a second."""
+    model.behave(text=TEXT, piece_chars=4, chunk_ms=40)
+    return openai.store("slow", flows.http_chat(model))
+
+
+# -- models and chat --------------------------------------------------------------------------------------------------
+
+
+def test_models_are_the_users_workflows(openai):
+    openai.store("review", review())
+    openai.store("with a space", flows.script_chat(["a"]))
+    found = openai("models", "with a space")
+    assert [m["id"] for m in found["all"]] == ["chat", "review", "with a space"]
+    assert found["one"] == found["all"][2] and found["one"]["created"] > 1.7e9 and found["one"]["owned_by"] == openai.user
+
+
+def test_a_chat(openai):
+    done = openai("chat", openai.store("review", review()))
+    choice = done["data"]["choices"][0]
+    assert choice["message"]["content"] == "A draft.\n\nGrüße, better." and choice["finish_reason"] == "stop"
+    assert choice["message"]["reasoning_content"] == "critic: Too short.\n\ncritic: Fine. TERMINATE"
+    usage, job = done["data"]["usage"], openai.jobs()[0]
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] > 0
+    assert done["request_id"] == job["id"] and not job.get("session")
+
+
+def test_a_chat_streams_as_it_is_written(openai, slow_model):
+    seen = openai("chat_stream", slow_model)
+    assert seen["content"] == TEXT and seen["pieces"] > 3 and seen["finish"] == ["stop"] and seen["roles"] == ["assistant"]
+    assert seen["usage"]["completion_tokens"] > 0
+
+
+def test_turns_of_other_agents_are_thoughts(openai):
+    seen = openai("chat_stream", openai.store("review", review()))
+    assert seen["content"] == "A draft.\n\nGrüße, better." and seen["thoughts"].startswith("critic: Too short.")
+    both = {"name": "both", "type": "autonomous", "agents": [{"name": "a", "script": ["A."]}, {"name": "b", "script": ["B."]}]}
+    seen = openai("chat_stream", openai.store("both", both))
+    assert seen["content"] == "A.\n\nB." and sorted(seen["thoughts"].split("\n\n")) == ["a: A.", "b: B."]
+
+
+def test_the_sdks_helper_reads_the_stream(openai, slow_model):
+    assert openai("chat_helper", slow_model)["content"] == TEXT
+
+
+def test_given_messages_are_the_history(openai, model):
+    openai.store("m", flows.http_chat(model))
+    said = [{"role": "system", "content": "Rhyme."}, {"role": "user", "content": "I am Ada."},
+            {"role": "assistant", "content": "Hello."}, {"role": "user", "content": [{"type": "text", "text": "Who am I?"}]}]
+    openai("chat", "m", more={"messages": said})
+    assert [(m["role"], m["content"]) for m in model.calls()[-1]["body"]["messages"]] == \
+        [("system", "Rhyme."), ("user", "I am Ada."), ("assistant", "Hello."), ("user", "Who am I?")]
+
+
+def test_with_a_session_the_stored_messages_are(openai, model):
+    model.behave(text="noted")
+    openai.store("m", flows.http_chat(model))
+    headers = {"X-OpenWebUI-Chat-Id": f"chat-{openai.user}"}
+    openai("chat", "m", text="First.", headers=headers)
+    done = openai("chat", "m", headers=headers, more={"messages": [{"role": "user", "content": "told by the client"},
+                                                                   {"role": "user", "content": "Second."}]})
+    assert done["headers"]["x-session-id"] == headers["X-OpenWebUI-Chat-Id"]
+    assert [m["content"] for m in model.calls()[-1]["body"]["messages"]] == ["First.", "noted", "Second."]
+
+
+def test_a_question_is_answered_by_the_sessions_next_message(openai):
+    asking = {"name": "asks", "agents": [{"name": "user", "type": "user", "human": "ALWAYS", "max_replies": 9},
+                                         {"name": "helper", "script": ["Which one?", "That one it is."]}]}
+    openai.store("asks", asking)
+    headers = {"X-Session-Id": f"asks-{openai.user}"}
+    first = openai("chat", "asks", headers=headers)["data"]["choices"][0]["message"]["content"]
+    second = openai("chat", "asks", headers=headers, text="The red one.")["data"]["choices"][0]["message"]["content"]
+    assert "Which one?" in first and "That one it is." in second and len(openai.jobs()) == 1
+    refused = openai.error("chat", "asks")
+    assert (refused["class"], refused["code"]) == ("BadRequestError", "human_input_required")
+    wait_until(lambda: openai.jobs()[0]["state"] == "cancelled", 20 * slow(), "the job nobody can answer ends")
+
+
+def test_a_client_that_leaves_ends_its_job(openai, model):
+    model.behave(text=TEXT, piece_chars=4, chunk_ms=500)
+    assert openai("chat_abort", openai.store("m", flows.http_chat(model))) == "left"
+    wait_until(lambda: openai.jobs()[0]["state"] == "cancelled", 20 * slow(), "the job was cancelled")
+
+
+# -- responses --------------------------------------------------------------------------------------------------------
+
+
+ONE_ITEM = ["response.output_item.added", "response.content_part.added", "response.output_text.delta",
+            "response.output_text.done", "response.content_part.done", "response.output_item.done"]
+
+
+def test_a_response_and_its_events(openai):
+    openai.store("review", review())
+    done = openai("response", "review", more={"instructions": "Be kind.", "metadata": {"k": "v"}})
+    assert done["status"] == "completed" and done["output_text"] == "A draft.Grüße, better."
+    assert done["instructions"] == "Be kind." and done["metadata"] == {"k": "v"} and done["usage"]["total_tokens"] > 0
+    seen = openai("response_stream", "review")
+    order = [t for i, t in enumerate(seen["types"]) if i == 0 or t != seen["types"][i - 1]]
+    assert order == ["response.created", "response.in_progress", *ONE_ITEM, *ONE_ITEM, "response.completed"]
+    assert seen["numbers"] == sorted(set(seen["numbers"])) and seen["text"] == "A draft.Grüße, better."
+    assert openai("response_helper", "review") == {"status": "completed", "text": "A draft.Grüße, better."}
+
+
+def test_in_the_background_and_what_follows_it(openai, model):
+    model.behave(text="noted")
+    openai.store("m", flows.http_chat(model))
+    done = openai("background", "m", more={"instructions": "Only now."})
+    assert done["first"] == "queued" and done["response"]["status"] == "completed" and done["text"] == "noted"
+    said = [(m["role"], m["content"]) for m in model.calls()[-1]["body"]["messages"]]
+    assert said == [("system", "Only now."), ("user", "hello"), ("assistant", "noted"), ("user", "and then?")]
+
+
+@pytest.mark.parametrize("cut", [1, 3, 4, 7])
+def test_a_cut_stream_is_resumed_behind_what_was_read(openai, slow_model, cut):
+    seen = openai("resume", slow_model, cut=cut)
+    part, rest, whole = seen["part"], seen["rest"], seen["whole"]
+    assert part["text"] + rest["text"] == whole["text"] == TEXT
+    assert rest["numbers"] == sorted(set(rest["numbers"])) and rest["numbers"][0] > part["numbers"][-1]
+    assert rest["response"] == whole["response"] and rest["numbers"][-4:] == whole["numbers"][-4:]
+    assert set(whole["numbers"]) <= set(part["numbers"] + rest["numbers"])
+
+
+def test_a_stream_outlives_the_gateway(openai, shared, slow_model):
+    own = Gateway(shared, "gateway9")
+    told = openai.play("outlive", slow_model, gateway=own)
+    assert TEXT.startswith(next(told)["got"])
+    own.restart()
+    seen = list(told)[-1]
+    assert seen["breaks"] >= 1 and seen["text"] == TEXT and seen["numbers"] == sorted(set(seen["numbers"]))
+    assert seen["types"].count("response.created") == 1 and seen["types"][-4:] == [*ONE_ITEM[3:], "response.completed"]
+    assert len(openai.jobs()) == 1
+    shared.processes.pop(own.name).terminate()
+
+
+def test_cancel_and_delete(openai, model):
+    model.behave(text=TEXT, delay_ms=20000)
+    openai.store("m", flows.http_chat(model))
+    seen = openai("cancel", "m")
+    assert seen["cancelled"]["status"] == seen["after"]["status"] == "cancelled"
+    openai.store("quick", flows.script_chat(["a"]))
+    assert openai.error("remove", "quick")["class"] == "NotFoundError"
+    unstored = openai("response", "quick", more={"store": False})
+    assert unstored["output_text"] == "a" and openai.error("retrieve", id=unstored["id"])["class"] == "NotFoundError"
+
+
+def test_a_failed_response_says_why(openai):
+    failing = {"name": "f", "agents": [{"name": "a", "script": [{"error": {"status": 400, "message": "no such thing"}}]}]}
+    done = openai("response", openai.store("f", failing))
+    assert done["status"] == "failed" and done["error"]["code"] == "model" and "no such thing" in done["error"]["message"]
+    assert openai("response_stream", "f")["types"][-1] == "response.failed"
+
+
+def test_nobody_reads_anothers_response(openai, node, gateway):
+    done = openai("response", openai.store("quick", flows.script_chat(["a"])))
+    assert openai("retrieve", id=done["id"])["output_text"] == "a"
+    assert Sdk(node, gateway, openai.user + "x").error("retrieve", id=done["id"])["class"] == "NotFoundError"
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+
+def test_errors_are_the_sdks_own(openai):
+    openai.store("quick", flows.script_chat(["a"]))
+    for more, param in (({"messages": []}, "messages"), ({"tool_choice": "required", "tools": [{}]}, "tool_choice"), ({"n": 3}, "n")):
+        bad = openai.error("chat", "quick", more=more)
+        assert (bad["class"], bad["status"], bad["param"], bad["type"]) == ("BadRequestError", 400, param, "invalid_request_error")
+    missing = openai.error("chat", "nobody has this")
+    assert (missing["class"], missing["code"], missing["param"]) == ("NotFoundError", "model_not_found", "model")
+    assert openai.error("retrieve", id="resp_none")["class"] == "NotFoundError"
+    assert openai.error("chat", "quick", headers={"Origin": "http://evil.example"})["class"] == "PermissionDeniedError"
+    unknown = openai.error("response", "quick", more={"previous_response_id": "resp_" + "0" * 32})
+    assert unknown["class"] == "NotFoundError" and openai.jobs() == []
+
+
+def test_tools_of_the_client_are_ignored_with_a_warning(openai):
+    done = openai("chat", openai.store("quick", flows.script_chat(["a"])), more={"tools": [{"type": "function"}]})
+    assert done["headers"]["warning"].startswith("299 ") and done["data"]["choices"][0]["message"]["content"] == "a"
+
+
+def test_a_failed_job_is_not_tried_again(openai):
+    failing = {"name": "f", "agents": [{"name": "a", "script": [{"error": {"status": 400, "message": "no such thing"}}]}]}
+    failed = openai.error("chat", openai.store("f", failing), retries=3)
+    assert failed["status"] == 502 and failed["class"] == "InternalServerError" and "no such thing" in failed["message"]
+    assert failed["headers"]["x-should-retry"] == "false" and len(openai.jobs()) == 1
+    assert openai.error("chat_stream", "f", retries=3)["code"] == "model" and len(openai.jobs()) == 2
+
+
+def test_a_spent_budget_is_final(openai):
+    spent = review(budget={"calls": 1})
+    failed = openai.error("chat", openai.store("spent", spent), retries=3)
+    assert (failed["class"], failed["status"], failed["code"]) == ("RateLimitError", 429, "insufficient_quota")
+    assert failed["headers"]["x-should-retry"] == "false" and len(openai.jobs()) == 1
+    wait_until(lambda: openai.jobs()[0]["state"] == "cancelled", 20 * slow(), "what nobody waits for ends")
+
+
+def test_over_a_rate_the_sdk_waits_as_it_is_told(openai, shared):
+    own = Gateway(shared, "gateway10", flags=["--http-rate", "2"])
+    seen = openai("crowd", gateway=own)
+    assert seen["refused"] and seen["then"] == ["fulfilled"] * 4
+    for refused in seen["refused"]:
+        assert (refused["class"], refused["status"], refused["code"]) == ("RateLimitError", 429, "rate_limit_exceeded")
+        assert refused["headers"]["x-should-retry"] == "true" and int(refused["headers"]["retry-after"]) >= 1
+        assert 0 < int(refused["headers"]["retry-after-ms"]) <= 1000
+    shared.processes.pop(own.name).terminate()
