@@ -146,12 +146,18 @@ void guard_cors(struct call *call, struct MHD_Response *response)
         return;
     MHD_add_response_header(response, "Access-Control-Allow-Origin", origin.p);
     MHD_add_response_header(response, "Access-Control-Allow-Credentials", "true");
-    MHD_add_response_header(response, "Access-Control-Expose-Headers", "Location, Retry-After");
+    MHD_add_response_header(
+        response, "Access-Control-Expose-Headers",
+        "Location, Retry-After, retry-after-ms, x-should-retry, x-request-id, X-Session-Id, Warning");
     if (!call->preflight)
         return;
     MHD_add_response_header(response, "Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE");
+    struct ab_view wanted =
+        call_header(call, "Access-Control-Request-Headers"); /* SDKs have many of their own */
     MHD_add_response_header(response, "Access-Control-Allow-Headers",
-                            "Authorization, Content-Type, Idempotency-Key, Last-Event-ID");
+                            wanted.n && printable(wanted.p)
+                                ? wanted.p
+                                : "Authorization, Content-Type, Idempotency-Key, Last-Event-ID");
     MHD_add_response_header(response, "Access-Control-Max-Age", "600");
 }
 

@@ -63,6 +63,19 @@ void v1_fail(struct v1_run *run, const char *name, const struct ab_error *error)
 /* The tree of an answer, or NULL after its error was told. */
 json_t *v1_tree(struct call *call, const struct autobots_answer *answer);
 
+/* ---- v1_responses.c, v1_stored.c ---- */
+extern const struct v1_kind v1_response_kind;
+void v1_get_handle(struct call *call);
+void v1_cancel_handle(struct call *call);
+void v1_delete_handle(struct call *call);
+void v1_no_response(struct call *call, const char *id);
+/* The input of a job's record, which was asked for with `raw`; NULL: it has none. */
+json_t *v1_input_of(const json_t *record);
+/* What the input keeps of its response; NULL if it is none, or was not to be stored. Borrowed. */
+json_t *v1_about_of(const json_t *input);
+/* Texts of the answer, from the record of a job that has ended: a new array. */
+json_t *v1_texts_of(const json_t *record, const json_t *about);
+
 /* ---- v1_models.c ---- */
 /* The query that finds a model's workflow: {name, model?}. False after a refusal. */
 bool v1_model_fields(struct call *call, const char *model, json_t **fields);

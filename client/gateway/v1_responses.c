@@ -12,8 +12,6 @@
 
 #include "client/gateway/v1.h"
 
-#include "common/wire/tree.h"
-
 enum { TURN_SHIFT = 22 };
 
 static uint64_t turn_base(uint64_t turn)
@@ -180,61 +178,10 @@ static void on_end(struct v1_run *run)
 
 /* ---- making one ---- */
 
-static void no_response(struct call *call, const char *id)
-{
-    struct ab_error err;
-    ab_fail_at(&err, AB_ENOTFOUND, "response_id", "there is no response %.64s, or it was not stored",
-               id ? id : "");
-    call_fail(call, &err, NULL);
-}
-
-/* Texts of the answer, from a job's record. */
-static json_t *texts_of(const json_t *record, const json_t *about)
-{
-    const json_t *end = json_object_get(record, "end");
-    const json_t *messages = json_object_get(json_object_get(end, "result"), "messages");
-    const char *output = ab_tree_str(about, "output");
-    json_t *texts = json_array(), *message;
-    size_t i;
-    json_array_foreach (messages, i, message) {
-        struct ab_buf text = {0};
-        const char *agent = ab_tree_str(message, "agent");
-        if (output && agent && !strcmp(agent, output))
-            v1_text_of(json_object_get(message, "content"), &text);
-        if (text.n)
-            json_array_append_new(texts, json_stringn(text.p, text.n));
-        ab_buf_finish(&text);
-    }
-    if (!json_array_size(texts) && json_is_string(json_object_get(end, "content")))
-        json_array_append(texts, json_object_get(end, "content"));
-    return texts;
-}
-
-static json_t *input_of(const json_t *record)
-{
-    struct ab_view hex = ab_tree_view(record, "input");
-    struct ab_buf bytes = {0};
-    struct ab_error err;
-    for (size_t i = 0; i + 1 < hex.n; i += 2) {
-        char digits[3] = {hex.p[i], hex.p[i + 1], 0};
-        ab_buf_char(&bytes, (char)strtoul(digits, NULL, 16));
-    }
-    json_t *tree = bytes.n ? ab_tree_unpack(ab_buf_view(&bytes), &err) : NULL;
-    ab_buf_finish(&bytes);
-    return tree;
-}
-
-/* What a job's message keeps of its response; NULL if it is none, or was not to be kept. Borrowed from the input. */
-static json_t *about_of(const json_t *input)
-{
-    json_t *about = json_object_get(json_object_get(input, "metadata"), "v1");
-    return json_is_object(about) && ab_tree_bool(about, "store", true) ? about : NULL;
-}
-
 /* The conversation up to and with that response. */
 static json_t *said_until(const json_t *record, const json_t *input)
 {
-    json_t *said = json_array(), *message, *texts = texts_of(record, about_of(input)), *text;
+    json_t *said = json_array(), *message, *texts = v1_texts_of(record, v1_about_of(input)), *text;
     size_t i;
     json_array_foreach (json_object_get(input, "history"), i, message) {
         const char *role = ab_tree_str(message, "role");
@@ -256,10 +203,10 @@ static void on_previous(void *context, const struct autobots_answer *answer)
     struct ab_error err;
     bool gone = call->connection && answer->error && answer->error->code == AB_ENOTFOUND;
     json_t *tree = gone ? NULL : v1_tree(call, answer), *record = json_object_get(tree, "job"),
-           *input = input_of(record);
+           *input = v1_input_of(record);
     const char *state = ab_tree_str(record, "state");
-    if (gone || (tree && !about_of(input)))
-        no_response(call, run->request.previous);
+    if (gone || (tree && !v1_about_of(input)))
+        v1_no_response(call, run->request.previous);
     else if (tree && (!state || strcmp(state, "succeeded"))) {
         ab_fail_at(&err, AB_EINVALID, "previous_response_id",
                    "that response is not completed: its job is %.16s", state ? state : "unknown");
@@ -296,185 +243,15 @@ static void find_previous(struct v1_run *run)
     if (v1_job_of("resp_", ab_view_of(q->previous), job))
         call_query(run->call, "get_job", json_pack("{s:s, s:b}", "job", job, "raw", 1), on_previous);
     else
-        no_response(run->call, q->previous);
+        v1_no_response(run->call, q->previous);
 }
 
-static const struct v1_kind response_kind = {v1_read_response, find_previous, begin,  on_text,
-                                             on_turn,          on_thought,    on_end, NULL};
+const struct v1_kind v1_response_kind = {v1_read_response, find_previous, begin,  on_text,
+                                         on_turn,          on_thought,    on_end, NULL};
 
 static void create_handle(struct call *call)
 {
-    v1_run_start(call, &response_kind);
-}
-
-/* ---- one that is there ---- */
-
-static const struct {
-    const char *state, *status;
-} states[] = {{"succeeded", "completed"}, {"failed", "failed"},       {"dead", "failed"},
-              {"expired", "failed"},      {"cancelled", "cancelled"}, {"running", "in_progress"},
-              {"waiting", "incomplete"}};
-
-static const char *status_of_state(const char *state)
-{
-    for (size_t i = 0; state && i < sizeof states / sizeof *states; i++)
-        if (!strcmp(states[i].state, state))
-            return states[i].status;
-    return "queued";
-}
-
-static json_t *stored_response(const json_t *record, const json_t *about)
-{
-    json_t *end = json_object_get(record, "end"), *texts = end ? texts_of(record, about) : NULL;
-    const char *state = ab_tree_str(record, "state"), *status = status_of_state(state),
-               *code = ab_tree_str(end, "code");
-    bool failed = !strcmp(status, "failed");
-    struct v1_response r = {.job = ab_tree_str(record, "id"),
-                            .about = about,
-                            .status = status,
-                            .texts = texts,
-                            .end = end,
-                            .code = failed ? code ? code : "server_error" : NULL,
-                            .error = ab_tree_str(end, "text"),
-                            .reason = !strcmp(status, "incomplete") ? "human_input_required" : NULL};
-    json_t *tree = v1_response(&r);
-    json_decref(texts);
-    return tree;
-}
-
-typedef void on_stored(struct v1_run *run, const json_t *record);
-
-/* Its job is known and is a response of the user's. */
-static void on_record(struct call *call, const struct autobots_answer *answer, on_stored *then)
-{
-    struct v1_run *run = call->state;
-    bool gone = call->connection && answer->error && answer->error->code == AB_ENOTFOUND;
-    json_t *tree = gone ? NULL : v1_tree(call, answer), *record = json_object_get(tree, "job"),
-           *input = input_of(record), *about = about_of(input);
-    if (gone || (tree && !about))
-        no_response(call, ab_tree_str(call->args, "response_id"));
-    else if (tree) {
-        const char *output = ab_tree_str(about, "output"), *session = ab_tree_str(record, "session"),
-                   *state = ab_tree_str(record, "state");
-        bool waits = state && !strcmp(state, "waiting");
-        run->about = json_incref(about);
-        run->output = output ? ab_strdup(output) : NULL;
-        run->session = session ? ab_strdup(session) : NULL;
-        snprintf(run->job, sizeof run->job, "%s", ab_tree_str(record, "id"));
-        run->talk.known = (uint64_t)ab_tree_int(record, "seq", 0) - waits;
-        then(run, record);
-    }
-    json_decref(input);
-    json_decref(tree);
-    call_drop(call);
-}
-
-static void find_stored(struct call *call, autobots_done *done)
-{
-    char job[AB_ID_TEXT];
-    const char *id = ab_tree_str(call->args, "response_id");
-    v1_run_create(call, &response_kind);
-    if (v1_job_of("resp_", ab_view_of(id), job))
-        call_query(call, "get_job", json_pack("{s:s, s:b}", "job", job, "raw", 1), done);
-    else
-        no_response(call, id);
-}
-
-/* ---- GET ---- */
-
-static void tell(struct v1_run *run, const json_t *record)
-{
-    const json_t *after = json_object_get(run->call->args, "starting_after");
-    if (!ab_tree_bool(run->call->args, "stream", false)) {
-        v1_answer(run, stored_response(record, run->about));
-        return;
-    }
-    run->request.stream = true;
-    run->cursor_set = after;
-    run->cursor = (uint64_t)json_integer_value(after);
-    v1_follow(run, 0, false);
-}
-
-static void on_told(void *context, const struct autobots_answer *answer)
-{
-    on_record(context, answer, tell);
-}
-
-static void get_handle(struct call *call)
-{
-    find_stored(call, on_told);
-}
-
-/* ---- cancel ---- */
-
-static void on_receipt(void *context, const struct autobots_answer *answer)
-{
-    struct call *call = context;
-    if (!call->connection)
-        ;
-    else if (answer->error && answer->error->code != AB_EENDED)
-        call_failed(call, answer);
-    else /* its end is told */
-        v1_follow(call->state, 0, false);
-    call_drop(call);
-}
-
-static void cancel(struct v1_run *run, const json_t *record)
-{
-    struct autobots_error err;
-    struct autobots_inbox row = {
-        .job = run->job, .kind = "cancel", .user = run->call->user, .text = "cancelled by its client"};
-    if (json_object_get(record, "end")) {
-        v1_answer(run, stored_response(record, run->about));
-        return;
-    }
-    run->talk.known = UINT64_MAX; /* whatever it waits for */
-    call_hold(run->call);
-    if (autobots_start_inbox(run->call->gateway->bots, &row, on_receipt, run->call, &err)) {
-        struct autobots_answer answer = {.error = &err};
-        on_receipt(run->call, &answer);
-    }
-}
-
-static void on_to_cancel(void *context, const struct autobots_answer *answer)
-{
-    on_record(context, answer, cancel);
-}
-
-static void cancel_handle(struct call *call)
-{
-    find_stored(call, on_to_cancel);
-}
-
-/* ---- DELETE ---- */
-
-static void on_deleted(void *context, const struct autobots_answer *answer)
-{
-    struct call *call = context;
-    json_t *tree = v1_tree(call, answer);
-    if (tree)
-        call_answer(call, MHD_HTTP_OK,
-                    json_pack("{s:O, s:s, s:b}", "id", json_object_get(call->args, "response_id"), "object",
-                              "response", "deleted", 1));
-    json_decref(tree);
-    call_drop(call);
-}
-
-static void delete (struct v1_run *run, const json_t *record)
-{
-    (void)record;
-    call_query(run->call, "delete_user_sessions",
-               json_pack("{s:s}", "session", run->session ? run->session : ""), on_deleted);
-}
-
-static void on_to_delete(void *context, const struct autobots_answer *answer)
-{
-    on_record(context, answer, delete);
-}
-
-static void delete_handle(struct call *call)
-{
-    find_stored(call, on_to_delete);
+    v1_run_start(call, &v1_response_kind);
 }
 
 /* ---- the routes ---- */
@@ -496,11 +273,11 @@ const struct route routes_responses[] = {
     {"POST", "/v1/responses", SCOPE_WRITE, ROUTE_OPENAI | ROUTE_RAW, create_handle, .args = no_args,
      .answers = "200 404 409 502", .body = "ResponseRequest", .shape = "Response",
      .summary = "A workflow answers; in the background it goes on without its client"},
-    {"GET", "/v1/responses/{response_id}", SCOPE_READ, ROUTE_OPENAI, get_handle, .args = get_args,
+    {"GET", "/v1/responses/{response_id}", SCOPE_READ, ROUTE_OPENAI, v1_get_handle, .args = get_args,
      .answers = "200 404", .shape = "Response", .summary = "A stored response as it is now, or its events"},
-    {"POST", "/v1/responses/{response_id}/cancel", SCOPE_WRITE, ROUTE_OPENAI | ROUTE_RAW, cancel_handle,
+    {"POST", "/v1/responses/{response_id}/cancel", SCOPE_WRITE, ROUTE_OPENAI | ROUTE_RAW, v1_cancel_handle,
      .args = id_args, .answers = "200 404 409", .shape = "Response", .summary = "Cancel a response"},
-    {"DELETE", "/v1/responses/{response_id}", SCOPE_WRITE, ROUTE_OPENAI, delete_handle, .args = id_args,
+    {"DELETE", "/v1/responses/{response_id}", SCOPE_WRITE, ROUTE_OPENAI, v1_delete_handle, .args = id_args,
      .answers = "200 404", .shape = "ResponseDeleted", .summary = "Delete a response with all its job has"},
     {0},
 };

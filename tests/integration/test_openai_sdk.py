@@ -305,3 +305,34 @@ def test_over_a_rate_the_sdk_waits_as_it_is_told(openai, shared):
         assert refused["headers"]["x-should-retry"] == "true" and int(refused["headers"]["retry-after"]) >= 1
         assert 0 < int(refused["headers"]["retry-after-ms"]) <= 1000
     shared.processes.pop(own.name).terminate()
+
+
+# -- what an SDK does not show ----------------------------------------------------------------------------------------
+
+
+def test_an_answer_that_begins_anew_ends_the_stream_with_an_error(openai, model):
+    model.behave(text=TEXT, piece_chars=4, chunk_ms=40, cut_after=6, cut_times=1)
+    openai.store("m", flows.http_chat(model))
+    failed = openai.error("chat_stream", "m")
+    assert failed["code"] == "attempt_restarted", failed
+    wait_until(lambda: openai.jobs()[0]["state"] in ("cancelled", "succeeded"), 20 * slow(), "the job ends")
+
+
+def test_a_response_that_waits_tells_its_question_and_goes_on_after_the_answer(openai, gateway, user):
+    asking = {"name": "asks", "output": "helper",
+              "agents": [{"name": "user", "type": "user", "human": "ALWAYS", "max_replies": 9},
+                         {"name": "helper", "script": ["Which one?", "That one it is."]}]}
+    openai.store("asks", asking)
+    first = openai("response", "asks")
+    assert first["status"] == "incomplete" and first["incomplete_details"] == {"reason": "human_input_required"}
+    assert first["output"][0]["content"][0]["text"] == "Which one?" and len(first["output"]) == 2
+    again = openai("retrieve", id=first["id"])
+    assert (again["status"], again["output"]) == (first["status"], first["output"])
+    job = openai.jobs()[0]["id"]
+    for text in ("The red one.", "exit"):
+        wait_until(lambda: openai.jobs()[0]["state"] == "waiting", 20 * slow(), "the question")
+        assert gateway.post(f"/api/jobs/{job}/input", {"text": text}, user=user).status == 202
+        if text != "exit":
+            wait_until(lambda: len(openai("retrieve", id=first["id"])["output"]) == 3, 20 * slow(), "the second question")
+    wait_until(lambda: openai("retrieve", id=first["id"])["status"] == "completed", 20 * slow(), "the end")
+    assert [o["content"][0]["text"] for o in openai("retrieve", id=first["id"])["output"]] == ["Which one?", "That one it is."]
