@@ -71,6 +71,7 @@ struct gateway {
     struct conn *conns;
     struct stream *streams;
     struct wait *waits;
+    struct board *boards;
     struct feeds *feeds;
     struct rates *rates;
     struct counters counters;
@@ -156,6 +157,9 @@ void guard_cors(struct call *call, struct MHD_Response *response);
  * from here: args.c calls it with the argument `user`, the seed's handlers with the user_id of their bodies. */
 const char *guard_user(struct call *call, const char *named);
 
+/* ---- board.c ---- */
+void board_handle(struct call *call);
+void boards_look(struct gateway *gateway, int64_t now); /* server.c, once a second */
 /* ---- openapi.c, seed_message.c ---- */
 void openapi_handle(struct call *call);
 void seed_message_handle(struct call *call);

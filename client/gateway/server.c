@@ -63,6 +63,7 @@ static void tick(void *owner, int64_t now)
     if (now - gateway->swept_ms >= SWEEP_MS) {
         gateway->swept_ms = now;
         streams_comment(gateway, now);
+        boards_look(gateway, now);
         http_sweep(gateway, now);
         gateway->resumed = true; /* MHD listens again only in a later run than the one that made room */
     }

@@ -75,6 +75,9 @@ const struct route routes_service[] = {
     {"GET", "/readyz", SCOPE_NONE, ROUTE_PUBLIC, readyz_handle, .answers = "200", .summary = "Jobs are taken"},
     {"GET", "/metrics", SCOPE_READ, ROUTE_PUBLIC | ROUTE_TEXT, metrics_handle, .answers = "200",
      .summary = "Counters of all parts, as Prometheus reads them"},
+    {"GET", "/api/events", SCOPE_READ, ROUTE_STREAM, board_handle, .answers = "200",
+     .summary =
+         "For dashboards: the user's newest jobs and the service's status, each as an event when it changes"},
     {"GET", "/api/version", SCOPE_NONE, ROUTE_PUBLIC, version_handle, .answers = "200",
      .summary = "The version that runs"},
     {"GET", "/api/status", SCOPE_READ, ROUTE_PUBLIC, .operation = "status", .answers = "200",

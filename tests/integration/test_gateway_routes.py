@@ -102,6 +102,7 @@ EXAMPLES = {
     ("POST", "/api/workflows/validate"): lambda g, t: ({}, {"workflow": t["flow"]}, 200),
     ("PUT", "/api/workflows/{name}"): lambda g, t: ({"name": "another"}, {"workflow": t["flow"]}, 200),
     ("DELETE", "/api/workflows/{name}"): lambda g, t: ({"name": "another"}, None, 200),
+    ("PUT", "/api/budgets"): lambda g, t: ({}, {"limits": "calls=1000000"}, 200),
     ("PUT", "/api/prices"): lambda g, t: ({}, {"prices": [{"model": "nobodys-*", "input_pico_usd": 1, "output_pico_usd": 2}]}, 200),
     ("DELETE", "/api/prices/{model}"): lambda g, t: ({"model": "none"}, None, None),
     ("POST", "/api/messages"): lambda g, t: ({}, {"message": seed_message(t["user"]), "flow_config": t["flow"]}, 200),
