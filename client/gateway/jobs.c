@@ -47,6 +47,11 @@ static void resume_handle(struct call *call)
     inbox(call, "resume", ab_tree_str(call->args, "reason"));
 }
 
+static void budget_handle(struct call *call)
+{
+    inbox(call, "budget", ab_tree_str(call->args, "limits"));
+}
+
 static void input_handle(struct call *call)
 {
     inbox(call, "input", ab_tree_str(call->args, "text"));
@@ -166,6 +171,11 @@ static const struct arg input_args[] = {
     {"ask", ARG_STRING, .max = AB_NAME_MAX, .doc = "the question it answers; absent: the open one"},
     {0},
 };
+static const struct arg budget_args[] = {
+    {"job", ARG_ID, .required = true, .doc = "its id"},
+    {"limits", ARG_STRING, .required = true, .max = 1024, .doc = "such as tokens=200000,usd=none"},
+    {0},
+};
 static const struct arg events_args[] = {
     {"job", ARG_ID, .required = true, .doc = "its id"},
     {"after", ARG_UINT, .doc = "events with a greater seq; Last-Event-ID counts more"},
@@ -197,6 +207,9 @@ const struct route routes_jobs[] = {
      .summary = "Stop a job at its next step; it holds no worker until it is resumed"},
     {"POST", "/api/jobs/{job}/resume", SCOPE_WRITE, 0, resume_handle, .args = reason_args,
      .answers = "202 404 409", .shape = "Receipt", .summary = "Go on with a paused job"},
+    {"POST", "/api/jobs/{job}/budget", SCOPE_WRITE, 0, budget_handle, .args = budget_args,
+     .answers = "202 404 409", .shape = "Receipt",
+     .summary = "Set the limits of a job; one that waits for a budget goes on if there is room"},
     {"POST", "/api/jobs/{job}/input", SCOPE_WRITE, 0, input_handle, .args = input_args,
      .answers = "202 404 409", .shape = "Receipt", .summary = "Answer the question a job waits with"},
     {0},

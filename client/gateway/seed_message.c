@@ -82,7 +82,11 @@ static void on_waited(struct call *call, enum wait_outcome outcome, json_t *told
         fail(call, error->text);
     else if (outcome == WAIT_ENDED && (!state || strcmp(state, "succeeded")))
         fail(call, text ? text : state ? state : "the job has failed");
-    else {
+    else if (outcome == WAIT_ASKS && ab_tree_str(told, "budget")) {
+        char *why = ab_format("a budget is spent: %s", ab_tree_str(told, "budget"));
+        fail(call, why);
+        free(why);
+    } else {
         json_t *message = message_of(call, told, outcome == WAIT_ASKS);
         call_answer(call, MHD_HTTP_OK,
                     json_pack("{s:b, s:O, s:o}", "status", 1, "message", json_object_get(message, "content"),

@@ -149,6 +149,7 @@ static void submit(struct call *call)
         .msg_id = ab_tree_str(a, "msg_id"),
         .session = ab_tree_str(a, "session"),
         .if_busy = ab_tree_str(a, "if_busy"),
+        .budget = ab_tree_str(a, "budget"),
         .no_session = ab_tree_bool(a, "no_session", false),
         .priority = ab_tree_int(a, "priority", 0),
         .not_before_ms = (uint64_t)ab_tree_int(a, "not_before_ms", 0),
@@ -368,6 +369,8 @@ static const struct arg submit_args[] = {
             "is the answer "
             "if that job waits for a person, unless this is new_job"},
     {"no_session", ARG_BOOL, .doc = "the job belongs to no session and leaves no messages"},
+    {"budget", ARG_STRING, .max = 1024,
+     .doc = "its limits, such as tokens=100000,usd=0.5, over those of the workflow"},
     {"priority", ARG_INT, .doc = "among the user's own jobs; higher first"},
     {"not_before_ms", ARG_UINT, .doc = "do not start before (ms since 1970)"},
     {"concurrency_key", ARG_STRING, .max = AB_NAME_MAX, .doc = "limited by the service's configuration"},

@@ -33,7 +33,7 @@ static bool on_event(struct listener *listener, const struct feed_event *event)
         return true;
     json_t *tree = NULL;
     if (ab_json_parse(event->json, &tree, NULL) ||
-        (asks && strcmp(ab_tree_str(tree, "reason") ?: "", "person"))) {
+        (asks && !strcmp(ab_tree_str(tree, "reason") ?: "timer", "timer"))) {
         json_decref(tree); /* it waits for a time: nobody is asked */
         return true;
     }

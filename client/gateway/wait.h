@@ -1,4 +1,4 @@
-/* A request that waits until a job ends, asks a person, or the time is up. */
+/* A request that waits until a job ends, asks a person (or for a greater budget), or the time is up. */
 #ifndef AUTOBOTS_GATEWAY_WAIT_H
 #define AUTOBOTS_GATEWAY_WAIT_H
 

@@ -75,6 +75,17 @@ def test_wait_ms_answers_with_the_question_and_input_goes_on(gateway, user):
         assert stream.journal()[-1]["state"] == "succeeded"
 
 
+def test_a_spent_budget_is_told_and_a_greater_one_goes_on(gateway, user):
+    asked = submit(gateway, user, flows.script_chat(["a", "b", "c"], replies=2), budget="calls=1", wait_ms=20000)
+    assert asked["state"] == "waiting" and asked["reason"] == "budget" and asked["budget"]
+    job = asked["job"]
+    assert gateway.post(f"/api/jobs/{job}/budget", {"limits": "calls=10"}, user=user).status == 202
+    with gateway.stream(f"/api/jobs/{job}/events", user=user, after=asked["seq"]) as stream:
+        assert stream.journal()[-1]["state"] == "succeeded"
+    [budget] = gateway.get("/api/budgets", user=user, job=job).body["budgets"]
+    assert (budget["unit"], budget["settled"], budget["limit"]) == ("calls", 3, 10)
+
+
 def test_wait_ms_ends_while_the_job_runs_on(gateway, user):
     began = time.monotonic()
     answer = gateway.post("/api/jobs", {"workflow": flows.script_chat(["late"], delay_ms=2000), "text": "x", "wait_ms": 200},

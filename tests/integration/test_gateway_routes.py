@@ -85,6 +85,7 @@ EXAMPLES = {
     ("GET", "/api/jobs/{job}/status"): lambda g, t: ({"job": t["done"]}, None, 200),
     ("POST", "/api/jobs/{job}/cancel"): lambda g, t: ({"job": asking(g, t)}, {"reason": "x"}, 202),
     ("POST", "/api/jobs/{job}/input"): lambda g, t: ({"job": asking(g, t)}, {"text": "exit"}, 202),
+    ("POST", "/api/jobs/{job}/budget"): lambda g, t: ({"job": asking(g, t)}, {"limits": "calls=50"}, 202),
     ("POST", "/api/jobs/{job}/pause"): lambda g, t: ({"job": asking(g, t)}, {}, 202),
     ("POST", "/api/jobs/{job}/resume"): lambda g, t: ({"job": asking(g, t)}, {}, 202),
     ("GET", "/api/jobs/{job}/files/{path}"): lambda g, t: ({"job": with_file(g, t), "path": "a%2Fb"}, None, 200),
