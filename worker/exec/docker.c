@@ -7,275 +7,17 @@
  * image that is not there is an error that says so. Containers of dead workers of this machine are removed by the next
  * probe; each has the worker's process id and host name as labels.
  */
-#include <curl/curl.h>
 #include <errno.h>
-#include <jansson.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/tree.h"
-#include "worker/exec/internal.h"
-
-enum {
-    API_LEAST = 25, /* 1.25: NetworkDisabled, Init, PidsLimit, no-new-privileges */
-    API_NEWEST = 47,
-    ANSWER_BYTES_MAX = 1 << 20,
-    ANSWER_MS_MAX = 30000, /* for each request but attach and wait */
-    FRAME_HEAD = 8,
-    NAME_BYTES = 96,
-    USER_INSIDE = 65534,
-    USER_PROCESSES = 4096, /* of that user in all containers; PidsLimit bounds each of them */
-};
-
-struct docker {
-    CURLM *multi;
-    int epoll;
-    int64_t at_ms; /* when curl wants to be called */
-    int version;   /* 1.N; 0: not asked yet */
-    unsigned long made;
-};
-
-/* One request. */
-struct request {
-    struct exec_run *run;
-    CURL *easy;
-    struct curl_slist *headers;
-    char *json;
-    struct ab_buf answer;
-    bool attach, over;
-    void (*done)(struct exec_run *run, long status, const json_t *answer, const char *fault);
-    SLIST_ENTRY(request) in_run;
-};
-struct container {
-    SLIST_HEAD(requests, request) requests;
-    char name[NAME_BYTES];
-    struct ab_buf frames; /* of attach, not yet read */
-    bool made, gone;
-    bool heard; /* attach was answered: what follows is not missed */
-    bool start_sent, attached, kill_due;
-    int exit_code;
-};
-
-/* --- curl in an epoll set -------------------------------------------------------------------------------------- */
-
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *known)
-{
-    struct docker *docker = user;
-    struct epoll_event event = {
-        .events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u), .data.fd = fd};
-    (void)easy;
-    (void)known;
-    if (what == CURL_POLL_REMOVE)
-        epoll_ctl(docker->epoll, EPOLL_CTL_DEL, fd, NULL);
-    else if (epoll_ctl(docker->epoll, EPOLL_CTL_MOD, fd, &event) && errno == ENOENT)
-        epoll_ctl(docker->epoll, EPOLL_CTL_ADD, fd, &event);
-    return 0;
-}
-
-static int on_timer(CURLM *multi, long ms, void *user)
-{
-    struct docker *docker = user;
-    (void)multi;
-    docker->at_ms = ms < 0 ? INT64_MAX : ab_mono_ms() + ms;
-    return 0;
-}
-
-static struct docker *docker_of(struct exec *exec)
-{
-    if (exec->docker)
-        return exec->docker;
-    struct docker *docker = exec->docker = ab_calloc(1, sizeof *docker);
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = exec};
-    docker->at_ms = INT64_MAX;
-    docker->epoll = epoll_create1(EPOLL_CLOEXEC);
-    epoll_ctl(exec->epoll, EPOLL_CTL_ADD, docker->epoll, &event);
-    docker->multi = curl_multi_init();
-    curl_multi_setopt(docker->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    curl_multi_setopt(docker->multi, CURLMOPT_SOCKETDATA, docker);
-    curl_multi_setopt(docker->multi, CURLMOPT_TIMERFUNCTION, on_timer);
-    curl_multi_setopt(docker->multi, CURLMOPT_TIMERDATA, docker);
-    return docker;
-}
-
-static void request_free(struct exec_run *run, struct request *request)
-{
-    curl_multi_remove_handle(run->exec->docker->multi, request->easy);
-    curl_easy_cleanup(request->easy);
-    curl_slist_free_all(request->headers);
-    SLIST_REMOVE(&run->container->requests, request, request, in_run);
-    ab_buf_finish(&request->answer);
-    free(request->json);
-    free(request);
-}
-
-static void finish_request(struct request *request, CURLcode result)
-{
-    struct exec_run *run = request->run;
-    void (*done)(struct exec_run *, long, const json_t *, const char *) = request->done;
-    long status = 0;
-    json_t *tree = NULL;
-    char fault[256] = "";
-    curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (request->answer.n)
-        tree = json_loadb(request->answer.p, request->answer.n, 0, NULL);
-    if (result != CURLE_OK)
-        snprintf(fault, sizeof fault, "%s", curl_easy_strerror(result));
-    else if (status >= 400)
-        snprintf(fault, sizeof fault, "%ld %s", status,
-                 ab_tree_str(tree, "message") ? ab_tree_str(tree, "message") : "");
-    request_free(run, request);
-    done(run, status, tree, *fault ? fault : NULL);
-    json_decref(tree);
-}
-
-static void take_done(struct docker *docker)
-{
-    CURLMsg *message;
-    int left;
-    while ((message = curl_multi_info_read(docker->multi, &left))) {
-        struct request *request = NULL;
-        if (message->msg != CURLMSG_DONE)
-            continue;
-        CURLcode result = message->data.result;
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &request);
-        finish_request(request, result);
-    }
-}
-
-void docker_events(struct exec *exec)
-{
-    struct docker *docker = exec->docker;
-    struct epoll_event events[16];
-    int running, n = epoll_wait(docker->epoll, events, 16, 0);
-    for (int i = 0; i < n; i++) {
-        int bits = (events[i].events & (EPOLLIN | EPOLLHUP) ? CURL_CSELECT_IN : 0) |
-                   (events[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
-                   (events[i].events & EPOLLERR ? CURL_CSELECT_ERR : 0);
-        curl_multi_socket_action(docker->multi, events[i].data.fd, bits, &running);
-    }
-    take_done(docker);
-}
-
-void docker_time(struct exec *exec, int64_t now_ms)
-{
-    int running;
-    if (!exec->docker || now_ms < exec->docker->at_ms)
-        return;
-    exec->docker->at_ms = INT64_MAX;
-    curl_multi_socket_action(exec->docker->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-    take_done(exec->docker);
-}
-
-int64_t docker_deadline_ms(const struct exec *exec)
-{
-    return exec->docker ? exec->docker->at_ms : INT64_MAX;
-}
-
-void docker_destroy(struct exec *exec)
-{
-    if (!exec->docker)
-        return;
-    curl_multi_cleanup(exec->docker->multi);
-    close(exec->docker->epoll);
-    free(exec->docker);
-    exec->docker = NULL;
-}
-
-/* --- requests --------------------------------------------------------------------------------------------------- */
-
-/* Frames of attach: one byte of stream, three of nothing, four of length, then the bytes. */
-static void read_frames(struct exec_run *run)
-{
-    struct ab_buf *frames = &run->container->frames;
-    size_t at = 0;
-    while (frames->n - at >= FRAME_HEAD) {
-        const unsigned char *head = (const unsigned char *)frames->p + at;
-        size_t bytes = (size_t)head[4] << 24 | (size_t)head[5] << 16 | (size_t)head[6] << 8 | head[7];
-        if (frames->n - at - FRAME_HEAD < bytes)
-            break;
-        run_text(run, ab_view(frames->p + at + FRAME_HEAD, bytes));
-        at += FRAME_HEAD + bytes;
-    }
-    frames->n -= at;
-    if (at)
-        memmove(frames->p, frames->p + at, frames->n);
-}
-
-static size_t on_bytes(char *bytes, size_t one, size_t n, void *user)
-{
-    struct request *request = user;
-    long status = 0;
-    n *= one;
-    curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (request->attach && status < 300) {
-        ab_buf_add(&request->run->container->frames, bytes, n);
-        read_frames(request->run);
-        return request->run->container->frames.n > EXEC_FLOOD_BYTES_MAX ? 0 : n;
-    }
-    if (request->answer.n + n > ANSWER_BYTES_MAX)
-        return 0;
-    ab_buf_add(&request->answer, bytes, n);
-    return n;
-}
-
-/* The empty line that ends the head of attach's answer. */
-static size_t on_header(char *line, size_t one, size_t n, void *user)
-{
-    const struct request *request = user;
-    n *= one;
-    if (n == 2 && !memcmp(line, "\r\n", 2))
-        request->run->container->heard = true;
-    return n;
-}
-
-static struct request *ask(struct exec_run *run, const char *method, json_t *body,
-                           void (*done)(struct exec_run *, long, const json_t *, const char *),
-                           const char *format, ...) __attribute__((format(printf, 5, 6)));
-/* Takes the body. */
-static struct request *ask(struct exec_run *run, const char *method, json_t *body,
-                           void (*done)(struct exec_run *, long, const json_t *, const char *),
-                           const char *format, ...)
-{
-    struct docker *docker = docker_of(run->exec);
-    struct request *request = ab_calloc(1, sizeof *request);
-    char path[512], url[640];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(path, sizeof path, format, args);
-    va_end(args);
-    if (docker->version)
-        snprintf(url, sizeof url, "http://docker/v1.%d%s", docker->version, path);
-    else
-        snprintf(url, sizeof url, "http://docker%s", path);
-    request->run = run;
-    request->done = done;
-    request->json = body ? json_dumps(body, JSON_COMPACT) : NULL;
-    json_decref(body);
-    request->headers = curl_slist_append(NULL, "Content-Type: application/json");
-    request->headers = curl_slist_append(request->headers, "Expect:");
-    request->easy = curl_easy_init();
-    curl_easy_setopt(request->easy, CURLOPT_UNIX_SOCKET_PATH, run->exec->options.docker_socket);
-    curl_easy_setopt(request->easy, CURLOPT_URL, url);
-    curl_easy_setopt(request->easy, CURLOPT_PROXY, "");
-    curl_easy_setopt(request->easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(request->easy, CURLOPT_CUSTOMREQUEST, method);
-    curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER, request->headers);
-    curl_easy_setopt(request->easy, CURLOPT_TIMEOUT_MS, (long)ANSWER_MS_MAX);
-    curl_easy_setopt(request->easy, CURLOPT_WRITEFUNCTION, on_bytes);
-    curl_easy_setopt(request->easy, CURLOPT_WRITEDATA, request);
-    curl_easy_setopt(request->easy, CURLOPT_PRIVATE, request);
-    if (strcmp(method, "POST") == 0)
-        curl_easy_setopt(request->easy, CURLOPT_POSTFIELDS, request->json ? request->json : "");
-    SLIST_INSERT_HEAD(&run->container->requests, request, in_run);
-    curl_multi_add_handle(docker->multi, request->easy);
-    return request;
-}
+#include "worker/exec/docker.h"
 
 /* --- a container's life ------------------------------------------------------------------------------------------ */
 
@@ -300,9 +42,9 @@ static void remove_container(struct exec_run *run)
     if (run->container->gone)
         return;
     while (!SLIST_EMPTY(&run->container->requests))
-        request_free(run, SLIST_FIRST(&run->container->requests));
+        docker_forget_request(run, SLIST_FIRST(&run->container->requests));
     if (run->container->made)
-        ask(run, "DELETE", NULL, on_deleted, "/containers/%s?force=1&v=1", run->container->name);
+        docker_ask(run, "DELETE", NULL, on_deleted, "/containers/%s?force=1&v=1", run->container->name);
     else
         on_deleted(run, 0, NULL, NULL);
 }
@@ -321,7 +63,7 @@ static void on_inspected(struct exec_run *run, long status, const json_t *answer
 static void end_if(struct exec_run *run)
 {
     if (run->ran && run->container->exit_code >= 0 && !run->container->attached)
-        ask(run, "GET", NULL, on_inspected, "/containers/%s/json", run->container->name);
+        docker_ask(run, "GET", NULL, on_inspected, "/containers/%s/json", run->container->name);
 }
 
 static void on_waited(struct exec_run *run, long status, const json_t *answer, const char *fault)
@@ -348,7 +90,8 @@ static void on_started(struct exec_run *run, long status, const json_t *answer, 
         return;
     }
     run->ran = true;
-    struct request *wait = ask(run, "POST", NULL, on_waited, "/containers/%s/wait", run->container->name);
+    struct request *wait =
+        docker_ask(run, "POST", NULL, on_waited, "/containers/%s/wait", run->container->name);
     curl_easy_setopt(wait->easy, CURLOPT_TIMEOUT_MS, 0L);
 }
 
@@ -383,11 +126,12 @@ static void on_created(struct exec_run *run, long status, const json_t *answer, 
     }
     run->container->made = true;
     run->container->attached = true;
-    struct request *attach = ask(run, "POST", NULL, on_detached,
-                                 "/containers/%s/attach?stream=1&stdout=1&stderr=1", run->container->name);
+    struct request *attach =
+        docker_ask(run, "POST", NULL, on_detached, "/containers/%s/attach?stream=1&stdout=1&stderr=1",
+                   run->container->name);
     attach->attach = true;
     curl_easy_setopt(attach->easy, CURLOPT_TIMEOUT_MS, 0L);
-    curl_easy_setopt(attach->easy, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(attach->easy, CURLOPT_HEADERFUNCTION, docker_on_header);
     curl_easy_setopt(attach->easy, CURLOPT_HEADERDATA, attach);
 }
 
@@ -428,13 +172,13 @@ static void create(struct exec_run *run)
              (unsigned long)ab_mono_us());
     char *cwd = ab_format("/workspace%s%s", *run->request.folder ? "/" : "", run->request.folder);
     json_t *body = json_pack("{s:s, s:o, s:o, s:s, s:s, s:b, s:b, s:b, s:{s:s, s:s}, s:o}", "Image",
-                             run->exec->options.docker_image, "Cmd", local_command(run), "Env",
-                             local_environment(), "User", user, "WorkingDir", run->probe ? "/" : cwd,
+                             run->exec->options.docker_image, "Cmd", args_json(run), "Env",
+                             args_environment_json(), "User", user, "WorkingDir", run->probe ? "/" : cwd,
                              "NetworkDisabled", 1, "AttachStdout", 1, "AttachStderr", 1, "Labels",
                              "autobots.pid", pid, "autobots.host", host, "HostConfig", host_config(run));
     free(cwd);
     struct request *request =
-        ask(run, "POST", body, on_created, "/containers/create?name=%s", run->container->name);
+        docker_ask(run, "POST", body, on_created, "/containers/create?name=%s", run->container->name);
     run->container->made = request != NULL; /* from here on there may be one */
 }
 
@@ -462,7 +206,8 @@ static void on_listed(struct exec_run *run, long status, const json_t *answer, c
         const char *pid = ab_tree_str(labels, "autobots.pid"), *where = ab_tree_str(labels, "autobots.host");
         long number = pid ? strtol(pid, NULL, 10) : 0;
         if (number > 0 && where && !strcmp(where, host) && kill((pid_t)number, 0) && errno == ESRCH)
-            ask(run, "DELETE", NULL, on_removed, "/containers/%.80s?force=1&v=1", ab_tree_str(one, "Id"));
+            docker_ask(run, "DELETE", NULL, on_removed, "/containers/%.80s?force=1&v=1",
+                       ab_tree_str(one, "Id"));
     }
     create(run);
 }
@@ -495,8 +240,8 @@ static void on_version(struct exec_run *run, long status, const json_t *answer, 
         return;
     }
     docker_of(run->exec)->version = version;
-    ask(run, "GET", NULL, on_listed,
-        "/containers/json?all=1&filters=%%7B%%22label%%22%%3A%%5B%%22autobots.pid%%22%%5D%%7D");
+    docker_ask(run, "GET", NULL, on_listed,
+               "/containers/json?all=1&filters=%%7B%%22label%%22%%3A%%5B%%22autobots.pid%%22%%5D%%7D");
 }
 
 static int start_docker(struct exec_run *run, struct ab_error *err)
@@ -506,7 +251,7 @@ static int start_docker(struct exec_run *run, struct ab_error *err)
     SLIST_INIT(&run->container->requests);
     if (run->probe) {
         docker_of(run->exec)->version = 0;
-        ask(run, "GET", NULL, on_version, "/version");
+        docker_ask(run, "GET", NULL, on_version, "/version");
         return 0;
     }
     if (!geteuid() && workdir_give(run->request.dir, USER_INSIDE, err))
@@ -531,7 +276,7 @@ static void tick_docker(struct exec_run *run)
         remove_container(run);
     } else if (container->heard && !container->start_sent) {
         container->start_sent = true;
-        ask(run, "POST", NULL, on_started, "/containers/%s/start", container->name);
+        docker_ask(run, "POST", NULL, on_started, "/containers/%s/start", container->name);
     }
 }
 
@@ -554,7 +299,7 @@ void docker_forget(struct exec_run *run)
     if (!run->container)
         return;
     while (!SLIST_EMPTY(&run->container->requests))
-        request_free(run, SLIST_FIRST(&run->container->requests));
+        docker_forget_request(run, SLIST_FIRST(&run->container->requests));
     ab_buf_finish(&run->container->frames);
     free(run->container);
     run->container = NULL;
@@ -565,7 +310,7 @@ static int judge_docker(const struct exec_run *probe, char protections[EXEC_PROT
 {
     struct ab_buf text = {0};
     ab_buf_add(&text, probe->kept.p, probe->kept.n);
-    const char *lacks = local_missing(ab_buf_cstr(&text), true, true);
+    const char *lacks = probe_missing(ab_buf_cstr(&text), true, true);
     int code = 0;
     if (probe->exit_code || !probe->ran)
         code = ab_fail(err, AB_ESYSTEM,

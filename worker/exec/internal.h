@@ -114,12 +114,28 @@ void run_output(struct exec_run *run); /* reads what is in the pipe */
 void run_text(struct exec_run *run, struct ab_view bytes);
 void exec_again(struct exec *exec); /* exec_poll is called again, although no descriptor tells of it */
 
-/* ---- local.c: what containers have in common with the sandbox ---- */
+/* ---- arguments.c ---- */
 
-json_t *local_command(const struct exec_run *run);
-json_t *local_environment(void);
+enum { ARGS_MAX = 160, ENVIRONMENT_N = 9 };
+struct args {
+    char *items[ARGS_MAX]; /* owned, NULL-terminated */
+    size_t n;
+};
+void args_add(struct args *args, const char *const *texts); /* up to a NULL */
+void args_command(struct args *args, const struct exec_run *run);
+void args_bubblewrap(struct args *args, const struct exec_run *run);
+void args_finish(struct args *args);
+char *args_environment(size_t i); /* "NAME=value"; the caller frees it */
+/* The same as JSON, for containers. */
+
+json_t *args_json(const struct exec_run *run);
+json_t *args_environment_json(void);
+
+/* ---- probe.c ---- */
+
 /* What the probe saw to be missing; NULL: nothing. */
-const char *local_missing(const char *text, bool container, bool pids_bounded);
+const char *probe_missing(const char *text, bool container, bool pids_bounded);
+int probe_judge(const struct exec_run *probe, char protections[EXEC_PROTECTIONS_MAX], struct ab_error *err);
 
 /* ---- docker.c ---- */
 

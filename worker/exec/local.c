@@ -1,6 +1,6 @@
 /* The back ends on this machine: bubblewrap, and no isolation at all.
  *
- * bubblewrap makes the namespaces and the file system that the code sees: /usr and the libraries read-only, /proc
+ * bubblewrap makes the namespaces and the file system that the code sees (arguments.c): /usr and the libraries read-only, /proc
  * read-only, a minimal /dev, private /tmp and /dev/shm of bounded size, the job's directory as /workspace, nothing else. Its
  * first process in the new pid namespace is the one all others die with. A shell in front of the script sets the limit on
  * processes, which counts per user namespace and so can only be set inside.
@@ -26,214 +26,18 @@
 #include "worker/exec/internal.h"
 
 enum {
-    ARGS_MAX = 160,
     STATUS_FD = 3, /* as bubblewrap's arguments name them */
     FILTER_FD = 4,
     FDS_FROM = 16, /* descriptors that are moved to those numbers stand above */
     STATUS_BYTES_MAX = 4096,
 };
 
-/* --- arguments ------------------------------------------------------------------------------------------------ */
-
-struct args {
-    char *items[ARGS_MAX]; /* owned, NULL-terminated */
-    size_t n;
-};
-
-static void add(struct args *args, const char *text)
-{
-    if (args->n < ARGS_MAX - 1)
-        args->items[args->n++] = ab_strdup(text);
-}
-
-static void add_all(struct args *args, const char *const *texts)
-{
-    for (; *texts; texts++)
-        add(args, *texts);
-}
-
-static void add_number(struct args *args, const char *flag, unsigned long long number)
-{
-    char *text = ab_format("%llu", number);
-    add(args, flag);
-    add(args, text);
-    free(text);
-}
-
-static void args_finish(struct args *args)
-{
-    for (size_t i = 0; i < args->n; i++)
-        free(args->items[i]);
-}
-
-static const struct {
-    const char *name, *command[3];
-} languages[] = {
-    {"python", {"python3", "-u", NULL}},
-    {"sh", {"/bin/sh", NULL}},
-    {"bash", {"bash", NULL}},
-};
-
-/* What code finds in its environment, besides PATH: nothing of the worker's. */
-static const char *const environment[][2] = {
-    {"PATH", "/usr/local/bin:/usr/bin:/bin"},
-    {"HOME", "/tmp"},
-    {"USER", "code"},
-    {"LOGNAME", "code"},
-    {"LANG", "C.UTF-8"},
-    {"TMPDIR", "/tmp"},
-    {"PYTHONDONTWRITEBYTECODE", "1"},
-    {"MPLBACKEND", "Agg"},
-    {"MPLCONFIGDIR", "/tmp"},
-};
-
-/* "$1" processes, then the rest as a command. dash and busybox call the limit -p, bash -u. */
-static const char in_front[] =
-    "ulimit -p \"$1\" 2>/dev/null || ulimit -u \"$1\" || exit 126; shift; exec \"$@\"";
-
-/* From inside: limits, capabilities, filter, namespaces, and what must not be writable. */
-static const char probe_script[] =
-    "cat /proc/self/status /proc/self/limits; for n in user pid net ipc uts mnt cgroup; do "
-    "echo \"ns $(readlink /proc/self/ns/$n)\"; done; for f in / /usr /proc/sys/kernel/core_pattern /dev /bin; "
-    "do "
-    "[ -w $f ] && echo \"writable $f\"; done; exit 0";
-
-static void add_command(struct args *args, const struct exec_run *run)
-{
-    const struct exec_request *request = &run->request;
-    if (run->probe) {
-        static const char *const probe[] = {"/bin/sh", "-c", probe_script, NULL};
-        add_all(args, probe);
-        return;
-    }
-    for (size_t i = 0; i < sizeof languages / sizeof *languages; i++)
-        if (!strcmp(languages[i].name, request->language))
-            add_all(args, languages[i].command);
-    char *file = ab_format("./%s", request->file); /* a name may begin with a dash */
-    add(args, file);
-    free(file);
-}
-
-json_t *local_command(const struct exec_run *run)
-{
-    struct args args = {0};
-    json_t *list = json_array();
-    add_command(&args, run);
-    for (size_t i = 0; i < args.n; i++)
-        json_array_append_new(list, json_string(args.items[i]));
-    args_finish(&args);
-    return list;
-}
-
-json_t *local_environment(void)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; i < sizeof environment / sizeof *environment; i++)
-        json_array_append_new(list, json_sprintf("%s=%s", environment[i][0], environment[i][1]));
-    return list;
-}
-
-/* Folders of the system beside /usr: links into it, or folders of their own on older systems. */
-static void add_system(struct args *args)
-{
-    static const char *const beside[] = {"/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32"};
-    static const char *const optional[] = {"/etc/alternatives", "/etc/ld.so.cache", "/etc/fonts"};
-    char target[256];
-    struct stat st;
-    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {
-        if (lstat(beside[i], &st))
-            continue;
-        ssize_t n = S_ISLNK(st.st_mode) ? readlink(beside[i], target, sizeof target - 1) : 0;
-        target[n > 0 ? n : 0] = 0;
-        add(args, n > 0 ? "--symlink" : "--ro-bind");
-        add(args, n > 0 ? target : beside[i]);
-        add(args, beside[i]);
-    }
-    for (size_t i = 0; i < sizeof optional / sizeof *optional; i++) {
-        add(args, "--ro-bind-try");
-        add(args, optional[i]);
-        add(args, optional[i]);
-    }
-}
-
-static void add_workspace(struct args *args, const struct exec_run *run)
-{
-    const char *folder = run->probe ? "" : run->request.folder;
-    char *inside = ab_format("/workspace%s%s", *folder ? "/" : "", folder);
-    if (run->probe) {
-        add(args, "--tmpfs");
-    } else {
-        add(args, "--bind");
-        add(args, workdir_path(run->request.dir));
-    }
-    add(args, "/workspace");
-    static const char *const closing[] = {"--remount-ro", "/", "--chdir", NULL};
-    add_all(args, closing);
-    add(args, inside);
-    free(inside);
-}
-
-static void add_bubblewrap(struct args *args, const struct exec_run *run)
-{
-    static const char *const first[] = {"bwrap",
-                                        "--unshare-user",
-                                        "--unshare-pid",
-                                        "--unshare-net",
-                                        "--unshare-ipc",
-                                        "--unshare-uts",
-                                        "--unshare-cgroup-try",
-                                        "--uid",
-                                        "65534",
-                                        "--gid",
-                                        "65534",
-                                        "--hostname",
-                                        "sandbox",
-                                        "--die-with-parent",
-                                        "--new-session",
-                                        "--cap-drop",
-                                        "ALL",
-                                        "--json-status-fd",
-                                        "3",
-                                        "--seccomp",
-                                        "4",
-                                        "--ro-bind",
-                                        "/usr",
-                                        "/usr",
-                                        "--proc",
-                                        "/proc",
-                                        "--remount-ro",
-                                        "/proc",
-                                        "--dev",
-                                        "/dev",
-                                        "--remount-ro",
-                                        "/dev",
-                                        NULL};
-    static const char *const spaces[] = {"/tmp", "/dev/shm"};
-    add_all(args, first);
-    for (size_t i = 0; i < sizeof spaces / sizeof *spaces; i++) {
-        add_number(args, "--size", EXEC_TMP_BYTES_MAX);
-        add(args, "--tmpfs");
-        add(args, spaces[i]);
-    }
-    add_system(args);
-    add_workspace(args, run);
-    add(args, "--clearenv");
-    for (size_t i = 0; i < sizeof environment / sizeof *environment; i++) {
-        add(args, "--setenv");
-        add(args, environment[i][0]);
-        add(args, environment[i][1]);
-    }
-    static const char *const shell[] = {"--", "/bin/sh", "-c", in_front, NULL};
-    add_all(args, shell);
-    add_number(args, "sh", EXEC_PROCESSES_MAX);
-}
-
 /* --- the child ------------------------------------------------------------------------------------------------ */
 
 /* All that it needs is made before the fork. */
 struct launch {
     struct args args;
-    char *env[sizeof environment / sizeof *environment + 1]; /* owned */
+    char *env[ENVIRONMENT_N + 1]; /* owned */
     const char *program, *cwd;
     int nothing, output, status, filter; /* status, filter: -1 if there is none */
     const struct cgroup *cgroup;
@@ -422,8 +226,8 @@ static int launch(struct exec_run *run, struct launch *l, struct ab_error *err)
     l->parent = getpid();
     l->output = l->status = -1;
     l->nothing = lifted(open("/dev/null", O_RDONLY | O_CLOEXEC));
-    for (size_t i = 0; i < sizeof environment / sizeof *environment; i++)
-        l->env[i] = ab_format("%s=%s", environment[i][0], environment[i][1]);
+    for (size_t i = 0; i < ENVIRONMENT_N; i++)
+        l->env[i] = args_environment(i);
     bool sandboxed = run->backend == &exec_local;
     l->filter = sandboxed ? own_filter(run->exec) : -1;
     bool ready = l->nothing >= 0 && (!sandboxed || l->filter >= 0) && !open_pipe(&reading, &l->output) &&
@@ -443,7 +247,7 @@ static int launch(struct exec_run *run, struct launch *l, struct ab_error *err)
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (own[i] >= 0)
             close(own[i]);
-    for (size_t i = 0; i < sizeof environment / sizeof *environment; i++)
+    for (size_t i = 0; i < ENVIRONMENT_N; i++)
         free(l->env[i]);
     cgroup_joined(&run->cgroup);
     return pid > 0 ? 0 : ab_fail(err, AB_EUNAVAILABLE, "cannot start a process for code: %s", strerror(failed));
@@ -467,8 +271,8 @@ static int start_local(struct exec_run *run, struct ab_error *err)
             err, AB_ESYSTEM,
             "code cannot be run: there is no bubblewrap here; install it (package bubblewrap) on the "
             "worker's machine");
-    add_bubblewrap(&l.args, run);
-    add_command(&l.args, run);
+    args_bubblewrap(&l.args, run);
+    args_command(&l.args, run);
     int code = start(run, &l, err);
     args_finish(&l.args);
     return code;
@@ -483,8 +287,8 @@ static int start_unsafe_host(struct exec_run *run, struct ab_error *err)
     char *cwd = run->probe ? ab_strdup("/tmp")
                            : ab_format("%s%s%s", workdir_path(run->request.dir), *folder ? "/" : "", folder);
     l.cwd = cwd;
-    add_all(&l.args, shell);
-    add_command(&l.args, run);
+    args_add(&l.args, shell);
+    args_command(&l.args, run);
     run->init_known = run->ran = true;
     int code = start(run, &l, err);
     args_finish(&l.args);
@@ -529,95 +333,6 @@ static void wait_local(struct exec_run *run, int64_t until_ms)
         run->exited.ready(run);
 }
 
-/* --- the probe ------------------------------------------------------------------------------------------------ */
-
-/* The number or word behind a line's title; "" if there is no such line. */
-static void field(const char *text, const char *title, char *out, size_t size)
-{
-    const char *at = strstr(text, title);
-    at = at ? at + strlen(title) : "";
-    at += strspn(at, " \t");
-    snprintf(out, size, "%.*s", (int)strcspn(at, " \t\n"), at);
-}
-
-static bool has_field(const char *text, const char *title, const char *value)
-{
-    char found[64];
-    field(text, title, found, sizeof found);
-    return !strcmp(found, value);
-}
-
-/* A namespace that is not the worker's: its link does not stand among those that the worker sees. */
-static bool own_namespace(const char *text, const char *name)
-{
-    char path[64], ours[64], line[96];
-    snprintf(path, sizeof path, "/proc/self/ns/%s", name);
-    ssize_t n = readlink(path, ours, sizeof ours - 1);
-    if (n <= 0)
-        return false;
-    ours[n] = 0;
-    snprintf(line, sizeof line, "ns %s\n", ours);
-    char *title = ab_format("ns %s:[", name);
-    bool there = strstr(text, title) != NULL;
-    free(title);
-    return there && !strstr(text, line);
-}
-
-const char *local_missing(const char *text, bool container, bool pids_bounded)
-{
-    static const char *const namespaces[] = {"pid", "net", "ipc", "uts", "mnt", "user"};
-    char number[16];
-    snprintf(number, sizeof number, "%d", EXEC_PROCESSES_MAX);
-    size_t n = sizeof namespaces / sizeof *namespaces - (container ? 1 : 0);
-    for (size_t i = 0; i < n; i++)
-        if (!own_namespace(text, namespaces[i]))
-            return namespaces[i];
-    if (!has_field(text, "\nNoNewPrivs:", "1") || !has_field(text, "\nSeccomp:", "2"))
-        return "filter of system calls (seccomp)";
-    if (!has_field(text, "\nCapEff:", "0000000000000000") || !has_field(text, "\nCapBnd:", "0000000000000000"))
-        return "dropping of capabilities";
-    if (strstr(text, "\nwritable "))
-        return "read-only system";
-    if ((!container && !has_field(text, "\nMax processes", number)) ||
-        !has_field(text, "\nMax core file size", "0"))
-        return "limits (rlimits)";
-    /* The kernel does not count root's processes, whatever it is called inside. */
-    return !container && !geteuid() && !pids_bounded ? "limit on processes" : NULL;
-}
-
-static int judge_local(const struct exec_run *probe, char protections[EXEC_PROTECTIONS_MAX],
-                       struct ab_error *err)
-{
-    struct ab_buf text = {0};
-    char *const *base = probe->exec->cgroups.base;
-    ab_buf_add(&text, probe->kept.p, probe->kept.n);
-    const char *seen = ab_buf_cstr(&text), *lacks = NULL;
-    int code = 0;
-    if (probe->exit_code || !probe->ran)
-        code = ab_fail(
-            err, AB_ESYSTEM,
-            "code cannot be run: bubblewrap does not work here (%.*s); the worker needs unprivileged user "
-            "namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
-            "kernel.apparmor_restrict_unprivileged_userns; in a container also its seccomp profile)",
-            (int)strcspn(seen, "\n"), seen);
-    else if ((lacks = local_missing(seen, false, base[CGROUP_PIDS])))
-        code = ab_fail(err, AB_ESYSTEM, "code cannot be run: the sandbox has no %s here%s", lacks,
-                       strcmp(lacks, "limit on processes")
-                           ? ""
-                           : "; run the worker as another user than root, or let it "
-                             "make control groups (pids) below its own");
-    else
-        snprintf(
-            protections, EXEC_PROTECTIONS_MAX,
-            "bubblewrap: namespaces user pid net ipc uts mnt%s; read-only system; no capabilities; seccomp; "
-            "rlimits%s%s%s",
-            own_namespace(seen, "cgroup") ? " cgroup" : "",
-            base[CGROUP_MEMORY] || base[CGROUP_PIDS] ? "; cgroup" : "", base[CGROUP_MEMORY] ? " memory" : "",
-            base[CGROUP_PIDS] ? " pids" : "");
-    ab_buf_finish(&text);
-    return code;
-}
-
 static int judge_unsafe_host(const struct exec_run *probe, char protections[EXEC_PROTECTIONS_MAX],
                              struct ab_error *err)
 {
@@ -628,6 +343,6 @@ static int judge_unsafe_host(const struct exec_run *probe, char protections[EXEC
 }
 
 const struct exec_backend exec_local = {"local",    KILL_MS,    false, start_local,
-                                        kill_local, wait_local, NULL,  judge_local};
+                                        kill_local, wait_local, NULL,  probe_judge};
 const struct exec_backend exec_unsafe_host = {"unsafe-host",    KILL_MS,    false, start_unsafe_host,
                                               kill_unsafe_host, wait_local, NULL,  judge_unsafe_host};

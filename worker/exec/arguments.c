@@ -1,0 +1,199 @@
+/* What the back ends start: bubblewrap's arguments, the script's command, its environment, the probe. */
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "worker/exec/internal.h"
+
+static void add(struct args *args, const char *text)
+{
+    if (args->n < ARGS_MAX - 1)
+        args->items[args->n++] = ab_strdup(text);
+}
+
+void args_add(struct args *args, const char *const *texts)
+{
+    for (; *texts; texts++)
+        add(args, *texts);
+}
+
+static void add_number(struct args *args, const char *flag, unsigned long long number)
+{
+    char *text = ab_format("%llu", number);
+    add(args, flag);
+    add(args, text);
+    free(text);
+}
+
+void args_finish(struct args *args)
+{
+    for (size_t i = 0; i < args->n; i++)
+        free(args->items[i]);
+}
+
+static const struct {
+    const char *name, *command[3];
+} languages[] = {
+    {"python", {"python3", "-u", NULL}},
+    {"sh", {"/bin/sh", NULL}},
+    {"bash", {"bash", NULL}},
+};
+
+/* What code finds in its environment, besides PATH: nothing of the worker's. */
+static const char *const environment[ENVIRONMENT_N][2] = {
+    {"PATH", "/usr/local/bin:/usr/bin:/bin"},
+    {"HOME", "/tmp"},
+    {"USER", "code"},
+    {"LOGNAME", "code"},
+    {"LANG", "C.UTF-8"},
+    {"TMPDIR", "/tmp"},
+    {"PYTHONDONTWRITEBYTECODE", "1"},
+    {"MPLBACKEND", "Agg"},
+    {"MPLCONFIGDIR", "/tmp"},
+};
+
+/* "$1" processes, then the rest as a command. dash and busybox call the limit -p, bash -u. */
+static const char in_front[] =
+    "ulimit -p \"$1\" 2>/dev/null || ulimit -u \"$1\" || exit 126; shift; exec \"$@\"";
+
+/* From inside: limits, capabilities, filter, namespaces, and what must not be writable. */
+static const char probe_script[] =
+    "cat /proc/self/status /proc/self/limits; for n in user pid net ipc uts mnt cgroup; do "
+    "echo \"ns $(readlink /proc/self/ns/$n)\"; done; for f in / /usr /proc/sys/kernel/core_pattern /dev /bin; "
+    "do "
+    "[ -w $f ] && echo \"writable $f\"; done; exit 0";
+
+char *args_environment(size_t i)
+{
+    return ab_format("%s=%s", environment[i][0], environment[i][1]);
+}
+
+void args_command(struct args *args, const struct exec_run *run)
+{
+    const struct exec_request *request = &run->request;
+    if (run->probe) {
+        static const char *const probe[] = {"/bin/sh", "-c", probe_script, NULL};
+        args_add(args, probe);
+        return;
+    }
+    for (size_t i = 0; i < sizeof languages / sizeof *languages; i++)
+        if (!strcmp(languages[i].name, request->language))
+            args_add(args, languages[i].command);
+    char *file = ab_format("./%s", request->file); /* a name may begin with a dash */
+    add(args, file);
+    free(file);
+}
+
+json_t *args_json(const struct exec_run *run)
+{
+    struct args args = {0};
+    json_t *list = json_array();
+    args_command(&args, run);
+    for (size_t i = 0; i < args.n; i++)
+        json_array_append_new(list, json_string(args.items[i]));
+    args_finish(&args);
+    return list;
+}
+
+json_t *args_environment_json(void)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < ENVIRONMENT_N; i++)
+        json_array_append_new(list, json_sprintf("%s=%s", environment[i][0], environment[i][1]));
+    return list;
+}
+
+/* Folders of the system beside /usr: links into it, or folders of their own on older systems. */
+static void add_system(struct args *args)
+{
+    static const char *const beside[] = {"/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32"};
+    static const char *const optional[] = {"/etc/alternatives", "/etc/ld.so.cache", "/etc/fonts"};
+    char target[256];
+    struct stat st;
+    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {
+        if (lstat(beside[i], &st))
+            continue;
+        ssize_t n = S_ISLNK(st.st_mode) ? readlink(beside[i], target, sizeof target - 1) : 0;
+        target[n > 0 ? n : 0] = 0;
+        add(args, n > 0 ? "--symlink" : "--ro-bind");
+        add(args, n > 0 ? target : beside[i]);
+        add(args, beside[i]);
+    }
+    for (size_t i = 0; i < sizeof optional / sizeof *optional; i++) {
+        add(args, "--ro-bind-try");
+        add(args, optional[i]);
+        add(args, optional[i]);
+    }
+}
+
+static void add_workspace(struct args *args, const struct exec_run *run)
+{
+    const char *folder = run->probe ? "" : run->request.folder;
+    char *inside = ab_format("/workspace%s%s", *folder ? "/" : "", folder);
+    if (run->probe) {
+        add(args, "--tmpfs");
+    } else {
+        add(args, "--bind");
+        add(args, workdir_path(run->request.dir));
+    }
+    add(args, "/workspace");
+    static const char *const closing[] = {"--remount-ro", "/", "--chdir", NULL};
+    args_add(args, closing);
+    add(args, inside);
+    free(inside);
+}
+
+void args_bubblewrap(struct args *args, const struct exec_run *run)
+{
+    static const char *const first[] = {"bwrap",
+                                        "--unshare-user",
+                                        "--unshare-pid",
+                                        "--unshare-net",
+                                        "--unshare-ipc",
+                                        "--unshare-uts",
+                                        "--unshare-cgroup-try",
+                                        "--uid",
+                                        "65534",
+                                        "--gid",
+                                        "65534",
+                                        "--hostname",
+                                        "sandbox",
+                                        "--die-with-parent",
+                                        "--new-session",
+                                        "--cap-drop",
+                                        "ALL",
+                                        "--json-status-fd",
+                                        "3",
+                                        "--seccomp",
+                                        "4",
+                                        "--ro-bind",
+                                        "/usr",
+                                        "/usr",
+                                        "--proc",
+                                        "/proc",
+                                        "--remount-ro",
+                                        "/proc",
+                                        "--dev",
+                                        "/dev",
+                                        "--remount-ro",
+                                        "/dev",
+                                        NULL};
+    static const char *const spaces[] = {"/tmp", "/dev/shm"};
+    args_add(args, first);
+    for (size_t i = 0; i < sizeof spaces / sizeof *spaces; i++) {
+        add_number(args, "--size", EXEC_TMP_BYTES_MAX);
+        add(args, "--tmpfs");
+        add(args, spaces[i]);
+    }
+    add_system(args);
+    add_workspace(args, run);
+    add(args, "--clearenv");
+    for (size_t i = 0; i < ENVIRONMENT_N; i++) {
+        add(args, "--setenv");
+        add(args, environment[i][0]);
+        add(args, environment[i][1]);
+    }
+    static const char *const shell[] = {"--", "/bin/sh", "-c", in_front, NULL};
+    args_add(args, shell);
+    add_number(args, "sh", EXEC_PROCESSES_MAX);
+}
