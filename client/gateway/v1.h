@@ -35,8 +35,8 @@ struct v1_run {
     struct v1_request request;
     struct v1_talk talk;
     char job[AUTOBOTS_ID_TEXT];
-    char *workflow, *output, *session; /* session: of the request, then of the job; NULL: none */
-    struct stream *stream;             /* NULL: none, or not yet */
+    char *workflow, *output, *stop, *session; /* session: of the request, then of the job; NULL: none */
+    struct stream *stream;                    /* NULL: none, or not yet */
     bool submitted, ended;
     bool cancels;                   /* the job is of no use to anybody once the client is gone */
     struct ab_buf answer, thoughts; /* chat: collected */

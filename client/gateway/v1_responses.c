@@ -147,7 +147,7 @@ static void broken(struct v1_run *run)
     json_t *tree = v1_error(MHD_HTTP_BAD_GATEWAY, run->talk.code, &run->talk.error, false);
     json_object_set_new(tree, "message", json_string(run->talk.error.text));
     json_object_set_new(tree, "code", json_string(run->talk.code));
-    emit(run, turn_base(run->talk.turns) + 1 + run->talk.answer.said.n, "error", tree);
+    emit(run, turn_base(run->talk.turns) + 1 + run->talk.answer.told, "error", tree);
     stream_end(run->stream);
 }
 

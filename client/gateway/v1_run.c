@@ -36,6 +36,7 @@ static void forget(struct call *call)
     ab_buf_finish(&run->thoughts);
     free(run->workflow);
     free(run->output);
+    free(run->stop);
     free(run->session);
     free(run);
     call->state = NULL;
@@ -202,6 +203,7 @@ static void on_error(struct listener *listener, const struct ab_error *error)
 void v1_follow(struct v1_run *run, uint64_t after, bool fresh)
 {
     run->talk.output = run->output;
+    run->talk.stop = run->stop;
     run->talk.owner = run;
     run->talk.on_text = on_text;
     run->talk.on_turn = on_turn;
@@ -312,8 +314,11 @@ static void read_workflow(struct v1_run *run, const char *text)
     const char *output = output_of(workflow);
     run->workflow = ab_strdup(text);
     run->output = output ? ab_strdup(output) : NULL;
+    run->stop = workflow->sender.terminates ? ab_strdup(workflow->sender.termination_word) : NULL;
     if (run->about && output)
         json_object_set_new(run->about, "output", json_string(output));
+    if (run->about && run->stop)
+        json_object_set_new(run->about, "stop", json_string(run->stop));
     ab_workflow_destroy(workflow);
     if (run->kind->follows)
         run->kind->follows(run);

@@ -27,8 +27,9 @@ json_t *v1_texts_of(const json_t *record, const json_t *about)
         const char *agent = ab_tree_str(message, "agent");
         if (output && agent && !strcmp(agent, output))
             v1_text_of(json_object_get(message, "content"), &text);
-        if (text.n)
-            json_array_append_new(texts, json_stringn(text.p, text.n));
+        struct ab_view said = v1_cut(ab_buf_view(&text), ab_tree_str(about, "stop"));
+        if (said.n)
+            json_array_append_new(texts, json_stringn(said.p, said.n));
         ab_buf_finish(&text);
     }
     if (!json_array_size(texts) && json_is_string(json_object_get(end, "content")))
@@ -58,35 +59,14 @@ json_t *v1_about_of(const json_t *input)
 
 /* ---- one that is there ---- */
 
-static const struct {
-    const char *state, *status;
-} states[] = {{"succeeded", "completed"}, {"failed", "failed"},       {"dead", "failed"},
-              {"expired", "failed"},      {"cancelled", "cancelled"}, {"running", "in_progress"}};
-
-static const char *status_of_state(const char *state)
+/* Of one that goes on. */
+static json_t *open_response(const json_t *record, const json_t *about)
 {
-    for (size_t i = 0; state && i < sizeof states / sizeof *states; i++)
-        if (!strcmp(states[i].state, state))
-            return states[i].status;
-    return "queued";
-}
-
-static json_t *stored_response(const json_t *record, const json_t *about)
-{
-    json_t *end = json_object_get(record, "end"), *texts = end ? v1_texts_of(record, about) : NULL;
-    const char *state = ab_tree_str(record, "state"), *status = status_of_state(state),
-               *code = ab_tree_str(end, "code");
-    bool failed = !strcmp(status, "failed");
-    struct v1_response r = {.job = ab_tree_str(record, "id"),
-                            .about = about,
-                            .status = status,
-                            .texts = texts,
-                            .end = end,
-                            .code = failed ? code ? code : "server_error" : NULL,
-                            .error = ab_tree_str(end, "text")};
-    json_t *tree = v1_response(&r);
-    json_decref(texts);
-    return tree;
+    const char *state = ab_tree_str(record, "state");
+    bool runs = state && !strcmp(state, "running");
+    struct v1_response r = {
+        .job = ab_tree_str(record, "id"), .about = about, .status = runs ? "in_progress" : "queued"};
+    return v1_response(&r);
 }
 
 typedef void on_stored(struct v1_run *run, const json_t *record);
@@ -102,10 +82,11 @@ static void on_record(struct call *call, const struct autobots_answer *answer, o
         v1_no_response(call, ab_tree_str(call->args, "response_id"));
     else if (tree) {
         const char *output = ab_tree_str(about, "output"), *session = ab_tree_str(record, "session"),
-                   *state = ab_tree_str(record, "state");
+                   *stop = ab_tree_str(about, "stop"), *state = ab_tree_str(record, "state");
         bool waits = state && !strcmp(state, "waiting");
         run->about = json_incref(about);
         run->output = output ? ab_strdup(output) : NULL;
+        run->stop = stop ? ab_strdup(stop) : NULL;
         run->session = session ? ab_strdup(session) : NULL;
         snprintf(run->job, sizeof run->job, "%s", ab_tree_str(record, "id"));
         run->talk.known = (uint64_t)ab_tree_int(record, "seq", 0) - waits;
@@ -133,9 +114,10 @@ static void tell(struct v1_run *run, const json_t *record)
 {
     const json_t *after = json_object_get(run->call->args, "starting_after");
     const char *state = ab_tree_str(record, "state");
-    bool stream = ab_tree_bool(run->call->args, "stream", false);
-    if (!stream && (!state || strcmp(state, "waiting"))) { /* what it waits for stands in the journal */
-        v1_answer(run, stored_response(record, run->about));
+    bool stream = ab_tree_bool(run->call->args, "stream", false), waits = state && !strcmp(state, "waiting");
+    if (!stream && !waits &&
+        !json_object_get(record, "end")) { /* else the journal tells it, as the stream would */
+        v1_answer(run, open_response(record, run->about));
         return;
     }
     run->request.stream = stream;
@@ -173,11 +155,11 @@ static void cancel(struct v1_run *run, const json_t *record)
     struct autobots_error err;
     struct autobots_inbox row = {
         .job = run->job, .kind = "cancel", .user = run->call->user, .text = "cancelled by its client"};
+    run->talk.known = UINT64_MAX; /* whatever it waits for */
     if (json_object_get(record, "end")) {
-        v1_answer(run, stored_response(record, run->about));
+        v1_follow(run, 0, false);
         return;
     }
-    run->talk.known = UINT64_MAX; /* whatever it waits for */
     call_hold(run->call);
     if (autobots_start_inbox(run->call->gateway->bots, &row, on_receipt, run->call, &err)) {
         struct autobots_answer answer = {.error = &err};

@@ -26,6 +26,7 @@ static void writing_clear(struct v1_writing *writing)
 {
     free(writing->step);
     writing->step = NULL;
+    writing->told = 0;
     ab_buf_clear(&writing->said);
 }
 
@@ -63,13 +64,59 @@ static bool is_answer(const struct v1_talk *talk, const char *agent)
 
 /* ---- saying ---- */
 
+static struct ab_view stripped(struct ab_view text)
+{
+    while (text.n && strchr(" \t\r\n", text.p[text.n - 1]))
+        text.n--;
+    return text;
+}
+
+static bool ends_with(struct ab_view text, const char *word, size_t n)
+{
+    return text.n >= n && !memcmp(text.p + text.n - n, word, n);
+}
+
+struct ab_view v1_cut(struct ab_view text, const char *stop)
+{
+    struct ab_view bare = stripped(text);
+    size_t n = stop ? strlen(stop) : 0;
+    if (!n || !ends_with(bare, stop, n))
+        return text;
+    bare.n -= n;
+    return stripped(bare);
+}
+
+/* The same of a text that is still being written: also without what may become the stop word. */
+static struct ab_view surely(struct ab_view text, const char *stop)
+{
+    struct ab_view bare = stripped(text);
+    size_t most = stop ? strlen(stop) : 0;
+    if (!most)
+        return text;
+    for (size_t n = most; n; n--)
+        if ((n == most || bare.n == text.n) && ends_with(bare, stop, n)) {
+            bare.n -= n;
+            return stripped(bare);
+        }
+    return bare;
+}
+
+/* As much of what was said as is sure. */
+static void tell_answer(struct v1_talk *talk, struct ab_view sure)
+{
+    size_t from = talk->answer.told;
+    if (sure.n <= from)
+        return;
+    talk->answer.told = sure.n;
+    talk->on_text(talk->owner, talk->turns, from, ab_view(sure.p + from, sure.n - from));
+}
+
 static void say_answer(struct v1_talk *talk, struct ab_view text)
 {
-    uint64_t offset = talk->answer.said.n;
     if (!text.n)
         return;
     ab_buf_add(&talk->answer.said, text.p, text.n);
-    talk->on_text(talk->owner, talk->turns, offset, text);
+    tell_answer(talk, surely(ab_buf_view(&talk->answer.said), talk->stop));
 }
 
 static void say_thought(struct v1_talk *talk, const char *agent, struct ab_view text)
@@ -105,7 +152,7 @@ void v1_talk_delta(struct v1_talk *talk, const char *step, const char *agent, ui
     if (talk->end != V1_GOES_ON)
         return;
     bool same = is_step(writing, step) && writing->attempt == attempt;
-    if (!same && writing->said.n) {
+    if (!same && (answer ? writing->told : writing->said.n)) {
         if (answer)
             broken(talk);
         else if (is_step(writing, step)) /* thought again: told as another one */
@@ -129,13 +176,14 @@ static bool begins_with(struct ab_view text, const struct ab_buf *said)
 
 static void answer_turn(struct v1_talk *talk, struct ab_view whole)
 {
-    if (!begins_with(whole, &talk->answer.said)) {
+    struct ab_view told = v1_cut(whole, talk->stop);
+    if (talk->answer.told && !begins_with(whole, &talk->answer.said)) {
         broken(talk);
         return;
     }
-    size_t said = talk->answer.said.n;
-    say_answer(talk, ab_view(whole.p + said, whole.n - said));
-    talk->on_turn(talk->owner, talk->turns++, whole);
+    tell_answer(talk, told);
+    if (told.n || !whole.n) /* else nothing but the stop word was said */
+        talk->on_turn(talk->owner, talk->turns++, told);
     writing_clear(&talk->answer);
 }
 
@@ -176,7 +224,7 @@ static void turn(struct v1_talk *talk, json_t *event)
         thought_turn(talk, step, agent, ab_buf_view(&text));
         ab_buf_clear(&talk->latest);
         ab_buf_add(&talk->latest, text.p, text.n);
-    } else if (talk->answer.said.n && !is_step(&talk->answer, step))
+    } else if (talk->answer.told && !is_step(&talk->answer, step))
         broken(talk);
     else
         answer_turn(talk, ab_buf_view(&text));
@@ -187,7 +235,7 @@ static void turn(struct v1_talk *talk, json_t *event)
 static void attempt_over(struct v1_talk *talk, json_t *event)
 {
     (void)event;
-    if (talk->answer.said.n)
+    if (talk->answer.told)
         broken(talk);
     writing_clear(&talk->answer);
     writing_clear(&talk->thought);
@@ -220,7 +268,7 @@ static void end(struct v1_talk *talk, json_t *event)
                            : "the job has failed");
         return;
     }
-    if (talk->answer.said.n) { /* of a turn that the run's end has cut off */
+    if (talk->answer.told) { /* of a turn that the run's end has cut off */
         broken(talk);
         return;
     }

@@ -28,7 +28,9 @@ enum v1_end {
 
 struct v1_talk {
     /* set by the owner */
-    const char *output;                                                                /* NULL: none */
+    const char *output; /* NULL: none */
+    const char *
+        stop; /* the word that ends the conversation: it is cut off the end of the answer's turns; NULL: none */
     void (*on_text)(void *owner, uint64_t turn, uint64_t offset, struct ab_view text); /* of the answer */
     void (*on_turn)(void *owner, uint64_t turn, struct ab_view whole);                 /* one is complete */
     void (*on_thought)(void *owner, struct ab_view text);
@@ -45,8 +47,8 @@ struct v1_talk {
     struct v1_writing {
         char *step;
         uint64_t attempt;
-        struct ab_buf
-            said; /* of the answer: the text; of a thought: too, so that the rest can be told from it */
+        struct ab_buf said; /* the text so far, so that the rest can be told from it */
+        size_t told;        /* of the answer: as much of it was told; what may be the stop word is held back */
     } answer, thought;
     struct ab_buf latest; /* the last turn of another agent */
     bool thought_any;     /* one was told: the next one begins a new paragraph */
@@ -60,6 +62,8 @@ void v1_talk_event(struct v1_talk *talk, const char *kind, json_t *event);
 void v1_talk_question(const struct v1_talk *talk, struct ab_buf *out);
 void v1_talk_finish(struct v1_talk *talk);
 
+/* A turn without the stop word (NULL: none), and the blanks before it, at its end. */
+struct ab_view v1_cut(struct ab_view text, const char *stop);
 /* The words of a content, text or array of parts; appended. */
 void v1_text_of(const json_t *content, struct ab_buf *out);
 

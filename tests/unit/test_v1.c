@@ -155,6 +155,26 @@ static void test_a_new_attempt_breaks_what_was_said(void **state)
     forget(h);
 }
 
+static void test_the_word_that_ends_the_chat_is_not_told(void **state)
+{
+    struct heard *h = listen("w");
+    (void)state;
+    h->talk.stop = "TERMINATE";
+    piece(h, "c:1", "w", 256, 0, "Fine");
+    piece(h, "c:1", "w", 256, 4, ". T");
+    piece(h, "c:1", "w", 256, 7, "ERM"); /* may be it */
+    piece(h, "c:1", "w", 256, 10, "S. TERMI");
+    piece(h, "c:1", "w", 256, 18, "NATE \n");
+    reply(h, "c:1", "w", "Fine. TERMS. TERMINATE \n");
+    assert_string_equal(ab_buf_cstr(&h->text), "[0@0 Fine][0@4 .][0@5  TERMS.]");
+    assert_string_equal(ab_buf_cstr(&h->whole), "0=Fine. TERMS.;");
+    piece(h, "c:2", "w", 256, 0, "TERMINATE");
+    reply(h, "c:2", "w", "TERMINATE"); /* nothing was said */
+    reply(h, "c:3", "w", "TERMINATED ");
+    assert_string_equal(ab_buf_cstr(&h->whole), "0=Fine. TERMS.;1=TERMINATED ;");
+    forget(h);
+}
+
 static void test_half_characters_wait_for_their_other_half(void **state)
 {
     struct heard *h = listen("w");
@@ -360,6 +380,7 @@ int main(void)
         cmocka_unit_test(test_others_are_thoughts_with_their_names),
         cmocka_unit_test(test_without_an_output_the_result_is_the_answer),
         cmocka_unit_test(test_a_new_attempt_breaks_what_was_said),
+        cmocka_unit_test(test_the_word_that_ends_the_chat_is_not_told),
         cmocka_unit_test(test_half_characters_wait_for_their_other_half),
         cmocka_unit_test(test_ends),
         cmocka_unit_test(test_waiting_for_people_and_for_budgets),
