@@ -106,8 +106,14 @@ enum ab_program {
       "address of the HTTP gateway: ADDR:PORT (port 0: any free one), or off")                                         \
     X(HTTP_CONNECTIONS_MAX, http_connections_max, INT, "10000", 8, 1000000, NULL, GATEWAY,                             \
       "connections of HTTP clients at once")                                                                           \
+    X(HTTP_ADDRESS_CONNECTIONS_MAX, http_address_connections_max, INT, "1000", 0, 1000000, NULL, GATEWAY,              \
+      "of these from one address, if it is not this machine's; 0: any number")                                         \
     X(HTTP_RATE, http_rate, INT, "10000", 0, 1000000, NULL, GATEWAY,                                                   \
       "requests per second from one address before it is told to wait; 0: any number")                                 \
+    X(HTTP_AUTH, http_auth, ENUM, "auto", 0, 0, "auto|tokens", CLI | GATEWAY,                                          \
+      "who may use the HTTP gateway: auto = without tokens at a loopback address, else with; tokens = only with")      \
+    X(HTTP_TOKEN_RATE, http_token_rate, INT, "200", 0, 1000000, NULL, GATEWAY,                                         \
+      "requests per second with one token before it is told to wait; 0: any number")                                   \
     X(HTTP_IDLE_MS, http_idle_ms, DURATION, "75s", 100, 86400000, NULL, GATEWAY,                                       \
       "how long a connection may wait for its next request")                                                           \
     X(HTTP_SLOW_MS, http_slow_ms, DURATION, "20s", 100, 86400000, NULL, GATEWAY,                                       \

@@ -39,6 +39,7 @@ struct supervisor {
     int code;
     int64_t started_ms, trimmed_ms, asked_ms;
     struct autobots *bots; /* until it is ready */
+    size_t workers;        /* that were there then */
     bool asking;
 };
 
@@ -135,6 +136,31 @@ static void say_ready(struct supervisor *s, size_t workers)
     s->ready_fd = -1;
 }
 
+static void now_ready(struct supervisor *s)
+{
+    s->ready = true;
+    say_ready(s, s->workers);
+}
+
+/* The gateway would refuse as well; here it is known before `ready` is said. */
+static void on_tokens(void *context, const struct autobots_answer *answer)
+{
+    struct supervisor *s = context;
+    char url[LISTEN_URL_MAX];
+    json_t *tree = NULL;
+    s->asking = false;
+    if (answer->error || ab_json_parse(ab_view_of(answer->json), &tree, NULL))
+        return;
+    if (ab_tree_int(tree, "tokens", 0))
+        now_ready(s);
+    else if (!s->stop) {
+        listen_url(s->children.http_fd, url);
+        s->code = cli_failf(s->cli, CLI_USAGE, LISTEN_NEEDS_TOKEN, url);
+        s->stop = true;
+    }
+    json_decref(tree);
+}
+
 static void on_status(void *context, const struct autobots_answer *answer)
 {
     struct supervisor *s = context;
@@ -145,10 +171,15 @@ static void on_status(void *context, const struct autobots_answer *answer)
     size_t there = json_array_size(json_object_get(tree, "workers"));
     size_t wanted = (size_t)ab_config_int(s->cli->config, AB_CONF_WORKERS);
     bool patience = ab_mono_ms() - s->started_ms < READY_MS_MAX / 2;
-    s->ready = ab_tree_bool(tree, "storage", false) && (there >= wanted || (there && !patience));
-    if (s->ready)
-        say_ready(s, there);
+    bool ready = ab_tree_bool(tree, "storage", false) && (there >= wanted || (there && !patience));
     json_decref(tree);
+    if (!ready)
+        return;
+    s->workers = there;
+    if (s->children.http_fd < 0 || listen_is_loopback(s->children.http_fd))
+        now_ready(s);
+    else
+        s->asking = !autobots_start_query(s->bots, "check_token", NULL, on_tokens, s, NULL);
 }
 
 static void ask_ready(struct supervisor *s, int64_t now)
@@ -291,7 +322,7 @@ static int open_http(struct supervisor *s, int *fd, struct ab_error *err)
     if (listen_off(address))
         return 0;
     do /* the gateway of a killed supervisor may still be dying */
-        *fd = listen_open(address, false, err);
+        *fd = listen_open(address, err);
     while (*fd == AB_ECONFLICT && s->after_crash && ab_mono_ms() - s->started_ms < FOLLOW_UP_MS &&
            poll(NULL, 0, ASK_MS) >= 0);
     return *fd < 0 ? *fd : 0;

@@ -256,6 +256,13 @@ static int check_required(struct reading *r)
     return 0;
 }
 
+/* The users that the arguments name; those in the seed's bodies are looked at where these are read. */
+static bool may_name(struct call *call)
+{
+    return auth_may_name(call, ab_tree_str(call->args, "user")) &&
+           auth_may_name(call, ab_tree_str(call->args, "user_id"));
+}
+
 bool args_read(struct call *call)
 {
     struct reading *r = ab_calloc(1, sizeof *r);
@@ -272,6 +279,8 @@ bool args_read(struct call *call)
         rc = check_required(r);
     if (rc)
         call_fail(call, &r->err, NULL);
+    else if (!may_name(call))
+        rc = AB_EDENIED;
     else if (!(call->route->flags & (ROUTE_PUBLIC | ROUTE_SEED)))
         guard_user(call, ab_tree_str(call->args, "user"));
     free(r);

@@ -9,6 +9,7 @@
 #include <microhttpd.h>
 
 #include "client/autobots.h"
+#include "client/gateway/auth.h"
 #include "client/gateway/rate.h"
 #include "client/gateway/routes.h"
 #include "common/bytes.h"
@@ -74,6 +75,7 @@ struct gateway {
     struct board *boards;
     struct feeds *feeds;
     struct rates *rates;
+    struct auth *auth;
     struct counters counters;
     char *openapi; /* its text, once it was asked for */
 };
@@ -86,13 +88,15 @@ struct call {
     struct conn *conn;
     const struct route *route; /* NULL: there is none */
     int refs;
-    bool head;      /* HEAD: as GET, without the body */
-    bool preflight; /* OPTIONS */
-    bool begun;     /* its handler was called */
-    bool suspended; /* in MHD's sense */
-    bool abandoned; /* the client went away while we worked */
-    bool final;     /* an error of it stays one: clients that retry by themselves are told not to */
-    bool closing;   /* the body is not read: the connection ends with the answer */
+    struct token *token; /* it acts under; NULL: none is needed */
+    bool checking;       /* whether its token is valid; the handler is not called before */
+    bool head;           /* HEAD: as GET, without the body */
+    bool preflight;      /* OPTIONS */
+    bool begun;          /* its handler was called */
+    bool suspended;      /* in MHD's sense */
+    bool abandoned;      /* the client went away while we worked */
+    bool final;          /* an error of it stays one: clients that retry by themselves are told not to */
+    bool closing;        /* the body is not read: the connection ends with the answer */
     int64_t started_us;
     char *user;                              /* whom it acts for; set before the handler runs */
     json_t *args;                            /* checked: path, query and body by their names */
@@ -120,6 +124,10 @@ struct call *call_hold(struct call *call);
 void call_drop(struct call *call);
 /* Wakes the connection if it was put to sleep; http.c then asks for the answer. */
 void call_wake(struct call *call);
+/* Its token was checked: the handler is called, if the whole request is there. */
+void call_go_on(struct call *call);
+/* Instead of calling the handler, answer with this; the first one counts. */
+void call_refuse(struct call *call, int status, const struct ab_error *error);
 /* A header of the request; {NULL,0} if absent. */
 struct ab_view call_header(const struct call *call, const char *name);
 
@@ -152,6 +160,8 @@ char *percent_decode(struct ab_view text);
 /* Before anything else is done: is this client allowed to speak to us at all? False after a refusal. */
 bool guard_headers(struct call *call, struct ab_error *err, int *status);
 bool guard_rate(struct call *call, struct ab_error *err);
+/* A number for the address that a request comes from, never 0. */
+uint64_t guard_address(struct call *call);
 void guard_cors(struct call *call, struct MHD_Response *response);
 /* Whom a request acts for that names `named` (NULL: nobody): sets and returns call->user. Every route's user comes
  * from here: args.c calls it with the argument `user`, the seed's handlers with the user_id of their bodies. */

@@ -1,7 +1,7 @@
 /* Who may speak to us: the names we may be called by, the pages that may call us, the headers that must not be there
  * twice, and whom a request acts for.
  *
- * Without tokens everybody who reaches the socket may do everything, so it must be a loopback one; and a browser of this
+ * With required tokens (auth.c) it is they that decide: a page cannot make a browser send one. Without, everybody who reaches the socket may do everything, so it must be a loopback one; and a browser of this
  * machine reaches it for any page on the internet. Two checks keep those out: Host must be a name of this machine (a DNS
  * name that an attacker points to 127.0.0.1 is not), and Origin, which browsers set and pages cannot, must be our own or
  * one of `allow_origins`. A page's request without Origin (an image, a link) is known by Sec-Fetch-Site.
@@ -104,13 +104,18 @@ static bool allowed_origin(const struct call *call, struct ab_view origin)
     return false;
 }
 
-/* The gateway's own page. */
+/* The gateway's own page, perhaps behind a proxy that speaks TLS. */
 static bool same_origin(const struct call *call, struct ab_view origin)
 {
-    static const char scheme[] = "http://";
+    static const char *const schemes[] = {"http://", "https://"};
     struct ab_view host = call_header(call, "Host");
-    size_t n = sizeof scheme - 1;
-    return origin.n == n + host.n && !memcmp(origin.p, scheme, n) && !strncasecmp(origin.p + n, host.p, host.n);
+    for (int i = 0; i < 2; i++) {
+        size_t n = strlen(schemes[i]);
+        if (host.n && origin.n == n + host.n && !memcmp(origin.p, schemes[i], n) &&
+            !strncasecmp(origin.p + n, host.p, host.n))
+            return true;
+    }
+    return false;
 }
 
 static bool from_a_foreign_page(const struct call *call, struct ab_view origin)
@@ -129,7 +134,7 @@ bool guard_headers(struct call *call, struct ab_error *err, int *status)
     if (!headers_right(call, err))
         return false;
     *status = MHD_HTTP_FORBIDDEN;
-    if (gateway->loopback && !is_this_machine(call_header(call, "Host")))
+    if (!auth_required(gateway->auth) && !is_this_machine(call_header(call, "Host")))
         ab_fail_at(err, AB_EDENIED, "Host",
                    "this address is for this machine only, under the names localhost, 127.0.0.1 and [::1]");
     else if (from_a_foreign_page(call, origin))
@@ -148,7 +153,8 @@ void guard_cors(struct call *call, struct MHD_Response *response)
     MHD_add_response_header(response, "Access-Control-Allow-Credentials", "true");
     MHD_add_response_header(
         response, "Access-Control-Expose-Headers",
-        "Location, Retry-After, retry-after-ms, x-should-retry, x-request-id, X-Session-Id, Warning");
+        "Location, Retry-After, retry-after-ms, x-should-retry, x-request-id, X-Session-Id, Warning, "
+        "WWW-Authenticate");
     if (!call->preflight)
         return;
     MHD_add_response_header(response, "Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE");
@@ -163,11 +169,8 @@ void guard_cors(struct call *call, struct MHD_Response *response)
 
 /* ---- how often ---- */
 
-static uint64_t address_key(struct call *call)
+static uint64_t key_of(const struct sockaddr *address)
 {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    const struct sockaddr *address = info ? info->client_addr : NULL;
     uint64_t key = 0;
     if (address && address->sa_family == AF_INET)
         key = ((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr;
@@ -176,12 +179,40 @@ static uint64_t address_key(struct call *call)
     return key * 0x9e3779b97f4a7c15u >> 8 | 1;
 }
 
+/* The address that a proxy on this machine saw: the last one it lists. Others are what the client says. */
+static bool forwarded_for(struct call *call, struct sockaddr_storage *address)
+{
+    struct ab_view list = call_header(call, "X-Forwarded-For");
+    struct sockaddr_in *v4 = (void *)address;
+    struct sockaddr_in6 *v6 = (void *)address;
+    if (!list.n)
+        return false;
+    const char *comma = strrchr(list.p, ','), *last = comma ? comma + 1 : list.p;
+    last += strspn(last, " ");
+    memset(address, 0, sizeof *address);
+    if (inet_pton(AF_INET, last, &v4->sin_addr) == 1)
+        address->ss_family = AF_INET;
+    else if (inet_pton(AF_INET6, last, &v6->sin6_addr) == 1)
+        address->ss_family = AF_INET6;
+    return address->ss_family;
+}
+
+uint64_t guard_address(struct call *call)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *peer = info ? info->client_addr : NULL;
+    struct sockaddr_storage seen;
+    bool by_proxy = auth_required(call->gateway->auth) && call->gateway->loopback && forwarded_for(call, &seen);
+    return key_of(by_proxy ? (const struct sockaddr *)(const void *)&seen : peer);
+}
+
 /* Who looks after the service may always ask how it is. */
 bool guard_rate(struct call *call, struct ab_error *err)
 {
     if (call->route && call->route->scope == SCOPE_NONE)
         return true;
-    uint32_t wait_ms = rate_take(call->gateway->rates, address_key(call), ab_mono_us());
+    uint32_t wait_ms = rate_take(call->gateway->rates, guard_address(call), ab_mono_us());
     if (!wait_ms)
         return true;
     call->gateway->counters.refused_busy++;
@@ -195,6 +226,8 @@ bool guard_rate(struct call *call, struct ab_error *err)
 
 const char *guard_user(struct call *call, const char *named)
 {
+    if (auth_user(call))
+        named = auth_user(call);
     free(call->user);
     call->user =
         ab_strdup(named && *named ? named : ab_config_text(call->gateway->config, AB_CONF_DEFAULT_USER_ID));

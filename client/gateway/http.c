@@ -88,12 +88,13 @@ static bool has_body(const struct call *call, uint64_t *bytes)
     return *bytes || call_header(call, "Transfer-Encoding").n;
 }
 
-static void refuse(struct call *call, int status, const struct ab_error *error)
+void call_refuse(struct call *call, int status, const struct ab_error *error)
 {
     if (call->refusal.code)
         return;
     call->refusal = *error;
     call->refusal_status = status;
+    body_release(call);
 }
 
 static bool is_json(struct ab_view type)
@@ -116,16 +117,16 @@ static void check_body_headers(struct call *call)
         ab_fail_at(&err, AB_ETOOLARGE, "body",
                    "a body has at most %llu bytes here (message_bytes_max); this one has %llu",
                    (unsigned long long)max, (unsigned long long)bytes);
-        refuse(call, MHD_HTTP_CONTENT_TOO_LARGE, &err);
+        call_refuse(call, MHD_HTTP_CONTENT_TOO_LARGE, &err);
     } else if (call->gateway->uploads + bytes > UPLOAD_BYTES_MAX) {
         call->closing = true;
         call->gateway->counters.refused_busy++;
         ab_fail(&err, AB_EBUSY, "too many bodies are coming in at once; try again");
         err.retry_after_ms = 1000;
-        refuse(call, MHD_HTTP_SERVICE_UNAVAILABLE, &err);
+        call_refuse(call, MHD_HTTP_SERVICE_UNAVAILABLE, &err);
     } else if (type.n && !is_json(type) && !(call->route && call->route->flags & ROUTE_SEED)) {
         ab_fail_at(&err, AB_EINVALID, "Content-Type", "send JSON, and say so: Content-Type: application/json");
-        refuse(call, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, &err);
+        call_refuse(call, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, &err);
     }
 }
 
@@ -134,11 +135,11 @@ static void refuse_path(struct call *call, enum route_found found)
     struct ab_error err;
     if (found == ROUTE_UNKNOWN) {
         ab_fail(&err, AB_ENOTFOUND, "there is nothing at this path; GET /openapi.json lists what is");
-        refuse(call, MHD_HTTP_NOT_FOUND, &err);
+        call_refuse(call, MHD_HTTP_NOT_FOUND, &err);
         return;
     }
     ab_fail(&err, AB_EUSAGE, "this path does not take that method; the header Allow has those it takes");
-    refuse(call, MHD_HTTP_METHOD_NOT_ALLOWED, &err);
+    call_refuse(call, MHD_HTTP_METHOD_NOT_ALLOWED, &err);
 }
 
 static enum MHD_Result begin(struct gateway *gateway, struct MHD_Connection *connection, const char *url,
@@ -153,9 +154,11 @@ static enum MHD_Result begin(struct gateway *gateway, struct MHD_Connection *con
     enum route_found found =
         route_find(call->head ? "GET" : method, call->path, &call->route, call->values, NULL);
     if (!guard_headers(call, &err, &status))
-        refuse(call, status, &err);
+        call_refuse(call, status, &err);
     else if (!guard_rate(call, &err))
-        refuse(call, status_of(err.code), &err);
+        call_refuse(call, status_of(err.code), &err);
+    else if (found == ROUTE_FOUND && call->route->scope != SCOPE_NONE && !auth_begin(call, &err, &status))
+        call_refuse(call, status, &err);
     if (found != ROUTE_FOUND && !(found == ROUTE_OTHER_METHOD && call->preflight))
         refuse_path(call, found);
     check_body_headers(call);
@@ -176,12 +179,12 @@ static enum MHD_Result take_body(struct call *call, const char *data, size_t byt
     if (call->body.n + bytes > gateway->body_bytes_max) {
         ab_fail_at(&err, AB_ETOOLARGE, "body", "a body has at most %llu bytes here (message_bytes_max)",
                    (unsigned long long)gateway->body_bytes_max);
-        refuse(call, MHD_HTTP_CONTENT_TOO_LARGE, &err);
+        call_refuse(call, MHD_HTTP_CONTENT_TOO_LARGE, &err);
     } else if (gateway->uploads + bytes > UPLOAD_BYTES_MAX) {
         gateway->counters.refused_busy++;
         ab_fail(&err, AB_EBUSY, "too many bodies are coming in at once; try again");
         err.retry_after_ms = 1000;
-        refuse(call, MHD_HTTP_SERVICE_UNAVAILABLE, &err);
+        call_refuse(call, MHD_HTTP_SERVICE_UNAVAILABLE, &err);
     }
     if (call->refusal.code) {
         body_release(call);
@@ -197,6 +200,8 @@ static enum MHD_Result take_body(struct call *call, const char *data, size_t byt
 static const char *refusal_name(const struct call *call)
 {
     switch (call->refusal_status) {
+    case MHD_HTTP_UNAUTHORIZED:
+        return "unauthorized";
     case MHD_HTTP_METHOD_NOT_ALLOWED:
         return "method_not_allowed";
     case MHD_HTTP_UNSUPPORTED_MEDIA_TYPE:
@@ -221,6 +226,8 @@ static void answer_refusal(struct call *call)
     call_fail_as(call, call->refusal_status, refusal_name(call), &call->refusal, NULL);
     if (call->refusal_status == MHD_HTTP_METHOD_NOT_ALLOWED)
         add_allow(call);
+    if (call->refusal_status == MHD_HTTP_UNAUTHORIZED)
+        call_header_add(call, "WWW-Authenticate", "Bearer realm=\"autobots\"");
 }
 
 static void run_handler(struct call *call)
@@ -236,6 +243,12 @@ static void run_handler(struct call *call)
         (call->route->handle ? call->route->handle : forward_handle)(call);
         body_release(call);
     }
+}
+
+void call_go_on(struct call *call)
+{
+    if (call->suspended && !call->begun)
+        run_handler(call);
 }
 
 static enum MHD_Result queue_answer(struct call *call)
@@ -270,7 +283,7 @@ static enum MHD_Result on_request(void *owner, struct MHD_Connection *connection
     }
     if (call->abandoned)
         return MHD_NO;
-    if (!call->begun)
+    if (!call->begun && !call->checking)
         run_handler(call);
     if (call->response)
         return queue_answer(call);
@@ -294,6 +307,7 @@ static void on_completed(void *owner, struct MHD_Connection *connection, void **
     call->conn->phase = CONN_IDLE;
     call->conn->used = true;
     call->conn->since_ms = gateway->now_ms;
+    auth_end(call);
     call->connection = NULL;
     call->conn = NULL;
     call->suspended = false;
@@ -436,6 +450,8 @@ int http_start(struct gateway *gateway, struct ab_error *err)
         MHD_USE_EPOLL | MHD_USE_EPOLL_TURBO | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
         on_request, gateway, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
         gateway->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES_MAX,
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        gateway->loopback ? 0 : (unsigned)ab_config_int(gateway->config, AB_CONF_HTTP_ADDRESS_CONNECTIONS_MAX),
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)gateway->connections_max, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)STALL_S_MAX, MHD_OPTION_NOTIFY_COMPLETED, on_completed, gateway, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, gateway, MHD_OPTION_UNESCAPE_CALLBACK, leave_encoded, NULL,

@@ -110,7 +110,7 @@ static int inherited(const char *text, struct ab_error *err)
     return fd;
 }
 
-int listen_open(const char *address, bool anywhere, struct ab_error *err)
+int listen_open(const char *address, struct ab_error *err)
 {
     union address a;
     if (!strncmp(address, "fd:", 3))
@@ -118,12 +118,6 @@ int listen_open(const char *address, bool anywhere, struct ab_error *err)
     int rc = read_address(address, &a, err);
     if (rc)
         return rc;
-    if (!anywhere && !is_loopback(&a))
-        return ab_fail_at(
-            err, AB_EUSAGE, "http",
-            "%s can be reached from other machines, and anybody there could use the service: make a "
-            "token first (autobots tokens create), or bind a loopback address",
-            address);
     bool v6 = a.any.sa_family == AF_INET6;
     int fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)

@@ -17,6 +17,8 @@ struct rates {
     struct rate_bucket buckets[RATE_BUCKETS];
 };
 
+/* As rate_take, but takes nothing. */
+uint32_t rate_wait(const struct rates *rates, uint64_t key, int64_t now_us);
 /* Takes one for this key. 0, or after how many ms there will be one again. */
 uint32_t rate_take(struct rates *rates, uint64_t key, int64_t now_us);
 

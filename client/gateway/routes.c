@@ -143,8 +143,8 @@ enum arg_place route_place(const struct route *route, const struct arg *arg)
 const char *route_common_answers(const struct route *route, bool body)
 {
     if (route->flags & ROUTE_SEED)
-        return body ? "400 403 413 429" : "400 403 429";
+        return body ? "400 401 403 413 429 503" : "400 401 403 429 503";
     if (!route->operation && !route->args && !body) /* asks nobody */
-        return "400 403 429 503 504";
-    return body ? "400 403 413 415 429 500 503 504" : "400 403 429 500 503 504";
+        return route->scope == SCOPE_NONE ? "400 403 429 503 504" : "400 401 403 429 503 504";
+    return body ? "400 401 403 413 415 429 500 503 504" : "400 401 403 429 500 503 504";
 }

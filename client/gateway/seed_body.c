@@ -112,10 +112,24 @@ static void check(const json_t *body, const struct seed_field *field, json_t *de
         add_fault(detail, loc_of(field->path), wrong[field->type].msg, wrong[field->type].type);
 }
 
+/* Each user_id in the body is one that the request's token may name. */
+static bool may_name_all(struct call *call, const json_t *body, const struct seed_field *fields)
+{
+    static const char name[] = "user_id";
+    for (; fields->path; fields++) {
+        size_t n = strlen(fields->path);
+        if (n >= sizeof name - 1 && !strcmp(fields->path + n - (sizeof name - 1), name) &&
+            !auth_may_name(call, seed_text(body, fields->path)))
+            return false;
+    }
+    return true;
+}
+
 json_t *seed_body(struct call *call, const struct seed_field *fields)
 {
     struct ab_error err;
     json_t *body = NULL, *detail = json_array();
+    const struct seed_field *all = fields;
     bool there = call->body.n;
     if (!there)
         add_fault(detail, json_pack("[s]", "body"), "field required", "value_error.missing");
@@ -130,7 +144,10 @@ json_t *seed_body(struct call *call, const struct seed_field *fields)
             check(body, fields, detail);
     if (!json_array_size(detail)) {
         json_decref(detail);
-        return body;
+        if (may_name_all(call, body, all))
+            return body;
+        json_decref(body);
+        return NULL;
     }
     json_decref(body);
     refuse(call, detail);

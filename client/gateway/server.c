@@ -63,6 +63,7 @@ static void tick(void *owner, int64_t now)
     if (now - gateway->swept_ms >= SWEEP_MS) {
         gateway->swept_ms = now;
         streams_comment(gateway, now);
+        auth_tick(gateway, now);
         boards_look(gateway, now);
         http_sweep(gateway, now);
         gateway->resumed = true; /* MHD listens again only in a later run than the one that made room */
@@ -88,6 +89,25 @@ static void signalled(void *owner, int signo)
     streams_end(gateway);
 }
 
+/* An address that others reach is served only if there is a token. */
+static int need_token(struct gateway *gateway, struct ab_error *err)
+{
+    struct autobots_error error;
+    char *answer = NULL, url[LISTEN_URL_MAX];
+    json_t *tree = NULL;
+    if (autobots_query(gateway->bots, "check_token", NULL, &answer, &error)) {
+        memcpy(err, &error, sizeof *err);
+        return err->code;
+    }
+    listen_url(gateway->listen_fd, url);
+    int rc = ab_json_parse(ab_view_of(answer), &tree, err);
+    if (!rc && !ab_tree_int(tree, "tokens", 0))
+        rc = ab_fail_at(err, AB_EUSAGE, "http", LISTEN_NEEDS_TOKEN, url);
+    json_decref(tree);
+    free(answer);
+    return rc;
+}
+
 static int open_all(struct gateway *gateway, struct ab_error *err)
 {
     struct autobots_error error;
@@ -102,17 +122,19 @@ static int open_all(struct gateway *gateway, struct ab_error *err)
     const char *address = ab_config_text(gateway->config, AB_CONF_HTTP);
     if (listen_off(address))
         return ab_fail_at(err, AB_EUSAGE, "http", "off: there is nothing to do");
-    gateway->listen_fd = listen_open(address, false, err);
+    gateway->listen_fd = listen_open(address, err);
     if (gateway->listen_fd < 0)
         return gateway->listen_fd;
     gateway->loopback = listen_is_loopback(gateway->listen_fd);
-    if (!gateway->loopback)
-        return ab_fail_at(err, AB_EUSAGE, "http", "the socket handed on is no loopback one");
+    gateway->auth = auth_create(!gateway->loopback || ab_config_enum(gateway->config, AB_CONF_HTTP_AUTH) == 1,
+                                ab_config_int(gateway->config, AB_CONF_HTTP_TOKEN_RATE));
     gateway->bots = autobots_open(&options, &error);
     if (!gateway->bots) {
         memcpy(err, &error, sizeof *err);
         return err->code;
     }
+    if (!gateway->loopback && need_token(gateway, err))
+        return err->code;
     ab_loop_add_fd(gateway->loop, autobots_fd(gateway->bots), on_bots, gateway);
     return http_start(gateway, err);
 }
@@ -144,6 +166,7 @@ int gateway_run(const struct ab_config *config, struct ab_error *err)
     feeds_destroy(gateway.feeds);
     free(gateway.openapi);
     free(gateway.rates);
+    auth_destroy(gateway.auth);
     ab_loop_destroy(gateway.loop);
     return rc;
 }

@@ -7,6 +7,7 @@
 """
 
 import collections
+import copy
 import http.client
 import json
 import re
@@ -22,12 +23,18 @@ Answer = collections.namedtuple("Answer", "status body headers text")
 
 class Gateway:
     def __init__(self, service, name="gateway1", flags=(), **more):
-        self.service, self.name = service, name
+        self.service, self.name, self.headers = service, name, {}
         self.process = service.start(name, flags=["--http", "127.0.0.1:0", *flags], **more)
         self.find_port()
 
+    def bearing(self, token):
+        """The same gateway, asked with this token."""
+        one = copy.copy(self)
+        one.headers = {"Authorization": f"Bearer {token}"}
+        return one
+
     def find_port(self):
-        log = wait_until(lambda: re.findall(r"gateway\.ready url=http://127\.0\.0\.1:(\d+)", self.process.log())
+        log = wait_until(lambda: re.findall(r"gateway\.ready url=http://[\d.]+:(\d+)", self.process.log())
                          or self.service.died(), 20 * slow(), "the gateway's address")
         self.service.assert_alive()
         self.port = int(log[-1])
@@ -58,7 +65,7 @@ class Gateway:
 
     def request(self, method, path, body=None, headers=None, timeout=30, connection=None, **query):
         """body: bytes as they are, anything else as JSON."""
-        headers = dict(headers or {})
+        headers = {**self.headers, **(headers or {})}
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
             headers.setdefault("Content-Type", "application/json")
@@ -94,7 +101,7 @@ class Stream:
     """One request for text/event-stream; iterate it for events. `comments` counts the lines that keep it alive."""
 
     def __init__(self, gateway, path, last, headers, timeout):
-        headers = dict(headers, Accept="text/event-stream")
+        headers = {**gateway.headers, **headers, "Accept": "text/event-stream"}
         if last is not None:
             headers["Last-Event-ID"] = last
         self.comments, self.last = 0, last

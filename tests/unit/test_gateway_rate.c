@@ -16,6 +16,8 @@ static void test_a_second_may_be_taken_at_once_and_then_the_rate(void **state)
         assert_int_equal(rate_take(rates, 7, 5000000), 0);
     uint32_t wait_ms = rate_take(rates, 7, 5000000);
     assert_in_range(wait_ms, 1, 11);
+    assert_int_equal(rate_wait(rates, 7, 5000000), wait_ms); /* takes nothing, however often */
+    assert_int_equal(rate_wait(rates, 8, 5000000), 0);
     assert_int_equal(rate_take(rates, 8, 5000000), 0); /* another address */
     assert_int_equal(rate_take(rates, 7, 5000000 + (int64_t)wait_ms * 1000), 0);
     assert_int_not_equal(rate_take(rates, 7, 5000000 + (int64_t)wait_ms * 1000), 0);
