@@ -15,18 +15,24 @@
 #include "worker/tool/tool.h"
 #include "worker/worker.h"
 
-/* One that was announced or begun by this attempt. */
-struct toolcall {
-    char step[ENGINE_STEP_MAX];
-    size_t index;
-    TAILQ_ENTRY(toolcall) in_run;
-};
-
 /* What came of a call. */
 struct outcome {
     struct ab_buf text;
     bool failed;
     int64_t duration_ms;
+};
+
+/* One that was announced or begun by this attempt. */
+struct toolcall {
+    struct run *run;
+    char step[ENGINE_STEP_MAX];
+    size_t index;
+    const struct tool *tool; /* once it is begun */
+    void *started;           /* the tool's, while it is under way */
+    bool over;               /* outcome is what came of it */
+    int64_t begin_ms;
+    struct outcome outcome;
+    TAILQ_ENTRY(toolcall) in_run;
 };
 
 static struct toolcall *toolcall_of(const struct run *run, const struct engine_effect *effect)
@@ -43,6 +49,9 @@ static void forget(struct run *run, struct toolcall *call)
     if (!call)
         return;
     TAILQ_REMOVE(&run->toolcalls, call, in_run);
+    if (call->started)
+        call->tool->ops->cancel(call->started);
+    ab_buf_finish(&call->outcome.text);
     free(call);
 }
 
@@ -57,12 +66,14 @@ bool toolcall_under_way(const struct run *run, const struct engine_effect *effec
     return toolcall_of(run, effect) != NULL;
 }
 
-static void remember(struct run *run, const struct engine_effect *effect)
+static struct toolcall *remember(struct run *run, const struct engine_effect *effect)
 {
     struct toolcall *call = ab_calloc(1, sizeof *call);
+    call->run = run;
     memcpy(call->step, effect->step, sizeof call->step);
     call->index = effect->tool_index;
     TAILQ_INSERT_TAIL(&run->toolcalls, call, in_run);
+    return call;
 }
 
 /* --- the events ----------------------------------------------------------------------------------------------- */
@@ -125,18 +136,55 @@ static int journal_failure(struct run *run, const struct engine_effect *effect, 
 
 /* --- the steps ------------------------------------------------------------------------------------------------ */
 
+static void fail(struct outcome *outcome, const struct ab_error *error)
+{
+    ab_buf_clear(&outcome->text);
+    ab_buf_text(&outcome->text, error->text);
+    outcome->failed = true;
+}
+
+static void on_done(void *user, struct ab_view result, const struct ab_error *error)
+{
+    struct toolcall *call = user;
+    call->started = NULL;
+    call->over = true;
+    ab_buf_add(&call->outcome.text, result.p, result.n);
+    if (error)
+        fail(&call->outcome, error);
+    run_wake(call->run);
+}
+
+static void begin(struct toolcall *call, const struct tool *tool, const struct engine_effect *effect,
+                  const json_t *arguments)
+{
+    struct ab_error why = {0};
+    call->tool = tool;
+    call->begin_ms = ab_mono_ms();
+    if (tool->ops->start) {
+        call->started =
+            tool->ops->start(call->run->worker->tools, arguments, effect->left_ms, on_done, call, &why);
+        call->over = !call->started;
+    } else {
+        tool->ops->call(arguments, ab_wall_ms(), &call->outcome.text, &why);
+        call->over = true;
+    }
+    if (why.code)
+        fail(&call->outcome, &why);
+}
+
+/* Begins the call, unless it is under way; journals it once it is over. 1: it is not. */
 static int perform(struct run *run, const struct tool *tool, const struct engine_effect *effect,
                    const json_t *arguments, struct ab_error *err)
 {
-    struct outcome outcome = {0};
-    struct ab_error why = {0};
-    int64_t begin_ms = ab_mono_ms();
-    if (tool->ops->call(arguments, ab_wall_ms(), &outcome.text, &why)) {
-        ab_buf_clear(&outcome.text);
-        ab_buf_text(&outcome.text, why.text);
-        outcome.failed = true;
-    }
-    outcome.duration_ms = ab_mono_ms() - begin_ms;
+    struct toolcall *call = toolcall_of(run, effect);
+    call = call ? call : remember(run, effect);
+    if (!call->tool)
+        begin(call, tool, effect, arguments);
+    if (!call->over)
+        return 1;
+    struct outcome outcome = call->outcome;
+    call->outcome = (struct outcome){0};
+    outcome.duration_ms = ab_mono_ms() - call->begin_ms;
     return journal(run, effect, &outcome, err);
 }
 

@@ -325,6 +325,13 @@ static bool on_exec(void *owner)
     return false;
 }
 
+static bool on_tools(void *owner)
+{
+    struct worker *worker = owner;
+    tools_run(worker->tools, ab_mono_ms());
+    return false;
+}
+
 static int64_t sooner(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -336,7 +343,7 @@ static int64_t deadline(void *owner, int64_t now_ms)
     int64_t at = sooner(link_deadline(&worker->broker), link_deadline(&worker->storage));
     at = sooner(at, exec_deadline_ms(worker->exec));
     at = sooner(at, sooner(queries_deadline(worker, now_ms), model_client_deadline_ms(worker->models)));
-    at = sooner(at, pricing_deadline(worker));
+    at = sooner(at, sooner(pricing_deadline(worker), tools_deadline_ms(worker->tools)));
     return worker->unsent ? sooner(at, now_ms + WORKER_RETRY_MS) : at;
 }
 
@@ -358,6 +365,8 @@ static void tick(void *owner, int64_t now_ms)
         model_client_run(worker->models, now_ms);
     if (exec_deadline_ms(worker->exec) <= now_ms)
         exec_poll(worker->exec, now_ms);
+    if (tools_deadline_ms(worker->tools) <= now_ms)
+        tools_run(worker->tools, now_ms);
     link_tick(&worker->broker, now_ms);
     link_tick(&worker->storage, now_ms);
     queries_tick(worker, now_ms);
@@ -496,7 +505,6 @@ int worker_init(struct worker *worker, const struct ab_config *config, struct ab
                                             (uint64_t)ab_config_int(config, AB_CONF_JOB_SECONDS_MAX)};
     worker->loop = ab_loop_create(&loop_ops, worker);
     worker->secrets = secrets_create();
-    worker->tools = tools_create();
     worker->broker = (struct link){.name = "broker", .ops = &broker_ops, .owner = worker};
     worker->storage = (struct link){.name = "storage", .ops = &storage_ops, .owner = worker};
     int code = load_secrets(worker, err);
@@ -506,8 +514,11 @@ int worker_init(struct worker *worker, const struct ab_config *config, struct ab
         code = start_models(worker, err);
     if (!code)
         code = start_exec(worker, err);
+    if (!code && !(worker->tools = tools_create(ab_config_tree(config, AB_CONF_HTTP_GET_HOSTS), err)))
+        code = err->code;
     if (code)
         return code;
+    ab_loop_add_fd(worker->loop, tools_fd(worker->tools), on_tools, worker);
     ab_loop_add_fd(worker->loop, exec_fd(worker->exec), on_exec, worker);
     ab_loop_add_fd(worker->loop, model_client_fd(worker->models), on_models, worker);
     return link_start(&worker->broker, worker->loop, ab_config_text(config, AB_CONF_WORKER_ENDPOINT),

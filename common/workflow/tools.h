@@ -6,7 +6,8 @@
 /* identifier, what it is */
 #define AB_TOOLS(X)                                                                                            \
     X(calculator, "an arithmetic expression")                                                                  \
-    X(now, "the current date and time, UTC")
+    X(now, "the current date and time, UTC")                                                                   \
+    X(http_get, "the text at a URL, of hosts that the worker's http_get_hosts names")
 
 enum { AB_TOOLS_MAX = 64 /* of one agent */ };
 

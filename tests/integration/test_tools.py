@@ -1,12 +1,14 @@
 """Tool calls through the whole system: results, refusals, approval, bounds, workers that die."""
 
+import http.server
 import json
-import os
+import socket
+import threading
 
 import cli
 import flows
 import pytest
-from service import ROOT, wait_until
+from service import ROOT
 
 
 def call(name, arguments=None, text=None):
@@ -175,3 +177,82 @@ def test_a_tool_nobody_knows_is_a_fault_that_lists_what_there_is(shared, tmp_pat
     result = cli.run("validate", file, home=shared.dir)
     assert result.code != 0 and 'did you mean "calculator"' in result.out + result.err
     assert "one of: calculator, now" in result.out + result.err
+
+
+class Site(http.server.BaseHTTPRequestHandler):
+    """Answers by path, and notes who asked."""
+    seen = []
+
+    def do_GET(self):
+        Site.seen.append((self.path, dict(self.headers)))
+        status, kind, body = {"/text": (200, "text/plain; charset=utf-8", "Grüße".encode()),
+                              "/moved": (302, "text/plain", b"gone"),
+                              "/binary": (200, "image/png", b"\x89PNG\xff\x00"),
+                              "/large": (200, "text/plain", b"x" * (1 << 20) + b"y"),
+                              "/long": (200, "text/plain", b"z" * 100_000)}.get(self.path, (404, "text/plain", b"no"))
+        self.send_response(status)
+        if status == 302:
+            self.send_header("Location", "http://169.254.169.254/latest")
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        try:
+            self.wfile.write(body)
+        except OSError:
+            pass
+
+    def log_message(self, *_):
+        pass
+
+
+def test_http_get_asks_named_hosts_only(make_service):
+    server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), Site)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    port = server.server_port
+    service = make_service(config={"http_get_hosts": f"*:{port},127.0.0.1"})
+    urls = {f"http://127.0.0.1:{port}/text": "HTTP 200, text/plain; charset=utf-8\n\nGrüße",
+            f"http://127.0.0.1:{port}/moved": "HTTP 302, text/plain, leads to http://169.254.169.254/latest\n\ngone",
+            f"http://127.0.0.1:{port}/none": "HTTP 404, text/plain\n\nno"}
+    refused = {f"http://127.0.0.1:{port}/binary": "is no text",
+               f"http://127.0.0.1:{port}/large": "more than 1048576 bytes",
+               f"http://127.0.0.2:{port}/text": "private address", f"http://2130706434:{port}/text": "private address",
+               f"http://0:{port}/text": "private address", f"http://[::ffff:127.0.0.1]:{port}/text": "private address",
+               f"http://127.0.0.1:{port + 1}/text": "does not name", "http://169.254.169.254/latest": "does not name",
+               "file:///etc/passwd": "http", f"http://user:pass@127.0.0.1:{port}/": "user or password"}
+    asked = [("http_get", {"url": url}) for url in [*urls, *refused, f"http://127.0.0.1:{port}/long"]]
+    with service.client() as client:
+        events, end = run(client, [calls(*asked), "Done."], ["http_get"])
+    server.shutdown()
+    results = {asked[one["call"]][1]["url"]: one for one in of(events, "tool_result")}
+    assert len(results) == len(asked) and end["content"] == "Done."
+    for url, text in urls.items():
+        assert results[url]["content"] == text, url
+    for url, text in refused.items():
+        assert results[url]["failed"] and text in results[url]["content"], (url, results[url])
+    long = results[f"http://127.0.0.1:{port}/long"]
+    assert len(long["content"]) == 65536 and long["content_bytes"] > 100_000
+    paths = [path for path, _ in Site.seen]
+    assert sorted(set(paths)) == ["/binary", "/large", "/long", "/moved", "/none", "/text"] and paths.count("/text") == 1
+
+
+def test_http_get_is_off_unless_hosts_are_named(client):
+    events, end = run(client, [calls(("http_get", {"url": "http://127.0.0.1:9/"})), "Off."], ["http_get"])
+    [result] = of(events, "tool_result")
+    assert result["failed"] and "http_get_hosts does not name 127.0.0.1:9" in result["content"]
+
+
+def test_cancelling_stops_a_fetch(make_service):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        service = make_service(config={"http_get_hosts": f"127.0.0.1:{port}"})
+        with service.client() as client:
+            job = client.submit(flow([calls(("http_get", {"url": f"http://127.0.0.1:{port}/"})), "x"], ["http_get"]),
+                                "go", watch="all").id
+            silent.settimeout(20)
+            connection, _ = silent.accept()
+            assert connection.recv(1000).startswith(b"GET / HTTP/1.1")
+            client.cancel(job)
+            assert client.events_to_end(job)[-1]["state"] == "cancelled"
+            connection.settimeout(5)
+            assert connection.recv(1000) == b""  # it was closed
+            connection.close()

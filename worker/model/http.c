@@ -26,6 +26,7 @@ struct http_transfer {
     void *user;
     CURL *easy;
     struct curl_slist *headers;
+    bool (*may_connect)(void *user, const struct sockaddr *address);
     int status; /* 0 until the head of the final response is complete */
     char error[CURL_ERROR_SIZE];
 };
@@ -107,10 +108,12 @@ static int on_timer(CURLM *multi, long timeout_ms, void *pool_p)
 }
 
 /* curl's own sockets would be inherited by the programs a worker starts. */
-static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address)
+static curl_socket_t open_socket(void *transfer_p, curlsocktype purpose, struct curl_sockaddr *address)
 {
-    (void)user;
+    const struct http_transfer *transfer = transfer_p;
     (void)purpose;
+    if (transfer->may_connect && !transfer->may_connect(transfer->user, &address->addr))
+        return CURL_SOCKET_BAD;
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
@@ -262,9 +265,12 @@ static void configure(struct http_transfer *transfer, const struct http_request 
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, transfer->pool->user_agent);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);
-    curl_easy_setopt(easy, CURLOPT_POST, 1L);
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body.n ? request->body.p : "");
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.n);
+    if (!request->get) {
+        curl_easy_setopt(easy, CURLOPT_POST, 1L);
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body.n ? request->body.p : "");
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.n);
+    }
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)request->total_timeout_ms);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)request->connect_timeout_ms);
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)HTTP_RECEIVE_BUFFER_BYTES);
     curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)HTTP_SEND_BUFFER_BYTES);
@@ -272,6 +278,7 @@ static void configure(struct http_transfer *transfer, const struct http_request 
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* stopping does not wait for the resolver */
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
     if (transfer->pool->ca_file) {
         /* with a directory beside the file curl would parse both again for each connection: 25 ms a time */
         curl_easy_setopt(easy, CURLOPT_CAINFO, transfer->pool->ca_file);
@@ -296,6 +303,7 @@ struct http_transfer *http_start(struct http_pool *pool, const struct http_reque
     transfer->pool = pool;
     transfer->ops = ops;
     transfer->user = user;
+    transfer->may_connect = request->may_connect;
     transfer->easy = curl_easy_init();
     if (!transfer->easy)
         ab_out_of_memory();

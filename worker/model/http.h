@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "common/bytes.h"
 #include "common/error.h"
@@ -50,7 +51,11 @@ struct http_request {
     const char *const *headers; /* "Name: value", NULL-terminated; copied, the copies are wiped */
     struct ab_view body;        /* POSTed; must stay valid until on_head or the end */
     bool direct;                /* ignore the environment's proxy */
+    bool get;                   /* GET instead, without a body */
     int connect_timeout_ms;
+    int total_timeout_ms; /* until the last byte; 0: none */
+    /* NULL: any. Asked for the very address that is connected to, with the transfer's user; the URL's host may be anybody's. */
+    bool (*may_connect)(void *user, const struct sockaddr *address);
 };
 
 struct http_pool *http_pool_create(const char *user_agent, struct ab_error *err);

@@ -1,10 +1,11 @@
 /* tool.h: the registry. */
-#include "worker/tool/tool.h"
+#include "worker/tool/internal.h"
 
 #include <stdlib.h>
 
 #include "common/json_schema.h"
 #include "common/tree.h"
+#include "common/version.h"
 #include "common/workflow/tools.h"
 
 enum { ARGUMENTS_BYTES_MAX = 1 << 20, FAULTS_TOLD_MAX = 5 };
@@ -17,13 +18,15 @@ static const struct tool_ops *const kinds[] = {
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
-struct tools {
-    struct tool tools[KINDS];
-};
-
-struct tools *tools_create(void)
+struct tools *tools_create(const json_t *hosts, struct ab_error *err)
 {
+    struct http_pool *http = http_pool_create("autobots/" AB_VERSION, err);
+    if (!http)
+        return NULL;
     struct tools *tools = ab_calloc(1, sizeof *tools);
+    tools->http = http;
+    tools->hosts = hosts;
+    tools->tools = ab_calloc(KINDS, sizeof *tools->tools);
     for (size_t i = 0; i < KINDS; i++) {
         tools->tools[i].ops = kinds[i];
         ab_json_parse(ab_view_of(kinds[i]->parameters), &tools->tools[i].parameters, NULL);
@@ -37,7 +40,24 @@ void tools_destroy(struct tools *tools)
         return;
     for (size_t i = 0; i < KINDS; i++)
         json_decref(tools->tools[i].parameters);
+    http_pool_destroy(tools->http);
+    free(tools->tools);
     free(tools);
+}
+
+int tools_fd(const struct tools *tools)
+{
+    return http_pool_fd(tools->http);
+}
+
+int64_t tools_deadline_ms(const struct tools *tools)
+{
+    return http_pool_deadline_ms(tools->http);
+}
+
+void tools_run(struct tools *tools, int64_t now_ms)
+{
+    http_run(tools->http, now_ms);
 }
 
 const struct tool *tools_find(const struct tools *tools, const char *name)
