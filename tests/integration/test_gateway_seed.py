@@ -245,6 +245,14 @@ def test_listings_go_over_pages(seed, user):
     assert [m["content"] for m in rest["data"]] == [str(i) for i in range(50, 130)] and "next" not in rest
 
 
+def test_sessions_are_found_by_words(seed, user):
+    for name in ("Garden plans", "Garden tools", "Taxes"):
+        seed.post("/api/sessions", {"user_id": user, "session": {"user_id": user, "name": name, "flow_config": two()}})
+    found = {words: [s["name"] for s in seed.get("/api/sessions", user_id=user, search=words).body["data"]]
+             for words in ("garden", "plans garden", "tax", "nothing")}
+    assert found == {"garden": ["Garden plans", "Garden tools"], "plans garden": ["Garden plans"], "tax": ["Taxes"], "nothing": []}
+
+
 # -- keys, pages ------------------------------------------------------------------------------------------------------
 
 
