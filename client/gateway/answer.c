@@ -151,6 +151,8 @@ void call_fail_as(struct call *call, int status, const char *name, const struct 
                   const char *faults)
 {
     char seconds[16];
+    if (!wants_answer(call)) /* the path is gone with the connection */
+        return;
     if (is_v1(call)) {
         fail_v1(call, status, name, error);
         return;

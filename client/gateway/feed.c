@@ -26,15 +26,26 @@ struct feed {
     int steps_n;
 };
 
-struct feeds {
-    struct feed *buckets[BUCKETS];
-    size_t n;
-};
-
 /* Outlives its listener: the answer finds out whether that is still there. */
 struct page {
     struct listener *listener; /* NULL: gone */
+    struct feeds *feeds;
+    struct page *prev, *next; /* all of the feeds */
 };
+
+struct feeds {
+    struct feed *buckets[BUCKETS];
+    size_t n;
+    struct page *pages; /* on their way; when the client library is closed they never come */
+};
+
+static void page_free(struct feeds *feeds, struct page *page)
+{
+    *(page->prev ? &page->prev->next : &feeds->pages) = page->next;
+    if (page->next)
+        page->next->prev = page->prev;
+    free(page);
+}
 
 struct feeds *feeds_create(void)
 {
@@ -43,7 +54,9 @@ struct feeds *feeds_create(void)
 
 void feeds_destroy(struct feeds *feeds)
 {
-    assert(!feeds || !feeds->n);
+    assert(!feeds->n);
+    while (feeds->pages)
+        page_free(feeds, feeds->pages);
     free(feeds);
 }
 
@@ -336,7 +349,7 @@ static void on_page(void *context, const struct autobots_answer *answer)
     struct listener *listener = page->listener;
     struct ab_error err = {0};
     json_t *tree = NULL;
-    free(page);
+    page_free(page->feeds, page);
     if (!listener)
         return;
     listener->page = NULL;
@@ -371,8 +384,12 @@ static void read_page(struct listener *listener)
     json_t *fields = json_pack("{s:s, s:s, s:I, s:i}", "job", listener->job, "user", listener->user, "after",
                                (json_int_t)listener->seq, "limit", FEED_PAGE_EVENTS);
     char *text = json_dumps(fields, JSON_COMPACT);
-    listener->page = ab_calloc(1, sizeof *listener->page);
-    listener->page->listener = listener;
+    struct feeds *feeds = listener->gateway->feeds;
+    struct page *page = listener->page = ab_calloc(1, sizeof *page);
+    *page = (struct page){.feeds = feeds, .listener = listener, .next = feeds->pages};
+    if (page->next)
+        page->next->prev = page;
+    feeds->pages = page;
     listener->reading = true;
     listener->behind = false;
     if (autobots_start_query(listener->gateway->bots, "journal", text, on_page, listener->page, &error)) {

@@ -72,6 +72,7 @@ struct gateway {
     struct conn *conns;
     struct stream *streams;
     struct wait *waits;
+    struct call *calls; /* all that are not freed */
     struct board *boards;
     struct feeds *feeds;
     struct rates *rates;
@@ -84,6 +85,7 @@ struct gateway {
  * under way) has a reference; after the connection is gone, answers go nowhere. */
 struct call {
     struct gateway *gateway;
+    struct call *prev, *next;
     struct MHD_Connection *connection; /* NULL once it is gone */
     struct conn *conn;
     const struct route *route; /* NULL: there is none */
@@ -119,6 +121,8 @@ struct call {
 /* ---- http.c ---- */
 int http_start(struct gateway *gateway, struct ab_error *err);
 void http_stop(struct gateway *gateway);
+void calls_forget(
+    struct gateway *gateway); /* those whose answers will not come: the client library is closed */
 void http_sweep(struct gateway *gateway, int64_t now);
 struct call *call_hold(struct call *call);
 void call_drop(struct call *call);

@@ -33,6 +33,9 @@ void call_drop(struct call *call)
 {
     if (--call->refs)
         return;
+    *(call->prev ? &call->prev->next : &call->gateway->calls) = call->next;
+    if (call->next)
+        call->next->prev = call->prev;
     if (call->response)
         MHD_destroy_response(call->response);
     body_release(call);
@@ -69,6 +72,10 @@ static struct call *call_create(struct gateway *gateway, struct MHD_Connection *
     call->gateway = gateway;
     call->connection = connection;
     call->refs = 1;
+    call->next = gateway->calls;
+    if (call->next)
+        call->next->prev = call;
+    gateway->calls = call;
     call->path = ab_view_of(url);
     call->started_us = ab_mono_us();
     call->conn = conn_of(connection);
@@ -309,6 +316,7 @@ static void on_completed(void *owner, struct MHD_Connection *connection, void **
     call->conn->since_ms = gateway->now_ms;
     auth_end(call);
     call->connection = NULL;
+    call->path = ab_view(NULL, 0);
     call->conn = NULL;
     call->suspended = false;
     if (call->forget)
@@ -476,4 +484,12 @@ void http_stop(struct gateway *gateway)
     MHD_run(gateway->daemon);
     MHD_stop_daemon(gateway->daemon); /* closes the listening socket too */
     gateway->daemon = NULL;
+}
+
+void calls_forget(struct gateway *gateway)
+{
+    while (gateway->calls) {
+        gateway->calls->refs = 1;
+        call_drop(gateway->calls);
+    }
 }

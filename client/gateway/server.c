@@ -163,6 +163,7 @@ int gateway_run(const struct ab_config *config, struct ab_error *err)
     } else if (gateway.listen_fd >= 0)
         close(gateway.listen_fd);
     autobots_close(gateway.bots);
+    calls_forget(&gateway);
     feeds_destroy(gateway.feeds);
     free(gateway.openapi);
     free(gateway.rates);
