@@ -285,6 +285,8 @@ static json_t *route_tree(const struct route *route)
     json_t *tree = json_pack("{s:s, s:s, s:s, s:o}", "operationId", id, "summary", route->summary, "x-scope",
                              scopes[route->scope], "responses", responses_tree(route, body));
     free(id);
+    if (route->scope != SCOPE_NONE) /* {}: or nothing, where tokens are not demanded */
+        json_object_set_new(tree, "security", json_pack("[{s:[]}, {}]", "token"));
     if (json_array_size(parameters))
         json_object_set(tree, "parameters", parameters);
     if (body)
@@ -311,8 +313,9 @@ static json_t *document(void)
         }
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         json_object_set_new(schemas, shapes[i].name, shape_tree(shapes[i].json));
-    return json_pack("{s:s, s:{s:s, s:s}, s:o, s:{s:o}}", "openapi", "3.1.0", "info", "title", "autobots",
-                     "version", autobots_version(), "paths", paths, "components", "schemas", schemas);
+    return json_pack("{s:s, s:{s:s, s:s}, s:o, s:{s:o, s:{s:{s:s, s:s}}}}", "openapi", "3.1.0", "info", "title",
+                     "autobots", "version", autobots_version(), "paths", paths, "components", "schemas",
+                     schemas, "securitySchemes", "token", "type", "http", "scheme", "bearer");
 }
 
 void openapi_handle(struct call *call)

@@ -68,6 +68,7 @@ def test_the_document_is_openapi(document, routes):
     for method, path, operation in routes:
         assert path.startswith("/") and operation["summary"] and operation["responses"]
         assert operation["x-scope"] in ("none", "read", "write", "admin")
+        assert ("security" in operation) == (operation["x-scope"] != "none")
         named = {part[1:-1] for part in path.split("/") if part.startswith("{")}
         parameters = operation.get("parameters", [])
         assert {p["name"] for p in parameters if p["in"] == "path"} == named, path

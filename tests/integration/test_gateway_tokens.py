@@ -7,7 +7,7 @@ import time
 import cli
 import flows
 import pytest
-from every_route import EXAMPLES, fill, make_things
+from every_route import EXAMPLES, fill, make_things, with_file
 from http_client import Gateway
 from service import slow, wait_until
 
@@ -228,6 +228,13 @@ def test_anothers_is_404_as_if_it_were_not_there(shared, gateway, things, method
     body = {"name": "mine"} if method == "PATCH" else {} if method == "POST" and not path.endswith("/clear") else None
     status, text = play(zoe, method, fill(path, things), body)
     assert status == 404 and SECRET not in text, text
+
+
+def test_anothers_files_are_not_there(ann, eve):
+    job = with_file(ann, {"user": None})
+    assert ann.get(f"/api/jobs/{job}/files/a%2Fb").status == 200 and ann.get(f"/api/jobs/{job}/files").status == 200
+    for path in (f"/api/jobs/{job}/files/a%2Fb", f"/api/jobs/{job}/files"):
+        assert eve.get(path).status == 404 and eve.get(path, user="ann").status == 403
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
