@@ -39,7 +39,7 @@ struct v1_run {
     struct stream *stream;                    /* NULL: none, or not yet */
     bool submitted, ended;
     bool cancels;                   /* the job is of no use to anybody once the client is gone */
-    struct ab_buf answer, thoughts; /* chat: collected */
+    struct ab_buf answer, thoughts; /* chat that is no stream: collected */
     /* responses */
     json_t *about; /* kept with the job: what its answer repeats */
     json_t *texts; /* complete turns of the answer */

@@ -33,9 +33,10 @@ static void begin(struct v1_run *run)
 
 static void say(struct v1_run *run, struct ab_view text)
 {
-    ab_buf_add(&run->answer, text.p, text.n);
     if (run->stream)
         send_delta(run, "content", text);
+    else
+        ab_buf_add(&run->answer, text.p, text.n);
 }
 
 static void on_text(struct v1_run *run, uint64_t turn, uint64_t offset, struct ab_view text)
@@ -92,7 +93,7 @@ static void ask(struct v1_run *run)
     }
     run->ended = true; /* it waits: it must not be cancelled */
     v1_talk_question(&run->talk, &question);
-    if (run->answer.n)
+    if (run->talk.turns)
         say(run, ab_view_of("\n\n"));
     say(run, ab_buf_view(&question));
     ab_buf_finish(&question);
