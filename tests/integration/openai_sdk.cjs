@@ -4,7 +4,7 @@ const OpenAI = require('openai');
 
 // One scenario: what it was given, a client of its own, and where its values go.
 function scenariosOf(given, tell) {
-const client = new OpenAI({baseURL: given.url, apiKey: 'any', maxRetries: given.retries ?? 0, defaultQuery: {user: given.user},
+const client = new OpenAI({baseURL: given.url, apiKey: given.key ?? 'any', maxRetries: given.retries ?? 0, defaultQuery: given.user ? {user: given.user} : {},
                            defaultHeaders: given.headers, timeout: 60000});
 const ask = (more) => ({model: given.model, messages: [{role: 'user', content: given.text ?? 'hello'}], ...given.more, ...more});
 const request = (more) => ({model: given.model, input: given.text ?? 'hello', ...given.more, ...more});

@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import urllib.parse
 
+import cli
 import flows
 import pytest
 from http_client import Gateway
@@ -36,7 +37,7 @@ def sdk():
 
 @pytest.fixture(scope="module")
 def gateway(shared):
-    one = Gateway(shared, "gateway8")
+    one = Gateway(shared, "gateway21")
     yield one
     shared.processes.pop(one.name).terminate()
 
@@ -224,7 +225,7 @@ def test_a_cut_stream_is_resumed_behind_what_was_read(openai, slow_model, cut):
 
 
 def test_a_stream_outlives_the_gateway(openai, shared, slow_model):
-    own = Gateway(shared, "gateway9")
+    own = Gateway(shared, "gateway22")
     told = openai.play("outlive", slow_model, gateway=own)
     assert TEXT.startswith(next(told)["got"])
     own.restart()
@@ -275,6 +276,20 @@ def test_errors_are_the_sdks_own(openai):
     assert unknown["class"] == "NotFoundError" and openai.jobs() == []
 
 
+def test_the_sdks_key_is_the_users_token(openai, shared):
+    made = cli.run("tokens", "create", "--json", "--user", openai.user, home=shared.dir).json()
+    reader = cli.run("tokens", "create", "--json", "--user", openai.user, "--scope", "read", home=shared.dir).json()
+    openai.store("quick", flows.script_chat(["a"]))
+    own = Gateway(shared, "gateway24", flags=["--http-auth", "tokens"])
+    refused = openai.error("chat", "quick", gateway=own, key="wrong", retries=3)
+    assert (refused["class"], refused["status"], refused["type"]) == ("AuthenticationError", 401, "authentication_error")
+    assert refused["headers"]["x-should-retry"] == "false"
+    said = openai("chat", "quick", gateway=own, key=made["token"], user=None)["data"]["choices"][0]["message"]["content"]
+    assert said == "a" and len(openai.jobs()) == 1
+    assert openai.error("chat", "quick", gateway=own, key=reader["token"], user=None)["class"] == "PermissionDeniedError"
+    shared.processes.pop(own.name).terminate()
+
+
 def test_tools_of_the_client_are_ignored_with_a_warning(openai):
     done = openai("chat", openai.store("quick", flows.script_chat(["a"])), more={"tools": [{"type": "function"}]})
     assert done["headers"]["warning"].startswith("299 ") and done["data"]["choices"][0]["message"]["content"] == "a"
@@ -297,7 +312,7 @@ def test_a_spent_budget_is_final(openai):
 
 
 def test_over_a_rate_the_sdk_waits_as_it_is_told(openai, shared):
-    own = Gateway(shared, "gateway10", flags=["--http-rate", "2"])
+    own = Gateway(shared, "gateway23", flags=["--http-rate", "2"])
     seen = openai("crowd", gateway=own)
     assert seen["refused"] and seen["then"] == ["fulfilled"] * 4
     for refused in seen["refused"]:
