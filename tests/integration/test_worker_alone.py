@@ -13,7 +13,7 @@ import flows
 import service
 from autobots_wire import pack, unpack
 
-HEARTBEAT_MS = 200
+HEARTBEAT_MS = 500  # silence for three of them must not be this process waiting for a processor
 
 
 class Stage:
@@ -437,8 +437,7 @@ def test_stale_drops_the_job_and_its_call(stage, model):
     service.wait_until(lambda: stage.pump() or model.calls(), what="the call")
     stage.send("STALE", {"job": job["job"], "token": job["token"]})
     stage.nothing("EVENTS")
-    beat = stage.expect("HEARTBEAT")
-    assert beat.get("tokens", []) == []
+    stage.expect("HEARTBEAT", lambda beat: not beat.get("tokens"))
 
 
 def test_heartbeats_name_the_leases(stage, model):
