@@ -106,7 +106,7 @@ static double named(struct parser *p)
 {
     char name[NAME_BYTES_MAX];
     size_t n = 0;
-    while (isalnum((unsigned char)p->at[n]) && n < sizeof name - 1)
+    while (n < sizeof name - 1 && isalnum((unsigned char)p->at[n]))
         n++;
     memcpy(name, p->at, n);
     name[n] = 0;
