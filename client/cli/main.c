@@ -141,7 +141,7 @@ const struct verb cli_verbs[] = {
      "the whole service, such as prices. Only a hash of it is stored: a token that is lost cannot be shown again.\n"
      "Standard output has the token alone: TOKEN=$(autobots tokens create --user ada)",
      BIT(user) | BIT(scope) | BIT(expires) | BIT(name), 0, 0, verb_tokens_create},
-    {"tokens revoke", "ID", "refuse a token from now on; gateways know it within two seconds, streams end", BIT(user), 1, 1, verb_tokens_revoke},
+    {"tokens revoke", "ID", "refuse a token from now on; gateways know it within two seconds, streams end within three", BIT(user), 1, 1, verb_tokens_revoke},
     {"validate", "FILE", "check a workflow file: every fault with its line and what to write instead", 0, 1, 1, verb_validate},
     {"demo", "", "run an example chat in a temporary service; MODEL=… for a real model", 0, 0, 0, verb_demo},
     {"version", "", "print the version", 0, 0, 0, verb_version},
