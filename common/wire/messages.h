@@ -413,7 +413,7 @@ enum ab_command {
     X(BEGIN, begin, begin, "worker", "the pinned inputs of the run")                                           \
     X(TURN, turn, turn, "worker", "a turn that needed no model")                                               \
     X(MODEL_REPLY, model_reply, model_reply, "worker",                                                         \
-      "a model answered; without purpose also the agent's turn")                                               \
+      "a model answered; without purpose also the agent's turn, unless it called tools it has")                \
     X(ATTEMPT_FAILED, attempt_failed, attempt_failed, "worker, broker",                                        \
       "this attempt is over; another follows")                                                                 \
     X(WAITING, waiting, waiting, "worker", "the job is parked")                                                \

@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 
+import autobots_wire as wire
 import cli
 import flows
 import pytest
@@ -257,3 +258,15 @@ def test_cancelling_stops_a_fetch(make_service):
             connection.settimeout(5)
             assert connection.recv(1000) == b""  # it was closed
             connection.close()
+
+
+def test_a_fork_may_say_something_instead_of_calling(client):
+    made = flow([call("calculator", {"expression": "1+1"}), "Two."], ["calculator"])
+    job = client.submit(made, "go", watch="all").id
+    events = client.events_to_end(job)
+    new = wire.make_id()
+    seq = [event["kind"] for event in events].index("model_reply") + 1
+    client.request("SUBMIT", {"job": new, "user": client.user, "fork_of": job, "fork_seq": seq, "watch": "all",
+                              "fork_text": "I know it."}, wire.pack(None))
+    again = client.events_to_end(new)
+    assert not of(again, "tool_started") and again[-1]["content"] == "I know it."
