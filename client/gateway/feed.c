@@ -19,6 +19,7 @@ struct feed {
     char job[AB_ID_TEXT];
     uint64_t seq; /* the last event the watch delivered */
     bool watched; /* the library's watch runs */
+    bool deltas;  /* with the pieces of turns: only if somebody wants them, as they cost the worker work */
     int held;     /* on the stack: freed when it is let go */
     struct gateway *gateway;
     struct listener *listeners;
@@ -173,21 +174,33 @@ static void feed_let_go(struct feed *feed)
     for (struct listener *l = (feed)->listeners, *l##_next = l ? l->next : NULL; l;                            \
          l = l##_next, l##_next = l ? l->next : NULL)
 
-static int feed_watch(struct feed *feed, const char *user, uint64_t after, struct ab_error *err)
+static int feed_watch(struct feed *feed, const struct listener *listener, uint64_t after, struct ab_error *err)
 {
-    struct autobots_watch watch = {.user = user,
+    struct autobots_watch watch = {.user = listener->user,
                                    .after = after,
-                                   .deltas = true,
+                                   .deltas = listener->deltas,
                                    .on_event = on_event,
                                    .on_delta = on_delta,
                                    .on_error = on_error,
                                    .context = feed};
     struct autobots_error error;
     feed->seq = after;
+    feed->deltas = listener->deltas;
     feed->watched = !autobots_start_watch(feed->gateway->bots, feed->job, &watch, &error);
     if (!feed->watched)
         memcpy(err, &error, sizeof *err);
     return feed->watched ? 0 : err->code;
+}
+
+/* Watched, and with deltas if the listener wants them: then the watch begins anew where it stands. */
+static int feed_ensure(struct feed *feed, const struct listener *listener, struct ab_error *err)
+{
+    if (!feed->watched)
+        return feed_watch(feed, listener, listener->seq, err);
+    if (feed->deltas || !listener->deltas)
+        return 0;
+    autobots_stop_watch(feed->gateway->bots, feed->job);
+    return feed_watch(feed, listener, feed->seq, err);
 }
 
 static struct feed *feed_join(struct listener *listener, struct ab_error *err)
@@ -207,7 +220,7 @@ static struct feed *feed_join(struct listener *listener, struct ab_error *err)
         feeds->n++;
     }
     feed->held++;
-    int rc = feed->watched ? 0 : feed_watch(feed, listener->user, listener->seq, err);
+    int rc = feed_ensure(feed, listener, err);
     feed->held--;
     if (!rc) {
         listener->feed = feed;

@@ -279,3 +279,17 @@ def test_half_open_and_slow_connections_starve_nobody(gateway):
     assert time.monotonic() - began < 5
     for one in idle:
         one.close()
+
+
+def test_who_wants_deltas_gets_them_though_others_do_not(gateway, user, model):
+    model.behave(text="word " * 40, piece_chars=5, chunk_ms=20)
+    job = submit(gateway, user, flows.http_chat(model, replies=1))["job"]
+    with gateway.stream(f"/api/jobs/{job}/events", user=user, deltas=False) as plain:
+        events = iter(plain)
+        first = next(events)
+        with gateway.stream(f"/api/jobs/{job}/events", user=user) as both:
+            seen = list(both)
+        rest = [first, *events]
+    assert {event.name for event in rest} == {"message"} and {event.name for event in seen} == {"message", "delta"}
+    journal = [event.data for event in seen if event.name == "message"]
+    assert [event.data for event in rest] == journal and journal[-1]["kind"] == "end"
