@@ -129,7 +129,7 @@ static void show_texts(struct listener *listener)
 {
     struct feed *feed = listener->feed;
     listener->text_behind = false;
-    for (int i = 0; listener->feed && listener->on_delta && i < feed->steps_n; i++) {
+    for (int i = 0; listener->feed && listener->deltas && i < feed->steps_n; i++) {
         struct step_text *text = &feed->steps[i];
         struct autobots_delta all = {.job = feed->job,
                                      .step = text->step,

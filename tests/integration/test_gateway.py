@@ -293,3 +293,25 @@ def test_who_wants_deltas_gets_them_though_others_do_not(gateway, user, model):
     assert {event.name for event in rest} == {"message"} and {event.name for event in seen} == {"message", "delta"}
     journal = [event.data for event in seen if event.name == "message"]
     assert [event.data for event in rest] == journal and journal[-1]["kind"] == "end"
+
+
+def test_who_wants_no_deltas_gets_none_though_others_do(gateway, user, model):
+    model.behave(text="word " * 40, piece_chars=5, chunk_ms=20)
+    job = submit(gateway, user, flows.http_chat(model, replies=1))["job"]
+    with gateway.stream(f"/api/jobs/{job}/events", user=user) as both:
+        assert any(event.name == "delta" for event in both), "a turn is being written"
+        with gateway.stream(f"/api/jobs/{job}/events", user=user, deltas=False) as plain:
+            assert {event.name for event in plain} == {"message"}
+
+
+def test_a_response_that_is_being_written_and_read_is_cancelled(gateway, user, model):
+    model.behave(text="word " * 200, piece_chars=5, chunk_ms=20)
+    body = {"model": "slow", "input": "go", "background": True}
+    flow = flows.http_chat(model, replies=1)
+    assert gateway.request("PUT", "/api/workflows/slow", {"workflow": flow}, user=user).status < 300
+    response = gateway.post("/v1/responses", body, user=user).body["id"]
+    job = gateway.get("/api/jobs", user=user).body["jobs"][0]["id"]
+    with gateway.stream(f"/api/jobs/{job}/events", user=user) as events:
+        assert any(event.name == "delta" for event in events), "a turn is being written"
+        answer = gateway.post(f"/v1/responses/{response}/cancel", user=user)
+    assert answer.status == 200 and answer.body["status"] == "cancelled"
