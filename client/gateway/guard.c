@@ -41,6 +41,8 @@ static enum MHD_Result look(void *owner, enum MHD_ValueKind kind, const char *na
     (void)kind;
     if (++l->n > HEADERS_MAX)
         ab_fail(l->err, AB_EINVALID, "more than %d headers", HEADERS_MAX);
+    else if (name[strcspn(name, " \t")]) /* others may take it for the header without */
+        ab_fail(l->err, AB_EINVALID, "the name of a header has white space");
     for (int i = 0; i < SINGLE_N && !l->err->code; i++) {
         if (strcasecmp(name, single[i]))
             continue;
@@ -56,9 +58,12 @@ static bool headers_right(struct call *call, struct ab_error *err)
 {
     struct looking l = {.err = err};
     MHD_get_connection_values(call->connection, MHD_HEADER_KIND, look, &l);
-    if (!err->code && call_header(call, "Content-Length").n && call_header(call, "Transfer-Encoding").n)
+    struct ab_view coding = call_header(call, "Transfer-Encoding");
+    if (!err->code && coding.n && call_header(call, "Content-Length").n)
         ab_fail_at(err, AB_EINVALID, "Content-Length",
                    "Content-Length and Transfer-Encoding exclude each other");
+    else if (!err->code && coding.n && strcasecmp(coding.p, "chunked"))
+        ab_fail_at(err, AB_EINVALID, "Transfer-Encoding", "a body comes chunked or with its length");
     return !err->code;
 }
 

@@ -160,9 +160,10 @@ static enum MHD_Result begin(struct gateway *gateway, struct MHD_Connection *con
     call->preflight = !strcmp(method, "OPTIONS");
     enum route_found found =
         route_find(call->head ? "GET" : method, call->path, &call->route, call->values, NULL);
-    if (!guard_headers(call, &err, &status))
+    if (!guard_headers(call, &err, &status)) {
+        call->closing = status == MHD_HTTP_BAD_REQUEST; /* where this request ends is not sure */
         call_refuse(call, status, &err);
-    else if (!guard_rate(call, &err))
+    } else if (!guard_rate(call, &err))
         call_refuse(call, status_of(err.code), &err);
     else if (found == ROUTE_FOUND && call->route->scope != SCOPE_NONE && !auth_begin(call, &err, &status))
         call_refuse(call, status, &err);

@@ -53,6 +53,16 @@ def test_a_drop_at_a_time_does_not_help(tight):
         assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("headers", [b"Content-Length: 2\r\nContent-Length: 3", b"Content-Length: 2\r\nTransfer-Encoding: chunked",
+                                     b"Transfer-Encoding: xchunked", b"Content-Length : 2"],
+                         ids=["two lengths", "length and chunked", "another coding", "a blank in a name"])
+def test_where_a_request_ends_is_not_guessed(tight, headers):
+    hidden = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with tight.raw(b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\n" + headers + b"\r\n\r\n{}" + hidden) as one:
+        answer = b"".join(iter(lambda: one.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ") and answer.count(b"HTTP/1.1 ") == 1, answer
+
+
 def test_an_idle_connection_ends_and_a_working_one_does_not(tight, user):
     connection = tight.connection()
     assert tight.request("GET", "/healthz", connection=connection).status == 200
