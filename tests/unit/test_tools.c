@@ -87,14 +87,19 @@ static void hosts_are_named_with_their_ports(void **state)
     json_decref(hosts);
 }
 
-static bool may(const json_t *hosts, const char *text)
+static bool may_at(const json_t *hosts, const char *text, int port)
 {
-    struct sockaddr_in in = {.sin_family = AF_INET};
-    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
     if (inet_pton(AF_INET, text, &in.sin_addr) == 1)
         return hosts_allow_address(hosts, (const struct sockaddr *)&in);
     assert_int_equal(inet_pton(AF_INET6, text, &in6.sin6_addr), 1);
     return hosts_allow_address(hosts, (const struct sockaddr *)&in6);
+}
+
+static bool may(const json_t *hosts, const char *text)
+{
+    return may_at(hosts, text, 8080);
 }
 
 static void addresses_that_are_not_public_must_be_named(void **state)
@@ -135,6 +140,8 @@ static void addresses_that_are_not_public_must_be_named(void **state)
         assert_false(may(NULL, private[i]));
         assert_int_equal(may(named, private[i]), is_named);
     }
+    assert_false(may_at(named, "10.1.2.3", 80)); /* although `*` lets the URL have it */
+    assert_true(may_at(named, "fd00::1", 80));
     assert_false(hosts_allow_address(named, &other));
     json_decref(named);
 }

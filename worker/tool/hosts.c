@@ -2,7 +2,8 @@
  *
  *   HOST          that host, at ports 80 and 443          HOST:PORT   at that port
  *   *.DOMAIN      hosts below that domain                 *           any host
- *   ADDRESS       a private, loopback or link-local address, as it is or as what a name of the list leads to
+ *   ADDRESS       a private, loopback or link-local address, as it is or as what a name of the list leads to; with
+ *                 :PORT only at that port, whatever other entries allow
  *
  * A name says nothing about where it leads: the address that is connected to is looked at too. One that is not public must be on
  * the list by itself.
@@ -85,31 +86,34 @@ static bool public_6(const uint8_t a[16])
     return !special && !documentation && !(a[0] == 0x20 && a[1] == 0x02);
 }
 
-static bool is_public(const struct sockaddr *address, char text[INET6_ADDRSTRLEN])
+static bool is_public(const struct sockaddr *address, char text[INET6_ADDRSTRLEN], int *port)
 {
     if (address->sa_family == AF_INET) {
         const struct sockaddr_in *in = (const void *)address;
         inet_ntop(AF_INET, &in->sin_addr, text, INET6_ADDRSTRLEN);
+        *port = ntohs(in->sin_port);
         return public_4(ntohl(in->sin_addr.s_addr));
     }
     if (address->sa_family != AF_INET6)
         return false;
     const struct sockaddr_in6 *in6 = (const void *)address;
     inet_ntop(AF_INET6, &in6->sin6_addr, text, INET6_ADDRSTRLEN);
+    *port = ntohs(in6->sin6_port);
     return public_6(in6->sin6_addr.s6_addr);
 }
 
 bool hosts_allow_address(const json_t *hosts, const struct sockaddr *address)
 {
     char text[INET6_ADDRSTRLEN] = "";
+    int port = 0;
     size_t i;
     json_t *entry;
-    if (is_public(address, text))
+    if (is_public(address, text, &port))
         return true;
     json_array_foreach (hosts, i, entry) {
-        int port;
-        struct ab_view host = entry_host(json_string_value(entry), &port);
-        if (*text && ab_view_is(host, text))
+        int wanted;
+        struct ab_view host = entry_host(json_string_value(entry), &wanted);
+        if (*text && ab_view_is(host, text) && (!wanted || wanted == port))
             return true;
     }
     return false;
