@@ -9,7 +9,7 @@
  *   autobots_close(bots);
  *
  * Link with -lautobots and the libraries it stands on:
- *   cc app.c -lautobots $(pkg-config --libs libczmq libzmq msgpack jansson yaml-0.1 libsodium)
+ *   cc app.c -lautobots $(pkg-config --libs libczmq libzmq msgpack jansson yaml-0.1 libsodium) -lm
  *
  * SHAPES. Everything structured is JSON text, UTF-8, NUL-terminated. Ids are UUIDs of 36 characters. Times are
  * milliseconds: `…_ms` of a point in time is the wall clock since 1970 UTC, of a duration just that.

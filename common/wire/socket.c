@@ -16,12 +16,38 @@ enum {
     OUTBOX_KEEP_BYTES = 2 * AB_PACKET_BYTES, /* memory that an empty outbox keeps */
 };
 
+/* czmq ends its context when the process exits, and that waits for every socket: a program that exits without closing
+ * them would hang. So they are closed before. Like the context they belong to the process and its main thread. */
+static struct open_socket {
+    void *socket;
+    struct open_socket *next;
+} * open_sockets;
+
+static void close_socket(void *socket)
+{
+    for (struct open_socket **at = &open_sockets; *at; at = &(*at)->next)
+        if ((*at)->socket == socket) {
+            struct open_socket *found = *at;
+            *at = found->next;
+            free(found);
+            break;
+        }
+    zmq_close(socket);
+}
+
+static void close_sockets(void)
+{
+    while (open_sockets)
+        close_socket(open_sockets->socket);
+}
+
 void *ab_zmq_context(void)
 {
     static void *context;
     if (!context) {
         zsys_handler_set(NULL); /* signals belong to the loop */
         context = zsys_init();
+        atexit(close_sockets); /* what was registered last is called first */
     }
     return context;
 }
@@ -43,6 +69,9 @@ static void *socket_create(int type, uint64_t body_bytes_max)
     set_int(socket, ZMQ_RCVHWM, RECEIVE_QUEUE_MAX);
     set_int(socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS);
     set_int(socket, ZMQ_LINGER, LINGER_MS);
+    struct open_socket *open = ab_alloc(sizeof *open);
+    *open = (struct open_socket){.socket = socket, .next = open_sockets};
+    open_sockets = open;
     return socket;
 }
 
@@ -122,7 +151,7 @@ void *ab_router_create(const char *endpoint, uint64_t body_bytes_max, struct ab_
         return socket;
     ab_fail(err, errno == EADDRINUSE ? AB_EUSAGE : AB_ESYSTEM, "cannot listen on %s: %s", endpoint,
             zmq_strerror(errno));
-    zmq_close(socket);
+    close_socket(socket);
     return NULL;
 }
 
@@ -138,14 +167,14 @@ void *ab_dealer_create(const char *endpoint, uint64_t body_bytes_max, struct ab_
     if (!zmq_connect(socket, endpoint))
         return socket;
     ab_fail(err, AB_EUSAGE, "cannot connect to %s: %s", endpoint, zmq_strerror(errno));
-    zmq_close(socket);
+    close_socket(socket);
     return NULL;
 }
 
 void ab_socket_destroy(void *socket)
 {
     if (socket)
-        zmq_close(socket);
+        close_socket(socket);
 }
 
 int ab_socket_fd(void *socket)
