@@ -397,14 +397,15 @@ static uint64_t sum_of(uint64_t a, uint64_t b)
     return a > INT64_MAX || b > INT64_MAX - a ? INT64_MAX : a + b;
 }
 
-/* What a worker's memory answered cost nobody anything; it is a turn all the same. */
+/* What a worker's memory answered cost nobody anything; it is a turn all the same. One that calls tools is none: the turn
+ * is the reply after their results. */
 static int settle_reply(struct db *db, const struct head *head, struct ab_view event, struct ab_error *err)
 {
     struct ab_model_reply reply;
     if (ab_decode(&ab_model_reply_schema, event, &reply, NULL))
         return 0; /* it is written already, and says nothing */
     struct budget_amounts spent = {.unpriced = !reply.cost_pico_usd.is && !reply.cached};
-    spent.of[AB_BUDGET_TURNS] = !reply.purpose.n;
+    spent.of[AB_BUDGET_TURNS] = !reply.purpose.n && !reply.tool_calls.n;
     if (!reply.cached) {
         spent.of[AB_BUDGET_TOKENS] = sum_of(reply.prompt_tokens, reply.completion_tokens);
         spent.of[AB_BUDGET_USD] = reply.cost_pico_usd.value;
@@ -449,7 +450,9 @@ static int park(struct db *db, const struct head *head, struct ab_view event, ui
         return 0;
     struct budget_amounts wanted = amounts_of(waiting.tokens, waiting.cost_pico_usd, waiting.turn);
     int code = find_room(db, head, ab_view("", 0), &wanted, &full, &why);
-    if (code != AB_EBUDGET) /* budget_check has just seen it */
+    if (!code) /* only what a call of its own had reserved was in the way, one that no worker has any more: it goes on at once */
+        *wake_at_ms = (uint64_t)db->now_ms;
+    if (code != AB_EBUDGET)
         return code ? ab_fail(err, code, "%s", why.text) : 0;
     *wake_at_ms = (uint64_t)budget_period_next(full.period, db->now_ms);
     sqlite3_stmt *s = db_sql(db, SQL_WAIT_PUT);

@@ -183,6 +183,35 @@ def test_a_job_does_not_park_while_there_is_room(store):
     assert (before, row(store).get("waiting", 0)) == (1, 0)
 
 
+def test_a_job_does_not_wait_for_a_call_that_died_with_its_worker(store):
+    limit(store, "tokens=100")
+    job = Job(store)
+    job.call(40, step="a:1")
+    job.call(40, step="b:1")
+    job.reply(40, step="a:1")
+    assert amounts(store) == (40, 40)
+    job.token = store.broker.token()
+    job.add(storehouse.started(2))  # the worker of b:1 is gone
+    assert refused(job.call, 40, step="a:2").path == "later"
+    answer = job.park(40)
+    assert amounts(store) == (40, 0)
+    assert abs(answer["wake_at_ms"] - time.time() * 1000) < 60_000  # now: nobody else will wake it
+    job.token = store.broker.token()
+    job.add(storehouse.started(3))
+    assert job.call(40, step="a:2") and job.call(20, step="b:1")
+
+
+def test_a_reply_that_calls_tools_is_no_turn(store):
+    limit(store, "turns=1")
+    job = Job(store)
+    job.call(0, turn=True)
+    job.add({**reply("", "s:1"), "tool_calls": [{"id": "1", "name": "add", "arguments": "{}"}]})
+    assert amounts(store) == (0, 0)
+    job.call(0, step="s:1:1", turn=True)
+    job.reply(0, step="s:1:1")
+    assert amounts(store) == (1, 0)
+
+
 def test_a_job_s_own_limits_go_through_its_inbox(store):
     job = Job(store, budget="tokens=10")
     job.park(11)
