@@ -53,6 +53,8 @@ int budget_take(struct db *db, struct head *head, enum ab_event_kind kind, struc
                 uint64_t *wake_at_ms, struct ab_error *err);
 /* The job, whose head still says that it waits for a budget, waits no more; nothing happens if it does not. */
 int budget_unwait(struct db *db, const struct head *head, struct ab_error *err);
+/* What this job reserves no more, took less of than it could have, or was woken for and does not take now, others may. */
+int budget_wake_others(struct db *db, const struct head *head, struct ab_error *err);
 /* Room may have become free in it. */
 int budget_wake(struct db *db, int64_t key, struct ab_error *err);
 

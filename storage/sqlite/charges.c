@@ -253,7 +253,8 @@ static int wake_job(struct db *db, uint64_t n, struct ab_error *err)
     return job_notice(db, n, 0, "budget", err);
 }
 
-/* Those who fit beside each other, the oldest first. *found is the caller's. */
+/* Those who fit beside each other, the oldest first; one that is paused takes nothing from the others, as it will not make
+ * its call soon. *found is the caller's. */
 static int pick_waiting(struct db *db, const struct budget_row *b, uint64_t reserved, struct ab_buf *found,
                         struct ab_error *err)
 {
@@ -266,7 +267,10 @@ static int pick_waiting(struct db *db, const struct budget_row *b, uint64_t rese
             amounts_of((uint64_t)col_int(s, 1), ab_some((uint64_t)col_int(s, 2)), col_int(s, 3));
         if (!fits(b, reserved, &wanted))
             continue;
-        reserved += wanted.of[b->unit];
+        int paused = job_paused(db, n, err);
+        if (paused < 0)
+            return paused;
+        reserved += paused ? 0 : wanted.of[b->unit];
         ab_buf_add(found, &n, sizeof n);
     }
     return got;
@@ -303,8 +307,7 @@ int budget_wake(struct db *db, int64_t key, struct ab_error *err)
     return code;
 }
 
-/* What this job reserves no more, or took less than it could have, others may. */
-static int wake_others(struct db *db, const struct head *head, struct ab_error *err)
+int budget_wake_others(struct db *db, const struct head *head, struct ab_error *err)
 {
     struct budget_row rows[ROWS_MAX];
     int code = 0, count = rows_of(db, head->user, head->session, head->n, rows, err);
@@ -389,7 +392,7 @@ static int settle(struct db *db, const struct head *head, struct ab_view step,
     }
     if (count < 0 || code)
         return count < 0 ? count : code;
-    return wake_others(db, head, err);
+    return budget_wake_others(db, head, err);
 }
 
 static uint64_t sum_of(uint64_t a, uint64_t b)
@@ -437,7 +440,7 @@ static int release(struct db *db, struct head *head, struct ab_error *err)
             return code;
     }
     head->holds = false;
-    return bits ? wake_others(db, head, err) : 0;
+    return bits ? budget_wake_others(db, head, err) : 0;
 }
 
 static int park(struct db *db, const struct head *head, struct ab_view event, uint64_t *wake_at_ms,

@@ -57,7 +57,7 @@ static int inbox_add(struct db *db, struct head *head, const struct ab_op_inbox 
     head->inbox_k++;
     head->inbox_bytes += r->text.n;
     heads_put(&db->heads, head);
-    return 0;
+    return head->state == OPEN_WOKEN && ab_view_is(r->kind, "pause") ? budget_wake_others(db, head, err) : 0;
 }
 
 /* The job named by id (and n, if given), if it is this user's. */

@@ -173,6 +173,27 @@ def test_parked_jobs_wake_in_order_as_room_becomes_free(store):
     print(store.check())
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_a_job_that_was_paused_does_not_keep_others_waiting(store, before):
+    limit(store, "tokens=100")
+    busy, first, second = [Job(store) for _ in range(3)]
+    pause = lambda: store.broker.one("inbox", job=first.id, user="ann", id=wire.make_id(), kind="pause")
+    busy.call(100)
+    first.park(60)
+    second.park(60)
+    if before:
+        pause()
+    busy.reply(40)  # room for one of them
+    if not before:
+        assert store.broker.wait_for(lambda m: m.name == "NOTICE")["job"] == first.id
+        pause()
+    states = {j["n"]: j["state"] for j in store.broker.query("open_jobs")["jobs"]}
+    assert (states[first.n], states[second.n]) == ("ready", "ready")
+    second.token = store.broker.token()
+    second.add(storehouse.started(2))
+    assert second.call(60)
+
+
 def test_a_job_does_not_park_while_there_is_room(store):
     limit(store, "tokens=100")
     job = Job(store)
