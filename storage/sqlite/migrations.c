@@ -117,6 +117,10 @@ const struct migration migrations[] = {
         " user TEXT NOT NULL, name TEXT, scope INTEGER NOT NULL, created_ms INTEGER NOT NULL,"
         " expires_ms INTEGER, used_ms INTEGER, revoked_ms INTEGER);",
     },
+    {
+        /* whether any workflow names limits is asked again after each request that was taken back */
+        "CREATE INDEX workflows_with_budget ON workflows(key) WHERE budget IS NOT NULL;",
+    },
 };
 const unsigned migrations_n = sizeof migrations / sizeof migrations[0];
 

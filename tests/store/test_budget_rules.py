@@ -254,6 +254,12 @@ def test_limits_of_a_workflow(store):
     job.call(1, cost_pico_usd=10**11)
 
 
+def test_no_question_about_budgets_reads_a_whole_table(store):
+    limit(store, "tokens=100")
+    [(*_, plan)] = store.rows("EXPLAIN QUERY PLAN SELECT 1 FROM workflows WHERE budget IS NOT NULL")
+    assert "workflows_with_budget" in plan, plan
+
+
 def test_a_period_begins_anew(store):
     limit(store, "tokens=100", period="day")
     job = Job(store)

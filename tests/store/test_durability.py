@@ -213,7 +213,8 @@ def test_a_full_disk_refuses_writes_serves_reads_and_recovers(folder, small_disk
             [(code, _)] = broker.batch([("submit", submit_request(content=text))])
             assert code == "unavailable"
         with pytest.raises(wire.Failure) as failed:
-            ann.query("save_message", {"message": {"user_id": "ann", "role": "user", "content": text}})
+            # more than a job with the text takes, so that what does not fit there does not fit here
+            ann.query("save_message", {"message": {"user_id": "ann", "role": "user", "content": 2 * text}})
         assert failed.value.code == "unavailable"
         assert ann.query("storage_status")["writable"]
         ballast.unlink()
