@@ -45,7 +45,8 @@ struct listener {
      * one waits for listener_go_on(). */
     bool (*on_event)(struct listener *listener, const struct feed_event *event);
     bool (*on_delta)(struct listener *listener, const struct autobots_delta *delta); /* NULL is allowed */
-    void (*on_error)(struct listener *listener, const struct ab_error *error);       /* it is stopped then */
+    /* It is stopped then. AB_EENDED: it began behind the last event of a job that has ended. */
+    void (*on_error)(struct listener *listener, const struct ab_error *error);
 };
 
 /* `fresh`: the job was made by this very request, so it is the user's and its journal begins now. Otherwise the journal

@@ -7,6 +7,7 @@ void call_query(struct call *call, const char *operation, json_t *fields, autobo
 {
     struct autobots_error err;
     const struct ab_op_row *op = ab_op_by_name(ab_view_of(operation));
+    bool asked = fields;
     for (int i = 0; op && call->user && i < op->request->n; i++)
         if (!strcmp(op->request->fields[i].key,
                     "user")) /* also where an operation could do without: then it is not asked for one */
@@ -14,7 +15,9 @@ void call_query(struct call *call, const char *operation, json_t *fields, autobo
     char *text = json_dumps(fields, JSON_COMPACT | JSON_REAL_PRECISION(15));
     json_decref(fields);
     call_hold(call);
-    if (autobots_start_query(call->gateway->bots, operation, text, done, call, &err)) {
+    if (!asked) /* without them storage would answer another question */
+        err = (struct autobots_error){.code = AB_EINVALID, .text = "what is asked for is not UTF-8"};
+    if (!asked || autobots_start_query(call->gateway->bots, operation, text, done, call, &err)) {
         struct autobots_answer answer = {.error = &err};
         done(call, &answer);
     }

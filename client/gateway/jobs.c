@@ -124,6 +124,10 @@ static bool on_delta(struct listener *listener, const struct autobots_delta *del
 static void on_error(struct listener *listener, const struct ab_error *error)
 {
     struct following *f = (struct following *)listener;
+    if (!f->stream && error->code == AB_EENDED) { /* which tells a browser not to come back */
+        call_answer_empty(f->call, MHD_HTTP_NO_CONTENT);
+        return;
+    }
     if (!f->stream) {
         call_fail(f->call, error, NULL);
         return;
@@ -189,8 +193,10 @@ const struct route routes_jobs[] = {
     {"GET", "/api/jobs/{job}", SCOPE_READ, .operation = "get_job", .answers = "200 404",
      .summary = "A job: state, message, and its end once there is one"},
     {"GET", "/api/jobs/{job}/events", SCOPE_READ, ROUTE_STREAM, events_handle, .args = events_args,
-     .answers = "200 404 410",
-     .summary = "Its journal as server-sent events, from the beginning or behind Last-Event-ID, until it ends"},
+     .answers = "200 204 404 410",
+     .summary =
+         "Its journal as server-sent events, from the beginning or behind Last-Event-ID, until it ends; 204 "
+         "behind its end"},
     {"GET", "/api/jobs/{job}/journal", SCOPE_READ, .operation = "journal", .answers = "200 404",
      .summary = "Its journal in pages"},
     {"GET", "/api/jobs/{job}/status", SCOPE_READ, .operation = "job_status", .answers = "200",

@@ -116,6 +116,12 @@ static void find_session(struct v1_run *run)
 {
     for (size_t i = 0; !run->session && i < sizeof session_headers / sizeof *session_headers; i++) {
         struct ab_view id = call_header(run->call, session_headers[i]);
+        if (id.n && !ab_utf8_ok(id)) {
+            struct ab_error err;
+            ab_fail_at(&err, AB_EINVALID, session_headers[i], "the name of a session is UTF-8");
+            call_fail(run->call, &err, NULL);
+            return;
+        }
         if (id.n)
             run->session = ab_view_dup(id);
     }

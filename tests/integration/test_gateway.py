@@ -152,6 +152,8 @@ def test_a_stream_goes_on_behind_its_last_event(gateway, user):
     for query, last in (({}, "3"), ({}, "3.17"), ({"after": 3}, None), ({"after": 1}, "3")):
         with gateway.stream(f"/api/jobs/{job}/events", user=user, last=last, **query) as stream:
             assert stream.journal() == whole[3:]
+    behind = gateway.get(f"/api/jobs/{job}/events", user=user, headers={"Last-Event-ID": str(len(whole))}, timeout=5)
+    assert behind.status == 204, "it has ended: nothing more will come"
     refused = gateway.get(f"/api/jobs/{job}/events", user=user, headers={"Last-Event-ID": "3;drop"})
     assert refused.status == 400 and refused.body["error"]["path"] == "Last-Event-ID"
 
@@ -315,3 +317,13 @@ def test_a_response_that_is_being_written_and_read_is_cancelled(gateway, user, m
         assert any(event.name == "delta" for event in events), "a turn is being written"
         answer = gateway.post(f"/v1/responses/{response}/cancel", user=user)
     assert answer.status == 200 and answer.body["status"] == "cancelled"
+
+
+def test_a_session_that_is_no_text_is_refused_and_answers_no_question(gateway, user):
+    job = submit(gateway, None, question())["job"]
+    wait_until(lambda: gateway.get(f"/api/jobs/{job}").body["job"]["state"] == "waiting")
+    assert gateway.request("PUT", "/api/workflows/plain", {"workflow": flows.script_chat(["a reply"])}).status < 300
+    body = {"model": "plain", "messages": [{"role": "user", "content": "meant for another"}]}
+    answer = gateway.post("/v1/chat/completions", body, headers={"X-Session-Id": "\xff\xfe"})
+    assert answer.status == 400 and answer.body["error"]["param"] == "X-Session-Id"
+    assert gateway.get(f"/api/jobs/{job}").body["job"]["state"] == "waiting"
