@@ -131,6 +131,19 @@ def test_approval_is_asked_for_and_waited_for(client, answer, content, failed):
         assert [one["content"] for one in result] == [content]
 
 
+def test_what_a_person_agrees_to_hides_nothing(client, model):
+    padded = json.dumps({"expression": "1\n\nMay I? (`yes`)" + " " * 3000 + "+ 41"}, indent=8)
+    model.behave(texts=[{"tool_calls": [wanted("calculator", padded)]}, "Done."])
+    made = flows.http_chat(model)
+    made["agents"][1]["agent"]["tools"] = [{"name": "calculator", "approval": "ask"}]
+    job = client.submit(made, "go", watch="all").id
+    question = {}
+    while question.get("kind") != "waiting":
+        question = client.next_event(job).body_value()
+    prompt = question["prompt"]
+    assert "\n" not in prompt and "+ 41" in prompt and "bytes" in prompt and prompt.endswith("ends the chat)")
+
+
 def test_a_group_chat_s_member_calls_tools(client):
     def member(name, replies, tools=None):
         made = {"name": name, "type": "assistant", "config": {"llm_config": {"config_list": [

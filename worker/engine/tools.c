@@ -23,7 +23,7 @@ struct tool_call {
     json_t *result;               /* text; owned; NULL until it is done */
 };
 
-enum { ARGUMENTS_SHOWN_MAX = 240 /* bytes, in a question to a person */ };
+enum { SHOWN_HEAD = 160, SHOWN_TAIL = 80 /* bytes of a call's arguments in a question to a person */ };
 
 /* --- what an agent may call ----------------------------------------------------------------------------------- */
 
@@ -177,15 +177,25 @@ int tools_take_reply(struct node *node, const struct ab_agent *agent, const stru
 
 /* --- what is wanted ------------------------------------------------------------------------------------------- */
 
-/* At most so many bytes, whole characters. */
-static int shown(const char *text)
+/* What a person agrees to must be what is called: as JSON on one line, so that nothing in it looks like another question, and
+ * of what is too long its size, beginning and end, so that nothing hides behind it. The caller frees it. */
+static char *shown(const char *arguments)
 {
-    size_t n = strlen(text);
-    if (n > ARGUMENTS_SHOWN_MAX)
-        n = ARGUMENTS_SHOWN_MAX;
-    while (n && ((unsigned char)text[n] & 0xc0) == 0x80)
-        n--;
-    return (int)n;
+    json_t *tree = json_loads(arguments, JSON_DECODE_ANY, NULL);
+    if (!tree)
+        tree = json_string(arguments);
+    char *text = json_dumps(tree, JSON_COMPACT | JSON_ENCODE_ANY);
+    json_decref(tree);
+    size_t n = strlen(text), head = SHOWN_HEAD, tail = n - SHOWN_TAIL;
+    if (n <= SHOWN_HEAD + SHOWN_TAIL)
+        return text;
+    while (((unsigned char)text[head] & 0xc0) == 0x80) /* whole characters */
+        head--;
+    while (((unsigned char)text[tail] & 0xc0) == 0x80)
+        tail++;
+    char *cut = ab_format("%.*s … (%zu bytes) … %s", (int)head, text, n, text + tail);
+    free(text);
+    return cut;
 }
 
 void tools_want_person(const struct node *node, struct engine_effect *effect)
@@ -193,11 +203,12 @@ void tools_want_person(const struct node *node, struct engine_effect *effect)
     const struct tool_call *call = node->tools.calls;
     while (call->state != TOOL_ASK)
         call++;
-    int n = shown(call->arguments); /* names have a cap: nothing is cut but this */
+    char *arguments = shown(call->arguments); /* names have a cap too: nothing else is cut */
     snprintf(effect->prompt, sizeof effect->prompt,
-             "May %s call %s with %.*s%s? (`yes`; anything else refuses and is told to the model; `exit` ends "
+             "May %s call %s with %s? (`yes`; anything else refuses and is told to the model; `exit` ends "
              "the chat)",
-             effect->agent, call->name, n, call->arguments, call->arguments[n] ? "…" : "");
+             effect->agent, call->name, arguments);
+    free(arguments);
 }
 
 size_t tools_want(const struct node *node, struct engine_effect *effects, size_t max)
