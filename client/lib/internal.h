@@ -80,6 +80,7 @@ struct request {
     struct ab_error last;          /* why it is being retried; code 0: it is not */
     bool full_text;                /* SUBMIT: with the workflow's text */
     bool persistent;               /* WATCH: stays until the watch ends */
+    bool held;                     /* WATCH: not to be sent before its job's submission is answered */
     struct ab_secret_list secrets; /* SUBMIT: in clear until they are sealed */
     char *sealed;                  /* SUBMIT: packed array of bin, once sealed; owned */
     size_t sealed_bytes;
@@ -93,7 +94,6 @@ struct watch {
     struct ab_id job;
     char id[AB_ID_TEXT];
     uint64_t seq; /* the last one delivered */
-    bool early;   /* started before the job's submission was answered: it may not be found yet */
     struct autobots_watch spec;
     struct request *request; /* its WATCH */
 };
@@ -169,6 +169,8 @@ bool submit_seal(struct request *request, struct ab_error *err);
 void watch_event(struct autobots *client, const struct ab_event *event, struct ab_view body);
 void watch_delta(struct autobots *client, const struct ab_delta *delta);
 void watch_failed(struct autobots *client, struct request *request, const struct ab_error *error);
+/* The job's submission was answered. */
+void watch_release(struct autobots *client, struct ab_id job);
 void watches_destroy(struct autobots *client);
 
 /* query.c */

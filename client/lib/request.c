@@ -174,7 +174,7 @@ static bool link_usable(const struct link *link)
 
 static bool unsent(const struct request *request)
 {
-    return request->sent != request->link->greeting;
+    return !request->held && request->sent != request->link->greeting;
 }
 
 static bool too_large(const struct request *request)
@@ -216,6 +216,8 @@ void requests_flush(struct autobots *client, int64_t now)
 void request_start(struct request *request)
 {
     struct autobots *client = request->client;
+    if (request->held)
+        return;
     bool now = !client->inside && !client->pending && link_usable(request->link) && !request->secrets.n &&
                !too_large(request); /* that one fails in the next run, never in here */
     client->pending |= !now || !request_send(request, 0);
@@ -227,6 +229,8 @@ static void request_done(struct request *request, const struct autobots_answer *
 {
     autobots_done *done = request->done;
     void *context = request->context;
+    if (request->command == AB_SUBMIT)
+        watch_release(request->client, ((const struct ab_submit *)request->message)->job);
     request_destroy(request);
     if (done)
         done(context, answer);

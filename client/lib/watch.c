@@ -95,7 +95,7 @@ void watch_delta(struct autobots *client, const struct ab_delta *delta)
     free(agent);
 }
 
-/* The job may be on its way: a watch may be started together with its submission. */
+/* The job is on its way: what is asked of it now would not be found. */
 static bool being_submitted(struct autobots *client, struct ab_id job)
 {
     for (struct request *r = client->last; r; r = r->prev) /* it is a new one */
@@ -104,18 +104,20 @@ static bool being_submitted(struct autobots *client, struct ab_id job)
     return false;
 }
 
+void watch_release(struct autobots *client, struct ab_id job)
+{
+    struct watch *watch = watch_find(client, job);
+    if (watch && watch->request->held) {
+        watch->request->held = false;
+        client->pending = true;
+    }
+}
+
 void watch_failed(struct autobots *client, struct request *request, const struct ab_error *error)
 {
     struct watch *watch = watch_find(client, ((const struct ab_watch *)request->message)->job);
     if (!watch || watch->request != request) {
         request_destroy(request);
-        return;
-    }
-    /* "Not found" may be older than "accepted", and come later: so it is asked once more behind that. */
-    bool submitted = watch->early && being_submitted(client, watch->job);
-    if (error->code == AB_ENOTFOUND && watch->early) {
-        watch->early = submitted;
-        watch_again(watch);
         return;
     }
     struct autobots_watch spec = watch->spec;
@@ -154,14 +156,10 @@ int autobots_start_watch(struct autobots *client, const char *job, const struct 
     if (!request)
         return client_error(error, &err);
     request->persistent = true;
+    request->held = being_submitted(client, id);
     struct watch *watch = ab_calloc(1, sizeof *watch);
     struct watch **bucket = bucket_of(client, id);
-    *watch = (struct watch){.next = *bucket,
-                            .job = id,
-                            .seq = spec->after,
-                            .early = being_submitted(client, id),
-                            .spec = *spec,
-                            .request = request};
+    *watch = (struct watch){.next = *bucket, .job = id, .seq = spec->after, .spec = *spec, .request = request};
     watch->spec.user = NULL; /* the request has its own copy */
     ab_id_text(id, watch->id);
     *bucket = watch;

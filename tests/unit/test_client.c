@@ -468,6 +468,26 @@ static void test_a_watch_of_an_unknown_job_fails(void **state)
         AUTOBOTS_EINVALID);
 }
 
+static void test_a_watch_waits_for_the_submission_of_its_job(void **state)
+{
+    struct world *w = *state;
+    struct answer answer = {0};
+    struct seen seen = {0};
+    struct ab_submit submit;
+    struct ab_watch message;
+    char id[AUTOBOTS_ID_TEXT];
+    start(w, workflow_text, &answer, id);
+    watch(w, id, &seen);
+    expect(w, AB_SUBMIT, &submit);
+    run_for(w, 20);
+    assert_false(ab_message_more(&w->m)); /* nothing in its packet, and none behind it */
+    struct ab_message next = {0};
+    assert_int_equal(ab_message_receive(w->router, &next, NULL), 0);
+    send_accepted(w, &submit);
+    expect(w, AB_WATCH, &message);
+    assert_true(ab_id_eq(message.job, submit.job));
+}
+
 static void test_deltas_reach_the_watch(void **state)
 {
     struct world *w = *state;
@@ -663,6 +683,7 @@ int main(void)
         T(test_a_watch_goes_on_behind_the_last_event_after_a_loss),
         T(test_a_gap_is_asked_for_again),
         T(test_a_watch_of_an_unknown_job_fails),
+        T(test_a_watch_waits_for_the_submission_of_its_job),
         T(test_deltas_reach_the_watch),
         T(test_a_key_waits_for_the_sealing_key_and_travels_sealed),
         T(test_a_query_is_packed_by_the_operation_table),
