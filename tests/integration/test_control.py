@@ -337,7 +337,8 @@ def test_a_message_to_a_session_that_waits_is_the_answer(client):
         client.submit(ASKS, [{"type": "image_url", "image_url": {"url": "x"}}], session=accepted.session)
     assert failure.value.code == "invalid" and "new_job" in failure.value.text
     client.inbox(accepted.id, "input", "exit")
-    events = client.watch_to_end(accepted.id)
+    wait_until(lambda: of_kind(client.journal(accepted.id), "end"), what="its end")
+    events = client.journal(accepted.id)
     assert [e["text"] for e in of_kind(events, "input")] == ["blue\nor green", "exit"]
     assert len(client.storage.ask("list_jobs", session=accepted.session)["jobs"]) == 1
 
