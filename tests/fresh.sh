@@ -91,6 +91,7 @@ unshare --mount --pid --fork --kill-child bash -c '
     mkdir -p .outside
     mount --rbind /dev dev
     mount -t proc proc proc
+    mount --rbind /sys sys # with the control groups a machine has
     mount -t tmpfs tmpfs tmp
     pivot_root . .outside
     cd /
