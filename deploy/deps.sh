@@ -22,6 +22,7 @@ build | module | libsodium | libsodium-dev
 build | module | libmicrohttpd | libmicrohttpd-dev
 build | module | libseccomp | libseccomp-dev
 sandbox | command | bwrap | bubblewrap
+sandbox | file | /usr/bin/python3 | python3
 test | command | bwrap | bubblewrap
 test | module | cmocka | libcmocka-dev
 test | file | /usr/bin/python3 | python3
