@@ -14,8 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/config.h"
 #include "common/log.h"
+#include "common/program.h"
 #include "storage/server.h"
 
 enum { EXIT_FAULTS = 1, EXIT_USAGE = 100, EXIT_SYSTEM = 111 };
@@ -104,22 +104,9 @@ static int check(const struct ab_config *config)
     return faults ? EXIT_FAULTS : 0;
 }
 
-/* Takes --check out of the command line: it is no configuration. */
-static bool take_check(int *argc, char **argv)
-{
-    for (int i = 1; i < *argc; i++) {
-        if (strcmp(argv[i], "--check") != 0)
-            continue;
-        memmove(&argv[i], &argv[i + 1], (size_t)(*argc - i) * sizeof *argv);
-        (*argc)--;
-        return true;
-    }
-    return false;
-}
-
 int main(int argc, char **argv)
 {
-    bool only_check = take_check(&argc, argv);
+    bool only_check = ab_take_check(&argc, argv);
     struct ab_config *config = NULL;
     struct ab_error err = {0};
     int code = ab_config_create(&config, AB_PROGRAM_STORAGE, argc, argv, &err);

@@ -1,20 +1,15 @@
-/* autobots-worker: runs the jobs of one pool; with --check only says whether code could be run here. Exit codes: 0 after SIGTERM, 100 for usage and configuration, 111 when the
- * system or the service refuses. */
+/* autobots-worker: runs the jobs of one pool; with --check only says whether code could be run here. Exit codes as in
+ * common/program.h. */
 #include <malloc.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "common/config.h"
 #include "common/log.h"
+#include "common/program.h"
 #include "worker/exec/exec.h"
 #include "worker/worker.h"
-
-static int exit_code_of(int code)
-{
-    return code == AB_EUSAGE || code == AB_EINVALID ? 100 : 111;
-}
 
 /* Keys are in this memory: no core file shall hold it, and no other process of the user may look into it. (The sanitizers
  * must: they look into their own from a second process.) */
@@ -58,26 +53,13 @@ static int check(const struct ab_config *config)
     return code ? 1 : 0;
 }
 
-/* Takes --check out of the command line: it is no configuration. */
-static bool take_check(int *argc, char **argv)
-{
-    for (int i = 1; i < *argc; i++) {
-        if (strcmp(argv[i], "--check") != 0)
-            continue;
-        memmove(&argv[i], &argv[i + 1], (size_t)(*argc - i) * sizeof *argv);
-        (*argc)--;
-        return true;
-    }
-    return false;
-}
-
 int main(int argc, char **argv)
 {
     static struct worker worker; /* too large for a comfortable stack frame */
     struct ab_config *config;
     struct ab_error err = {0};
 
-    bool only_check = take_check(&argc, argv);
+    bool only_check = ab_take_check(&argc, argv);
     close_memory();
     mallopt(M_ARENA_MAX, 2); /* libzmq's threads must not each keep an arena */
     mallopt(M_TRIM_THRESHOLD, 1 << 20);
@@ -86,7 +68,7 @@ int main(int argc, char **argv)
         return 0;
     if (code) {
         fprintf(stderr, "autobots-worker: %s%s%s\n", err.path, *err.path ? ": " : "", err.text);
-        return exit_code_of(code);
+        return ab_exit_code(code);
     }
     if (only_check) {
         code = check(config);
@@ -98,7 +80,7 @@ int main(int argc, char **argv)
     code = worker_init(&worker, config, &err);
     if (code) {
         ab_log(AB_ERROR_LEVEL, "worker.cannot_start", "where", err.path, "error", err.text, NULL);
-        code = exit_code_of(code);
+        code = ab_exit_code(code);
     } else {
         code = worker_run(&worker);
     }

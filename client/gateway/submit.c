@@ -70,8 +70,6 @@ static json_t *accepted_tree(const struct autobots_answer *answer)
     if (answer->session)
         json_object_set_new(tree, "session", json_string(answer->session));
     json_object_set_new(tree, "state", json_string(answer->state ? answer->state : "accepted"));
-    if (answer->input)
-        json_object_set_new(tree, "input", json_integer((json_int_t)answer->input));
     if (answer->input) {
         json_object_set_new(tree, "input", json_integer((json_int_t)answer->input));
         json_object_set_new(tree, "seq", json_integer((json_int_t)answer->seq));
