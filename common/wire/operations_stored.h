@@ -1,0 +1,146 @@
+/* The fields of operations on what users keep: messages, sessions, the gallery, workflows by name. operations.h has the
+ * table. */
+#ifndef AB_COMMON_WIRE_OPERATIONS_STORED_H
+#define AB_COMMON_WIRE_OPERATIONS_STORED_H
+
+#include "common/wire/messages.h"
+
+/* ---- clients': the seed's eight ---- */
+#define AB_OP_LOAD_MESSAGES_FIELDS(F, o)                                                                       \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, session, REQ, AB_NAME_MAX, "")                                                                   \
+    F(o, STR, after, OPT, AB_NAME_MAX, "cursor")                                                               \
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
+#define AB_OP_MESSAGES_ANSWER_FIELDS(F, o)                                                                     \
+    F(o, ANY, messages, REQ, 0, "array of message records, oldest first")                                      \
+    F(o, STR, next, OPT, AB_NAME_MAX, "")
+#define AB_MESSAGE_RECORD_FIELDS(F, o)                                                                         \
+    F(o, STR, user_id, REQ, AB_USER_MAX, "")                                                                   \
+    F(o, STR, session_id, OPT, AB_NAME_MAX, "")                                                                \
+    F(o, STR, msg_id, OPT, AB_NAME_MAX, "made if absent")                                                      \
+    F(o, STR, root_msg_id, OPT, AB_NAME_MAX, "")                                                               \
+    F(o, STR, role, REQ, 16, "user or assistant")                                                              \
+    F(o, ANY, content, REQ, 0, "text, or an array of parts")                                                   \
+    F(o, STR, timestamp, OPT, 40, "ISO 8601")                                                                  \
+    F(o, BOOL, personalize, OPT, 0, "")                                                                        \
+    F(o, STR, ra, OPT, 1 << 20, "")                                                                            \
+    F(o, STR, code, OPT, 1 << 20, "")                                                                          \
+    F(o, ANY, metadata, OPT, 0, "")                                                                            \
+    F(o, ID, job, OPT, 0, "the job that made it")
+#define AB_OP_SAVE_MESSAGE_FIELDS(F, o)        F(o, ANY, message, REQ, 0, "message record")
+#define AB_OP_SAVE_MESSAGE_ANSWER_FIELDS(F, o) F(o, ANY, message, REQ, 0, "as stored")
+#define AB_OP_DELETE_MESSAGE_FIELDS(F, o)                                                                      \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, msg_id, OPT, AB_NAME_MAX, "absent with delete_all")                                              \
+    F(o, STR, session, OPT, AB_NAME_MAX, "required with delete_all")                                           \
+    F(o, BOOL, delete_all, OPT, 0, "all messages of the session")
+#define AB_OP_GET_SESSIONS_FIELDS(F, o)                                                                        \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, session, OPT, AB_NAME_MAX, "only this one")                                                      \
+    F(o, STR, after, OPT, AB_NAME_MAX, "cursor")                                                               \
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
+#define AB_OP_SESSIONS_ANSWER_FIELDS(F, o)                                                                     \
+    F(o, ANY, sessions, REQ, 0, "array of session records, oldest first")                                      \
+    F(o, STR, next, OPT, AB_NAME_MAX, "")
+#define AB_SESSION_RECORD_FIELDS(F, o)                                                                         \
+    F(o, STR, user_id, REQ, AB_USER_MAX, "")                                                                   \
+    F(o, STR, session_id, OPT, AB_NAME_MAX, "made if absent")                                                  \
+    F(o, STR, timestamp, OPT, 40, "ISO 8601; of a new session it counts, absent: now")                         \
+    F(o, ANY, flow_config, OPT, AB_WORKFLOW_MAX, "the workflow")                                               \
+    F(o, STR, name, OPT, 256, "")                                                                              \
+    F(o, STR, description, OPT, 4096, "")
+#define AB_OP_CREATE_SESSION_FIELDS(F, o)                                                                      \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, ANY, session, REQ, 0, "session record")
+#define AB_OP_SESSION_FIELDS(F, o)                                                                             \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, session, REQ, AB_NAME_MAX, "")
+#define AB_OP_RENAME_SESSION_FIELDS(F, o)                                                                      \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, session, REQ, AB_NAME_MAX, "")                                                                   \
+    F(o, STR, name, OPT, 256, "")                                                                              \
+    F(o, STR, description, OPT, 4096, "")
+#define AB_OP_PUBLISH_FIELDS(F, o)                                                                             \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, session, REQ, AB_NAME_MAX, "")                                                                   \
+    F(o, STR, id, OPT, AB_ID_TEXT, "a UUID made by the client; the same again is the same item. Absent: made") \
+    F(o, ANY, tags, OPT, 64 << 10, "array of str")                                                             \
+    F(o, STR, name, OPT, 256, "")                                                                              \
+    F(o, STR, description, OPT, 4096, "")
+#define AB_OP_GALLERY_ITEM_FIELDS(F, o) F(o, ANY, gallery, REQ, 0, "gallery record")
+#define AB_GALLERY_RECORD_FIELDS(F, o)                                                                         \
+    F(o, STR, id, REQ, AB_NAME_MAX, "")                                                                        \
+    F(o, STR, user_id, OPT, AB_USER_MAX, "who published it")                                                   \
+    F(o, STR, name, OPT, 256, "")                                                                              \
+    F(o, STR, description, OPT, 4096, "")                                                                      \
+    F(o, ANY, session, REQ, 0, "session record at the time")                                                   \
+    F(o, ANY, messages, REQ, 0, "array of message records at the time")                                        \
+    F(o, ANY, tags, REQ, 0, "array of str")                                                                    \
+    F(o, STR, timestamp, REQ, 40, "ISO 8601")
+#define AB_OP_IMPORT_GALLERY_FIELDS(F, o)                                                                      \
+    F(o, STR, user, REQ, AB_USER_MAX, "who is its publisher from now on")                                      \
+    F(o, ANY, gallery, REQ, 0, "gallery record with the id and timestamp it has; no key in clear in it")
+#define AB_OP_IMPORT_GALLERY_ANSWER_FIELDS(F, o)                                                               \
+    F(o, ANY, gallery, REQ, 0, "as stored")                                                                    \
+    F(o, BOOL, created, OPT, 0, "false: it was there before")
+#define AB_OP_GET_GALLERY_FIELDS(F, o)                                                                         \
+    F(o, STR, user, OPT, AB_USER_MAX, "only this user's items")                                                \
+    F(o, STR, gallery, OPT, AB_NAME_MAX, "only this one")                                                      \
+    F(o, STR, tag, OPT, 256, "only items with this tag")                                                       \
+    F(o, STR, search, OPT, 256, "words in name, description, tags or messages")                                \
+    F(o, STR, after, OPT, AB_NAME_MAX, "cursor")                                                               \
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
+#define AB_OP_GALLERY_ANSWER_FIELDS(F, o)                                                                      \
+    F(o, ANY, gallery, REQ, 0, "array of gallery records")                                                     \
+    F(o, STR, next, OPT, AB_NAME_MAX, "")
+#define AB_OP_RENAME_GALLERY_FIELDS(F, o)                                                                      \
+    F(o, STR, user, REQ, AB_USER_MAX, "its publisher")                                                         \
+    F(o, STR, gallery, REQ, AB_NAME_MAX, "")                                                                   \
+    F(o, STR, name, OPT, 256, "")                                                                              \
+    F(o, STR, description, OPT, 4096, "")
+#define AB_OP_DELETE_GALLERY_FIELDS(F, o)                                                                      \
+    F(o, STR, user, REQ, AB_USER_MAX, "its publisher")                                                         \
+    F(o, STR, gallery, REQ, AB_NAME_MAX, "")
+#define AB_OP_DELETED_ANSWER_FIELDS(F, o)                                                                      \
+    F(o, UINT, deleted, OPT, 0, "rows")                                                                        \
+    F(o, ANY, jobs, OPT, 0, "array of id: live jobs that must be cancelled")
+
+/* ---- clients': workflows by name ---- */
+#define AB_OP_SAVE_WORKFLOW_FIELDS(F, o)                                                                       \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, name, OPT, 64, "absent: the name in the workflow")                                               \
+    F(o, STR, workflow, REQ, AB_WORKFLOW_MAX,                                                                  \
+      "its JSON text in either form, without any api_key; refused with all its faults")                        \
+    F(o, ID, id, OPT, 0, "made by the client; the same again is the same version, whatever came between")
+#define AB_OP_SAVE_WORKFLOW_ANSWER_FIELDS(F, o)                                                                \
+    F(o, ANY, workflow, REQ, 0, "workflow record")                                                             \
+    F(o, BOOL, created, OPT, 0, "false: this is what the name's newest version was already")
+#define AB_OP_LIST_WORKFLOWS_FIELDS(F, o)                                                                      \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, name, OPT, 64, "all versions of this one, newest first; absent: the newest of each, by name")    \
+    F(o, STR, after, OPT, AB_NAME_MAX, "cursor")                                                               \
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
+#define AB_OP_LIST_WORKFLOWS_ANSWER_FIELDS(F, o)                                                               \
+    F(o, ANY, workflows, REQ, 0, "array of workflow records; the first page begins with the built-in ones")    \
+    F(o, STR, next, OPT, AB_NAME_MAX, "")
+#define AB_WORKFLOW_RECORD_FIELDS(F, o)                                                                        \
+    F(o, STR, name, REQ, 64, "")                                                                               \
+    F(o, STR, user_id, OPT, AB_USER_MAX, "whose it is; absent: built in")                                      \
+    F(o, UINT, version, OPT, 0, "1, 2, …: one for each content; absent: built in")                             \
+    F(o, BIN, hash, OPT, AB_HASH_BYTES, "of its text, as in SUBMIT; absent: built in")                         \
+    F(o, STR, description, OPT, 4096, "from the workflow, cut if longer")                                      \
+    F(o, STR, timestamp, OPT, 40, "ISO 8601: when this version was saved")                                     \
+    F(o, BOOL, builtin, OPT, 0, "comes with the program; runs with any model that is named")
+#define AB_OP_GET_WORKFLOW_FIELDS(F, o)                                                                        \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, name, REQ, 64, "")                                                                               \
+    F(o, UINT, version, OPT, 0, "absent: the newest")                                                          \
+    F(o, STR, model, OPT, 256, "of a built-in one: required")
+#define AB_OP_GET_WORKFLOW_ANSWER_FIELDS(F, o)                                                                 \
+    F(o, ANY, record, REQ, 0, "workflow record")                                                               \
+    F(o, STR, workflow, REQ, AB_WORKFLOW_MAX, "its canonical JSON text: what SUBMIT takes")
+#define AB_OP_DELETE_WORKFLOW_FIELDS(F, o)                                                                     \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, name, REQ, 64, "all its versions; jobs that ran with one keep it")
+
+#endif
