@@ -404,17 +404,23 @@ void watch_tick(struct core *core)
     }
 }
 
+/* In place of the next event: why none comes. */
+static void watch_over(struct core *core, struct watcher *w, const struct ab_error *err)
+{
+    struct ab_failure failure = core_failure(err);
+    failure.rid = w->rid;
+    failure.job = w->id;
+    core_send(core, w->peer, AB_ERROR, &failure, ab_view(NULL, 0), true);
+    drop(core, w);
+}
+
 static void page_failed(struct core *core, struct watcher *w, const struct answer *answer)
 {
     if (ab_code_retryable(answer->code)) {
         set_behind(core, w, core->now_ms + WATCH_AWAY_RETRY_MS);
         return;
     }
-    struct ab_failure failure = core_failure(answer->err);
-    failure.rid = w->rid;
-    failure.job = w->id;
-    core_send(core, w->peer, AB_ERROR, &failure, ab_view(NULL, 0), true);
-    drop(core, w);
+    watch_over(core, w, answer->err);
 }
 
 /* Its journal begins later: what stood before was deleted, by somebody or for its age. Nothing is skipped silently. */
@@ -422,11 +428,23 @@ static void deleted(struct core *core, struct watcher *w)
 {
     struct ab_error err;
     ab_fail(&err, AB_EEXPIRED, "the journal of this job was deleted; its end may still be had with want=end");
-    struct ab_failure failure = core_failure(&err);
-    failure.rid = w->rid;
-    failure.job = w->id;
-    core_send(core, w->peer, AB_ERROR, &failure, ab_view(NULL, 0), true);
-    drop(core, w);
+    watch_over(core, w, &err);
+}
+
+/* The job has ended, and the watcher asked for what comes behind its end: nothing ever will. */
+static bool behind_end(struct core *core, struct watcher *w, const struct ab_op_journal_answer *page)
+{
+    struct ab_error err;
+    if (!page->ended.n || page->more || w->next_seq <= page->last)
+        return false;
+    if (page->last)
+        ab_fail(&err, AB_EENDED, "the job has ended (%.*s) with event %llu; nothing comes behind it",
+                AB_VIEW_FMT(page->ended), (unsigned long long)page->last);
+    else
+        ab_fail(&err, AB_EENDED, "the job has ended (%.*s), and its journal was deleted",
+                AB_VIEW_FMT(page->ended));
+    watch_over(core, w, &err);
+    return true;
 }
 
 static void page_shown(struct core *core, struct watcher *w, int shown, bool more)
@@ -478,5 +496,7 @@ void page_answered(struct core *core, const struct answer *answer)
     int shown = show(core, w, &events);
     if (w->end_only && !shown)
         w->next_seq = events.seq + events.n;
+    if (!shown && behind_end(core, w, &page))
+        return;
     page_shown(core, w, shown, page.more);
 }

@@ -233,7 +233,8 @@ struct autobots_watch {
     bool deltas;      /* also on_delta */
     void (*on_event)(void *context, const struct autobots_event *event);
     void (*on_delta)(void *context, const struct autobots_delta *delta); /* NULL is allowed */
-    /* The watch is over without an end: no such job, or not this user's. NULL is allowed. */
+    /* The watch is over without an end: no such job, or not this user's; or EENDED: the job has ended at or before
+     * `after`, nothing comes any more. NULL is allowed. */
     void (*on_error)(void *context, const struct autobots_error *error);
     void *context;
 };

@@ -378,10 +378,8 @@ static void on_page(void *context, const struct autobots_answer *answer)
     const char *end = ab_tree_str(tree, "end");
     bool more = ab_tree_bool(tree, "more", false);
     json_t *events = json_object_get(tree, "events");
-    uint64_t last = (uint64_t)ab_tree_int(tree, "seq", 0), n = json_array_size(events);
-    if (n && last - n < listener->seq)
-        json_array_remove(events, 0);
-    if (end && !json_array_size(events)) {
+    uint64_t last = (uint64_t)ab_tree_int(tree, "seq", 0);
+    if (ab_tree_str(tree, "ended") && !more && !json_array_size(events)) {
         ab_fail(&err, AB_EENDED, "the job has ended: nothing comes behind its last event");
         fail(listener, &err);
         json_decref(tree);
@@ -403,9 +401,8 @@ static void on_page(void *context, const struct autobots_answer *answer)
 static void read_page(struct listener *listener)
 {
     struct autobots_error error;
-    bool first = listener->on_begin && listener->seq; /* with the last one it has: it may be the job's end */
     json_t *fields = json_pack("{s:s, s:s, s:I, s:i}", "job", listener->job, "user", listener->user, "after",
-                               (json_int_t)(listener->seq - first), "limit", FEED_PAGE_EVENTS);
+                               (json_int_t)listener->seq, "limit", FEED_PAGE_EVENTS);
     char *text = json_dumps(fields, JSON_COMPACT);
     struct feeds *feeds = listener->gateway->feeds;
     struct page *page = listener->page = ab_calloc(1, sizeof *page);

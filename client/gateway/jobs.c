@@ -132,6 +132,10 @@ static void on_error(struct listener *listener, const struct ab_error *error)
         call_fail(f->call, error, NULL);
         return;
     }
+    if (error->code == AB_EENDED) {
+        stream_end(f->stream);
+        return;
+    }
     json_t *tree = error_tree(ab_code_name(error->code), error, NULL);
     char *line = json_line(tree);
     json_decref(tree);

@@ -103,7 +103,8 @@ enum {
     F(o, UINT, rid, REQ, 0, "request id, repeated if this fails")                                              \
     F(o, ID, job, REQ, 0, "")                                                                                  \
     F(o, STR, user, REQ, AB_USER_MAX, "who asks")                                                              \
-    F(o, UINT, after, OPT, 0, "send events with a greater seq")                                                \
+    F(o, UINT, after, OPT, 0,                                                                                  \
+      "send events with a greater seq; if the job has ended before that: ERROR already_ended")                 \
     F(o, STR, want, OPT, 8, "all (default) or end")                                                            \
     F(o, BOOL, deltas, OPT, 0, "also send DELTA")
 

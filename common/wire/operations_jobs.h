@@ -134,7 +134,9 @@
     F(o, BIN, raw, OPT, 0, "the same events one after the other, without the array around them")               \
     F(o, UINT, seq, OPT, 0, "of the last one here")                                                            \
     F(o, STR, end, OPT, 16, "end state, if the last one here ends the job")                                    \
-    F(o, BOOL, more, OPT, 0, "")
+    F(o, BOOL, more, OPT, 0, "")                                                                               \
+    F(o, STR, ended, OPT, 16, "end state, if the job has ended, whatever stands here")                         \
+    F(o, UINT, last, OPT, 0, "with it: seq of its end event; absent if that was deleted")
 
 /* ---- the worker's ---- */
 #define AB_OP_WORKFLOW_FIELDS(F, o)        F(o, BIN, hash, REQ, AB_HASH_BYTES, "")

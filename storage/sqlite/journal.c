@@ -239,6 +239,24 @@ static int job_visible(struct db *db, struct ab_id id, struct ab_view user, uint
     return 0;
 }
 
+/* Whether and where it ends: who is behind its end must not wait for more. */
+static int read_end(struct db *db, uint64_t n, struct ab_op_journal_answer *a, struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_END_GET);
+    bind_int(s, 1, (int64_t)n);
+    int got = db_row(db, s, err);
+    if (got <= 0)
+        return got;
+    a->ended = ab_view_of(end_names[col_int(s, 0) % END_N]);
+    if (col_null(s, 2))
+        return 0;
+    sqlite3_stmt *last = db_sql(db, SQL_EVENT_LAST);
+    bind_int(last, 1, (int64_t)n);
+    got = db_row(db, last, err);
+    a->last = got > 0 ? (uint64_t)col_int(last, 0) : 0;
+    return got < 0 ? got : 0;
+}
+
 int op_journal(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
     const struct ab_op_journal *r = request;
@@ -254,7 +272,14 @@ int op_journal(struct db *db, const void *request, struct ab_buf *answer, struct
             .events = list_done(&page.list), .seq = page.seq, .end = page.end, .more = page.more};
         if (r->raw)
             a.raw = ab_view(a.events.p + LIST_HEAD, a.events.n - LIST_HEAD);
-        ab_encode(answer, &ab_op_journal_answer_schema, &a);
+        if (!page.end.n)
+            code = read_end(db, n, &a, err);
+        else {
+            a.ended = page.end;
+            a.last = page.seq;
+        }
+        if (!code)
+            ab_encode(answer, &ab_op_journal_answer_schema, &a);
     }
     list_finish(&page.list);
     return code;

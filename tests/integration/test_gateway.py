@@ -154,6 +154,10 @@ def test_a_stream_goes_on_behind_its_last_event(gateway, user):
             assert stream.journal() == whole[3:]
     behind = gateway.get(f"/api/jobs/{job}/events", user=user, headers={"Last-Event-ID": str(len(whole))}, timeout=5)
     assert behind.status == 204, "it has ended: nothing more will come"
+    page = gateway.get(f"/api/jobs/{job}/journal", user=user, after=len(whole)).body
+    assert (page["events"], page["ended"], page["last"]) == ([], "succeeded", len(whole))
+    for after in (len(whole), 10**6):
+        assert gateway.get(f"/api/jobs/{job}/events", user=user, after=after, timeout=5).status == 204
     refused = gateway.get(f"/api/jobs/{job}/events", user=user, headers={"Last-Event-ID": "3;drop"})
     assert refused.status == 400 and refused.body["error"]["path"] == "Last-Event-ID"
 

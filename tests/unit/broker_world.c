@@ -383,7 +383,9 @@ static int do_journal(struct world *world, struct ab_view request, struct ab_buf
     const struct ab_op_journal_answer page = {.events = ab_buf_view(&events),
                                               .seq = op.after + n,
                                               .end = last ? ab_view_of(job->end) : ab_view(NULL, 0),
-                                              .more = !last};
+                                              .more = !last,
+                                              .ended = ab_view_of(job->end),
+                                              .last = *job->end ? job->events_n : 0};
     ab_encode(answer, &ab_op_journal_answer_schema, &page);
     ab_buf_finish(&events);
     return 0;

@@ -72,6 +72,26 @@ static void want_end_gives_the_end_only(void **state)
     }
 }
 
+static void nobody_waits_behind_the_end(void **state)
+{
+    struct world *world = *state;
+    struct ab_job job = world_running(world, 1, NULL);
+    world_watch(world, OTHER, 1, 7, NULL, false); /* behind what will be the end */
+    world_events(world, WORKER, &job, 2, "succeeded", NULL, false);
+    world_store_all(world);
+    for (uint64_t after = 2; after <= 9; after += 7) {
+        world_watch(world, CLIENT, 1, after, NULL, false);
+        world_store_all(world);
+        world_assert_error(world, CLIENT, "already_ended", NULL);
+    }
+    world_tick(world, 1000);
+    world_store_all(world);
+    world->sent_at = 0;
+    world_assert_error(world, OTHER, "already_ended", NULL);
+    assert_int_equal(world_count(world, OTHER, AB_EVENT), 0);
+    assert_int_equal(world->core->watchers.n, 0);
+}
+
 static void watching_what_is_not_there_or_not_ones_own(void **state)
 {
     struct world *world = *state;
@@ -134,6 +154,7 @@ int main(void)
         TEST(a_late_watcher_sees_all_and_then_live),
         TEST(a_full_pipe_falls_back_to_pages),
         TEST(want_end_gives_the_end_only),
+        TEST(nobody_waits_behind_the_end),
         TEST(watching_what_is_not_there_or_not_ones_own),
         TEST(deltas_begin_with_what_is_written_already),
     };
