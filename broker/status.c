@@ -158,6 +158,7 @@ static int run_query(struct core *core, struct peer *peer, const struct ab_query
     const struct ab_op_row *row;
     unsigned role = peer->side == CORE_WORKERS ? AB_BY_WORKER : AB_BY_CLIENT;
     int code = ab_auth_query(AB_AT_BROKER, role, query->op, &row, err);
+    code = code ? code : ab_auth_user(role, row, body, err);
     if (code)
         return code;
     for (size_t i = 0; i < sizeof queries / sizeof *queries; i++)

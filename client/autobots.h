@@ -247,8 +247,9 @@ void autobots_stop_watch(struct autobots *client, const char *job); /* of no wat
 /* ---- queries ------------------------------------------------------------------------------------------------
  * Every operation of the protocol page that clients may use: get_job, list_jobs, load_messages, save_message,
  * delete_message, get_sessions, create_session, delete_user_sessions, publish_session, get_gallery, …, status,
- * job_status. `request` is a JSON object of the operation's fields (NULL: none); a required `user` that is missing
- * is filled in with the client's. The answer is a JSON object. The library knows whether broker or storage answers. */
+ * job_status. `request` is a JSON object of the operation's fields (NULL: none); a `user` that is missing
+ * is filled in with the client's (get_gallery's is a filter and is not). The answer is a JSON object. The library knows
+ * whether broker or storage answers. */
 int autobots_start_query(struct autobots *client, const char *operation, const char *request,
                          autobots_done *done, void *context, struct autobots_error *err);
 

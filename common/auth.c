@@ -36,6 +36,21 @@ int ab_auth_query(enum ab_service service, unsigned role, struct ab_view name, c
     return 0;
 }
 
+bool ab_auth_of_user(const struct ab_op_row *op)
+{
+    for (int i = 0; op->number != AB_OP_get_gallery && i < op->request->n; i++)
+        if (!strcmp(op->request->fields[i].key, "user"))
+            return true;
+    return false;
+}
+
+int ab_auth_user(unsigned role, const struct ab_op_row *op, struct ab_view body, struct ab_error *err)
+{
+    if (role != AB_BY_CLIENT || !ab_auth_of_user(op) || ab_any_str(ab_map_get(body, "user")).n)
+        return 0;
+    return ab_fail_at(err, AB_EINVALID, "user", "%s: a client says for which user it asks", op->name);
+}
+
 /* ---- tokens ---- */
 
 enum { SECRET_BYTES = 32 };

@@ -20,6 +20,11 @@ enum ab_service { AB_AT_STORAGE, AB_AT_BROKER };
 /* May a caller of this role ask that operation of that service with QUERY? 0, or an error that says why not. */
 int ab_auth_query(enum ab_service service, unsigned role, struct ab_view name, const struct ab_op_row **op,
                   struct ab_error *err);
+/* A client asks it for a user, also where it could do without because workers and brokers ask it too. Not so the gallery,
+ * which is everybody's: there `user` is a filter. */
+bool ab_auth_of_user(const struct ab_op_row *op);
+/* Does this request map name a user if it must? 0, or AB_EINVALID. */
+int ab_auth_user(unsigned role, const struct ab_op_row *op, struct ab_view body, struct ab_error *err);
 
 /* ---- tokens ---- */
 /* Each holds those before it. */

@@ -202,6 +202,8 @@ static void on_query(struct server *s, struct caller *caller, const struct ab_me
         code = ab_auth_query(AB_AT_STORAGE, caller->role, query.op, &op, &err);
     if (!code)
         code = check_body(s, op, m->body, &err);
+    if (!code)
+        code = ab_auth_user(caller->role, op, m->body, &err);
     AB_FAILPOINT("storage.received");
     if (!code && op->kind == AB_OP_WRITE)
         group_query(&s->group, &m->route, query.rid, op, m->body, ab_wall_ms());

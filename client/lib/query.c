@@ -2,6 +2,7 @@
  * where ids are text.
  */
 #include "client/lib/internal.h"
+#include "common/auth.h"
 #include "common/clock.h"
 #include "common/tree.h"
 
@@ -171,9 +172,8 @@ int query_pack(const struct ab_op_row *op, const char *user, const char *json, s
     if (!json_is_object(object))
         rc = ab_fail(err, AB_EINVALID, "a request is a JSON object");
     else {
-        const struct ab_field *field = field_of(op->request, "user");
         drop_nulls(object);
-        if (field && field->required && !json_object_get(object, "user"))
+        if (ab_auth_of_user(op) && !json_object_get(object, "user"))
             json_object_set_new(object, "user", json_string(user));
         rc = pack_object(op, object, out, err);
     }

@@ -125,7 +125,8 @@
 
 #define AB_OP_JOURNAL_FIELDS(F, o)                                                                             \
     F(o, ID, job, REQ, 0, "")                                                                                  \
-    F(o, STR, user, OPT, AB_USER_MAX, "absent: the asker is the broker or a worker")                           \
+    F(o, STR, user, OPT, AB_USER_MAX,                                                                          \
+      "whose job it is; absent: the asker is the broker or a worker, never a client")                          \
     F(o, UINT, after, OPT, 0, "seq")                                                                           \
     F(o, UINT, limit, OPT, AB_PAGE_MAX, "")                                                                    \
     F(o, BOOL, raw, OPT, 0, "also the very bytes of these events")

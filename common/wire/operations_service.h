@@ -27,7 +27,7 @@ enum { AB_TOKENS_MAX = 10000, AB_TOKEN_HASH_BYTES = 32 };
     F(o, ANY, prices, REQ, 1 << 20,                                                                            \
       "array of price maps; a row of the same model, provider and time is replaced")
 #define AB_OP_LIST_PRICES_FIELDS(F, o)                                                                         \
-    F(o, STR, user, OPT, AB_USER_MAX, "absent: the asker is a worker")                                         \
+    F(o, STR, user, OPT, AB_USER_MAX, "required of a client")                                                  \
     F(o, UINT, version, OPT, INT64_MAX, "answers no rows if this is the version still")
 #define AB_OP_LIST_PRICES_ANSWER_FIELDS(F, o)                                                                  \
     F(o, UINT, version, REQ, 0, "grows with each change")                                                      \

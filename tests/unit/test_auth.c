@@ -35,6 +35,33 @@ static void test_unknown_roles_and_operations_are_nobodys(void **state)
     assert_int_not_equal(ab_auth_query(AB_AT_STORAGE, 0, ab_view_of("list_jobs"), &op, NULL), 0);
 }
 
+static void test_a_client_names_a_user_wherever_an_operation_has_one(void **state)
+{
+    (void)state;
+    assert_true(ab_auth_of_user(ab_op_by_number(AB_OP_journal)));
+    assert_true(ab_auth_of_user(ab_op_by_number(AB_OP_job_status)));
+    assert_false(ab_auth_of_user(ab_op_by_number(AB_OP_get_gallery)));
+    assert_false(ab_auth_of_user(ab_op_by_number(AB_OP_status)));
+    for (size_t i = 0; i < ab_ops_n; i++) {
+        static const struct {
+            const char *body;
+            bool names;
+        } bodies[] = {{"\x80", false},
+                      {"\x81\xa4user\xa0", false},
+                      {"\x81\xa4user\x01", false},
+                      {"", false},
+                      {"\x81\xa4user\xa3"
+                       "ann",
+                       true}};
+        for (size_t b = 0; b < sizeof bodies / sizeof *bodies; b++) {
+            struct ab_view body = ab_view_of(bodies[b].body);
+            int rc = ab_auth_user(AB_BY_CLIENT, &ab_ops[i], body, NULL);
+            assert_int_equal(rc, ab_auth_of_user(&ab_ops[i]) && !bodies[b].names ? AB_EINVALID : 0);
+            assert_int_equal(ab_auth_user(AB_BY_WORKER, &ab_ops[i], body, NULL), 0);
+        }
+    }
+}
+
 static void test_tokens_are_random_and_known_by_their_shape(void **state)
 {
     char one[AB_TOKEN_TEXT], two[AB_TOKEN_TEXT];
@@ -76,6 +103,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_operation_is_asked_where_and_by_whom_its_row_says),
         cmocka_unit_test(test_unknown_roles_and_operations_are_nobodys),
+        cmocka_unit_test(test_a_client_names_a_user_wherever_an_operation_has_one),
         cmocka_unit_test(test_tokens_are_random_and_known_by_their_shape),
         cmocka_unit_test(test_a_scope_holds_those_before_it_and_a_token_its_user_only),
     };
