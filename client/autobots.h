@@ -164,6 +164,10 @@ struct autobots_job {
     uint64_t fork_seq;     /* the last event that is copied; 0: none */
     const char *fork_text; /* instead of the text of that event: a turn, model_reply or input; NULL: as it is */
     const char *budget;    /* its own limits, "tokens=100000,usd=0.5", over those of the workflow; NULL: none */
+    /* Kept with the message and given back with it, nothing else; NULL: none. */
+    const char *root_msg_id, *ra, *code;
+    const char *timestamp; /* of the message, ISO 8601; NULL: when it was committed */
+    bool personalize;
 };
 
 /* Starts a submission; done() says `accepted` only after the job is on disk. The id is made (or checked) here and

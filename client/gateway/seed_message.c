@@ -155,6 +155,11 @@ static void submit(struct call *call)
                                .content = content,
                                .metadata = metadata,
                                .msg_id = msg_id && *msg_id ? msg_id : NULL,
+                               .root_msg_id = seed_text(s->body, "message.root_msg_id"),
+                               .timestamp = seed_text(s->body, "message.timestamp"),
+                               .personalize = json_is_true(seed_get(s->body, "message.personalize")),
+                               .ra = seed_text(s->body, "message.ra"),
+                               .code = seed_text(s->body, "message.code"),
                                .session = session_of(call)};
     call_hold(call);
     if (autobots_start_submit(call->gateway->bots, &job, id, on_accepted, call, &err)) {

@@ -227,7 +227,8 @@ static void on_copied(void *context, const struct autobots_answer *answer);
 
 static void copy_next(struct call *call)
 {
-    static const char *const kept[] = {"role", "content", "metadata", "ra", "code", "timestamp"};
+    static const char *const kept[] = {"role", "content",     "metadata",  "ra",
+                                       "code", "root_msg_id", "timestamp", "personalize"};
     struct copying *c = call->state;
     json_t *from = json_array_get(c->messages, c->next++), *record;
     if (!from) {
@@ -304,7 +305,10 @@ static const struct arg save_message_args[] = {
     {"msg_id", ARG_STRING, .max = AB_NAME_MAX, .doc = "the same again is the same message; absent: made"},
     {"root_msg_id", ARG_STRING, .max = AB_NAME_MAX, .doc = ""},
     {"timestamp", ARG_STRING, .max = 40, .doc = "ISO 8601"},
-    {"metadata", ARG_ANY, .doc = "kept with it"},
+    {"metadata", ARG_ANY, .doc = "kept with it, as ra, code and personalize"},
+    {"ra", ARG_STRING, .max = 1 << 20, .doc = ""},
+    {"code", ARG_STRING, .max = 1 << 20, .doc = ""},
+    {"personalize", ARG_BOOL, .doc = ""},
     {0},
 };
 static const struct arg session_args[] = {

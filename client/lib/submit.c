@@ -143,7 +143,13 @@ static int pack_input(const struct autobots_job *job, const struct ab_workflow *
     if (!rc && job->history)
         rc = pack_json(job->history, "history", &history, err);
     if (!rc) {
-        struct ab_input input = {.content = ab_buf_view(&content), .msg_id = ab_view_of(job->msg_id)};
+        struct ab_input input = {.content = ab_buf_view(&content),
+                                 .msg_id = ab_view_of(job->msg_id),
+                                 .root_msg_id = ab_view_of(job->root_msg_id),
+                                 .timestamp = ab_view_of(job->timestamp),
+                                 .personalize = job->personalize,
+                                 .ra = ab_view_of(job->ra),
+                                 .code = ab_view_of(job->code)};
         if (job->metadata)
             input.metadata = ab_buf_view(&metadata);
         if (job->history)

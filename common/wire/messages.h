@@ -261,7 +261,12 @@ enum ab_command {
     F(o, STR, msg_id, OPT, AB_NAME_MAX, "its message id; absent: made")                                        \
     F(o, ANY, metadata, OPT, 1 << 20, "kept with the message")                                                 \
     F(o, ANY, history, OPT, 1 << 20,                                                                           \
-      "what was said before, behind what the session holds: array of {role, content}")
+      "what was said before, behind what the session holds: array of {role, content}")                         \
+    F(o, STR, root_msg_id, OPT, AB_NAME_MAX, "kept with the message, as what follows")                         \
+    F(o, STR, timestamp, OPT, 40, "ISO 8601; absent: when it was committed")                                   \
+    F(o, BOOL, personalize, OPT, 0, "")                                                                        \
+    F(o, STR, ra, OPT, 1 << 20, "")                                                                            \
+    F(o, STR, code, OPT, 1 << 20, "")
 
 /* ---- journal events: {"kind": …, fields} ---- */
 #define AB_STARTED_FIELDS(F, o)                                                                                \

@@ -121,6 +121,10 @@ static int read_answer(struct db *db, uint64_t n, struct ab_message_record *m, i
     struct ab_view body = col_blob(event, 0);
     m->content = ab_map_get(body, "content");
     m->metadata = ab_map_get(body, "result");
+    struct ab_reader when = ab_reader(ab_map_get(body, "at_ms")); /* what whoever watched it was told */
+    uint64_t ended_ms;
+    if (!ab_read_uint(&when, &ended_ms) && ended_ms && ended_ms <= INT64_MAX)
+        *at_ms = (int64_t)ended_ms;
     if (!m->content.p) {
         ab_buf_clear(text);
         ab_pack_str(text, ab_view_of(""));
@@ -144,12 +148,19 @@ static int read_job_message(struct db *db, int64_t pos, struct ab_message_record
         m->role = ab_view_of("assistant");
         return read_answer(db, pos_n(pos), m, at_ms, text, err);
     }
-    struct ab_view input = col_blob(s, 4);
+    struct ab_input input;
     m->role = ab_view_of("user");
-    m->content = ab_map_get(input, "content");
-    m->metadata = ab_map_get(input, "metadata");
-    m->msg_id = ab_any_str(ab_map_get(input, "msg_id"));
-    return m->content.p != NULL;
+    if (ab_decode(&ab_input_schema, col_blob(s, 4), &input, NULL))
+        return 0;
+    m->content = input.content;
+    m->metadata = input.metadata;
+    m->msg_id = input.msg_id;
+    m->root_msg_id = input.root_msg_id;
+    m->timestamp = input.timestamp;
+    m->personalize = input.personalize;
+    m->ra = input.ra;
+    m->code = input.code;
+    return 1;
 }
 
 /* Appends one message's record: 1, or 0 if there is nothing to show. */
@@ -168,7 +179,8 @@ static int record_add(struct db *db, const struct place *place, int64_t pos, str
     if (got > 0) {
         if (!m.msg_id.n)
             m.msg_id = ab_view_of(msg_id_made(m.job, pos_sub(pos), id));
-        m.timestamp = ab_view_of(ab_iso8601(at_ms, iso));
+        if (!m.timestamp.n)
+            m.timestamp = ab_view_of(ab_iso8601(at_ms, iso));
         ab_encode(out, &ab_message_record_schema, &m);
     }
     ab_buf_finish(&text);
