@@ -84,6 +84,7 @@ const struct verb cli_verbs[] = {
     {"gallery list", "[--tag T] [--mine]", "list published sessions", LISTING | BIT(tag) | BIT(mine), 0, 0, verb_stored},
     {"gallery show", "ITEM", "one of them with its messages", BIT(user), 1, 1, verb_stored},
     {"gallery search", "WORDS", "find by words in name, description, tags or messages", LISTING | BIT(tag) | BIT(mine), 1, -1, verb_stored},
+    {"gallery tags", "[--mine]", "all tags, and how many items have each", LISTING | BIT(mine), 0, 0, verb_stored},
     {"gallery rename", "ITEM NAME", "change its name", BIT(user) | BIT(description), 2, 2, verb_stored},
     {"gallery delete", "ITEM", "remove it", BIT(user), 1, 1, verb_stored},
     {"workflows", "", "list the workflows that can be run by name", LISTING, 0, 0, verb_workflows},

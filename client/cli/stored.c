@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/id.h"
 #include "common/tree.h"
+#include "common/wire/operations.h"
 
 enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 100000, PAGE_MAX = 1000 };
 
@@ -68,6 +69,13 @@ static void gallery_row(const json_t *item)
     free(name);
     free(clean);
     ab_buf_finish(&tags);
+}
+
+static void tag_row(const json_t *item)
+{
+    char *tag = cell(item, "tag", 60);
+    printf("%6lld  %s\n", (long long)ab_tree_int(item, "items", 0), tag);
+    free(tag);
 }
 
 static void gallery_whole(const json_t *item)
@@ -138,6 +146,13 @@ static int prepare_publish(struct cli *cli, json_t *request)
     return 0;
 }
 
+static int prepare_tags(struct cli *cli, json_t *request)
+{
+    if (cli->option[OPT_mine])
+        json_object_set_new(request, "publisher", json_string(cli->user));
+    return 0;
+}
+
 static int prepare_gallery(struct cli *cli, json_t *request)
 {
     if (cli->option[OPT_mine])
@@ -188,6 +203,7 @@ static const struct stored table[] = {
     {"gallery list", "get_gallery", {0}, 0, prepare_gallery, "gallery", gallery_row, NULL},
     {"gallery show", "get_gallery", {"gallery"}, 0, NULL, "gallery", gallery_whole, NULL},
     {"gallery search", "get_gallery", {0}, 0, prepare_search, "gallery", gallery_row, NULL},
+    {"gallery tags", "gallery_tags", {0}, 0, prepare_tags, "tags", tag_row, NULL},
     {"gallery rename", "rename_gallery", {"gallery", "name"}, BIT(description), NULL, NULL, NULL, "renamed"},
     {"gallery delete", "delete_gallery", {"gallery"}, 0, NULL, NULL, NULL, "deleted"},
 };
@@ -237,7 +253,8 @@ static int run_listing(struct cli *cli, struct autobots *bots, const struct stor
                        uint64_t limit)
 {
     int code = CLI_DONE;
-    bool pages = !strncmp(stored->operation, "get_", 4) || !strncmp(stored->operation, "load_", 5);
+    const struct ab_op_row *op = ab_op_by_name(ab_view_of(stored->operation));
+    bool pages = op && op->kind == AB_OP_READ;
     size_t shown = 0;
     for (bool more = true; more;) {
         if (pages)

@@ -336,6 +336,8 @@ const struct route routes_stored[] = {
      .answers = "200 404", .summary = "The session and all its messages as one object"},
     {"DELETE", "/api/messages/{msg_id}", SCOPE_WRITE, .operation = "delete_message", .answers = "200 404",
      .summary = "Delete a message"},
+    {"GET", "/api/gallery/tags", SCOPE_READ, ROUTE_PUBLIC, .operation = "gallery_tags", .answers = "200",
+     .summary = "All tags of the gallery, and how many items have each"},
     {"GET", "/api/gallery/{gallery}", SCOPE_READ, ROUTE_PUBLIC, item_handle, .args = item_args,
      .answers = "200 404", .summary = "An item of the gallery: also its export, which import takes"},
     {"PATCH", "/api/gallery/{gallery}", SCOPE_WRITE, .operation = "rename_gallery", .answers = "200 403 404",

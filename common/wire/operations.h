@@ -56,6 +56,8 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     X(publish_session, 36, WRITE, AB_BY_CLIENT, op_publish, op_gallery_item,                                   \
       "a snapshot of a session into the gallery")                                                              \
     X(get_gallery, 37, READ, AB_BY_CLIENT, op_get_gallery, op_gallery_answer, "gallery items")                 \
+    X(gallery_tags, 52, READ, AB_BY_CLIENT, op_gallery_tags, op_gallery_tags_answer,                           \
+      "all tags of the gallery, and how many items have each")                                                 \
     X(rename_session, 40, WRITE, AB_BY_CLIENT, op_rename_session, op_sessions_answer,                          \
       "name and description; answers that session")                                                            \
     X(clear_session, 41, WRITE, AB_BY_CLIENT, op_session, op_deleted_answer,                                   \
@@ -149,6 +151,9 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     S(op_import_gallery_answer, AB_OP_IMPORT_GALLERY_ANSWER_FIELDS)                                            \
     S(op_get_gallery, AB_OP_GET_GALLERY_FIELDS)                                                                \
     S(op_gallery_answer, AB_OP_GALLERY_ANSWER_FIELDS)                                                          \
+    S(op_gallery_tags, AB_OP_GALLERY_TAGS_FIELDS)                                                              \
+    S(op_gallery_tags_answer, AB_OP_GALLERY_TAGS_ANSWER_FIELDS)                                                \
+    S(tag_count, AB_TAG_COUNT_FIELDS)                                                                          \
     S(op_rename_gallery, AB_OP_RENAME_GALLERY_FIELDS)                                                          \
     S(op_delete_gallery, AB_OP_DELETE_GALLERY_FIELDS)                                                          \
     S(op_deleted_answer, AB_OP_DELETED_ANSWER_FIELDS)                                                          \

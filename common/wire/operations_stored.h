@@ -5,6 +5,8 @@
 
 #include "common/wire/messages.h"
 
+enum { AB_TAG_BYTES_MAX = 256 };
+
 /* ---- clients': the seed's eight ---- */
 #define AB_OP_LOAD_MESSAGES_FIELDS(F, o)                                                                       \
     F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
@@ -86,13 +88,23 @@
 #define AB_OP_GET_GALLERY_FIELDS(F, o)                                                                         \
     F(o, STR, user, OPT, AB_USER_MAX, "only this user's items")                                                \
     F(o, STR, gallery, OPT, AB_NAME_MAX, "only this one")                                                      \
-    F(o, STR, tag, OPT, 256, "only items with this tag")                                                       \
+    F(o, STR, tag, OPT, AB_TAG_BYTES_MAX, "only items with this tag")                                          \
     F(o, STR, search, OPT, 256, "words in name, description, tags or messages")                                \
     F(o, STR, after, OPT, AB_NAME_MAX, "cursor")                                                               \
     F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
 #define AB_OP_GALLERY_ANSWER_FIELDS(F, o)                                                                      \
     F(o, ANY, gallery, REQ, 0, "array of gallery records")                                                     \
     F(o, STR, next, OPT, AB_NAME_MAX, "")
+#define AB_OP_GALLERY_TAGS_FIELDS(F, o)                                                                        \
+    F(o, STR, publisher, OPT, AB_USER_MAX, "only of this user's items")                                        \
+    F(o, STR, after, OPT, AB_TAG_BYTES_MAX, "cursor")                                                          \
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
+#define AB_OP_GALLERY_TAGS_ANSWER_FIELDS(F, o)                                                                 \
+    F(o, ANY, tags, REQ, 0, "array of tag_count maps, by tag")                                                 \
+    F(o, STR, next, OPT, AB_TAG_BYTES_MAX, "")
+#define AB_TAG_COUNT_FIELDS(F, o)                                                                              \
+    F(o, STR, tag, REQ, AB_TAG_BYTES_MAX, "")                                                                  \
+    F(o, UINT, items, REQ, 0, "so many have it")
 #define AB_OP_RENAME_GALLERY_FIELDS(F, o)                                                                      \
     F(o, STR, user, REQ, AB_USER_MAX, "its publisher")                                                         \
     F(o, STR, gallery, REQ, AB_NAME_MAX, "")                                                                   \

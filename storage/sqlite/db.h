@@ -257,7 +257,8 @@ op_fn op_epoch, op_submit, op_append, op_inbox, op_open_jobs, op_load, op_journa
     op_clear_session, op_rename_gallery, op_delete_gallery, op_import_gallery, op_storage_status,
     op_save_workflow, op_list_workflows, op_get_workflow, op_delete_workflow, op_set_prices, op_list_prices,
     op_delete_price, op_import_run, op_put_file, op_load_file, op_list_files, op_get_file, op_set_budget,
-    op_list_budgets, op_create_token, op_list_tokens, op_revoke_token, op_check_token, op_token_used;
+    op_list_budgets, op_create_token, op_list_tokens, op_revoke_token, op_check_token, op_token_used,
+    op_gallery_tags;
 
 /* ---- what was deleted last (gone.c) ---- */
 enum gone_kind {

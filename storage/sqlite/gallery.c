@@ -95,8 +95,9 @@ static int read_tags(struct ab_view *tags, struct ab_error *err)
     if (ab_read_array(&reader, &n) || n > TAGS_MAX)
         return ab_fail_at(err, AB_EINVALID, "tags", "is an array of at most %d texts", TAGS_MAX);
     while (n--)
-        if (ab_read_str(&reader, &tag) || !ab_utf8_ok(tag))
-            return ab_fail_at(err, AB_EINVALID, "tags", "is an array of texts");
+        if (ab_read_str(&reader, &tag) || !ab_utf8_ok(tag) || tag.n > AB_TAG_BYTES_MAX)
+            return ab_fail_at(err, AB_EINVALID, "tags", "is an array of texts of at most %d bytes",
+                              AB_TAG_BYTES_MAX);
     return 0;
 }
 

@@ -121,6 +121,10 @@ const struct migration migrations[] = {
         /* whether any workflow names limits is asked again after each request that was taken back */
         "CREATE INDEX workflows_with_budget ON workflows(key) WHERE budget IS NOT NULL;",
     },
+    {
+        /* tags are counted without reading the items, which hold whole sessions */
+        "CREATE INDEX gallery_by_tags ON gallery(user,tags);",
+    },
 };
 const unsigned migrations_n = sizeof migrations / sizeof migrations[0];
 

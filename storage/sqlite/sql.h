@@ -175,6 +175,7 @@
     X(GALLERY_AFTER, "SELECT " SQL_GALLERY_COLUMNS "WHERE g.key>?1 ORDER BY g.key")                            \
     X(GALLERY_NAME,                                                                                            \
       "UPDATE gallery SET name=coalesce(?2,name),description=coalesce(?3,description) WHERE id=?1")            \
+    X(GALLERY_TAGS, "SELECT tags,count(*) FROM gallery WHERE ?1 IS NULL OR user=?1 GROUP BY user,tags")        \
     X(GALLERY_REMOVE, "DELETE FROM gallery WHERE id=?1")                                                       \
     /* workflows by name */                                                                                    \
     X(SAVED_ADD, "INSERT INTO saved_workflows(user,name,version,workflow,id,description,created_ms) "          \

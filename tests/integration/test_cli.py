@@ -274,6 +274,7 @@ def test_gallery_from_publishing_to_deleting(bots, flow_file, user):
     assert [g["id"] for g in bots("gallery", "--tag", f"tag-{user}", "--json").lines()] == [item["id"]]
     assert item["id"] in [g["id"] for g in bots("gallery", "search", "precious", "--json").lines()]
     assert bots("gallery", "search", "nothing-like-" + user, "--json").lines() == []
+    assert {"tag": f"tag-{user}", "items": 1} in bots("gallery", "tags", "--mine", "--json").lines()
     assert bots("gallery", "rename", item["id"], "Jewel").code == 0
     assert bots("gallery", "show", item["id"], "--json").json()["name"] == "Jewel"
     assert bots("gallery", "delete", item["id"], env={"AUTOBOTS_USER": "thief"}).code == 1

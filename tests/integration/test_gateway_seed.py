@@ -86,8 +86,31 @@ def test_a_message_is_answered_and_both_are_kept(seed, user):
     asked, answered = stored.body["data"]
     assert MESSAGE_KEYS <= set(asked) and MESSAGE_KEYS <= set(answered)
     assert (asked["role"], asked["content"], asked["msg_id"]) == ("user", "What is 2+2?", "m-" + user)
-    same = {key: body["metadata"][key] for key in MESSAGE_KEYS - {"root_msg_id", "timestamp"}}
+    same = {key: body["metadata"][key] for key in MESSAGE_KEYS - {"root_msg_id"}}
     assert {key: answered[key] for key in same} == same
+
+
+def test_what_a_message_brings_along_is_given_back(seed, user):
+    brought = {"root_msg_id": "r-" + user, "ra": "ä ra", "code": "print(1)\n", "personalize": True,
+               "timestamp": "2024-05-01T12:00:00.123456", "metadata": {"a": [1, 2.5, None, {"b": "ü"}], "c": False}}
+    session = {"user_id": user, "session_id": "b-" + user, "flow_config": two()}
+    body = send(seed, user, two("4. TERMINATE"), session_id="b-" + user, msg_id="m-" + user, **brought)
+    assert body["metadata"]["root_msg_id"] == "r-" + user
+
+    def is_whole(messages):
+        asked, answered = messages
+        assert {key: asked[key] for key in brought} == brought
+        assert answered["timestamp"] == body["metadata"]["timestamp"]
+
+    is_whole(seed.get("/api/messages", user_id=user, session_id="b-" + user).body["data"])
+    is_whole(seed.get(f"/api/sessions/b-{user}/export", user=user).body["messages"])
+    item = seed.post("/api/sessions/publish", {"user_id": user, "session": session}).body["data"]
+    is_whole(item["messages"])
+    copy = seed.request("POST", f"/api/gallery/{item['id']}/session", user=user)
+    assert copy.status == 201
+    is_whole(seed.get("/api/messages", user_id=user, session_id=copy.body["session"]).body["data"])
+    again = seed.post("/api/gallery/import", {"gallery": {**item, "id": "again-" + user}}, user=user)
+    is_whole(again.body["gallery"]["messages"])
 
 
 def test_defaults_come_from_the_configuration(seed):

@@ -39,6 +39,15 @@ def test_load_messages(store):
     assert len({m["msg_id"] for m in messages}) == 4
 
 
+def test_a_question_keeps_what_came_with_it(store):
+    brought = {"root_msg_id": "r1", "ra": "ra", "code": "print()", "personalize": True, "timestamp": "2020-02-02T02:02:02",
+               "metadata": {"x": [1.5]}}
+    job, n, session = store.chat(input={**brought, "msg_id": "mine"})
+    asked, answered = store.client().ask("load_messages", session=session)["messages"]
+    assert {key: asked[key] for key in brought} == brought and asked["msg_id"] == "mine"
+    assert not set(answered) & (set(brought) - {"timestamp", "metadata"})
+
+
 def test_load_messages_of_an_unknown_session_is_empty(store):
     assert store.client().ask("load_messages", session="nope") == {"messages": []}
 
@@ -371,6 +380,22 @@ def test_get_gallery(store):
     with pytest.raises(wire.Failure) as bad:
         ids(after="x'; drop table")
     assert bad.value.code == "invalid" and bad.value.path == "after"
+
+
+def test_gallery_tags_are_counted(store):
+    ann, bob = store.client(), store.client("bob")
+    for client, tags in ((ann, ["sea", "fish", "sea"]), (ann, ["sea"]), (bob, ["sea", "ünïcode"]), (bob, [])):
+        client.ask("create_session", session={"user_id": client.user, "session_id": "s"})
+        item = client.ask("publish_session", session="s", tags=tags)["gallery"]["id"]
+    counted = [{"tag": "fish", "items": 1}, {"tag": "sea", "items": 3}, {"tag": "ünïcode", "items": 1}]
+    assert ann.query("gallery_tags", {}) == {"tags": counted}
+    assert ann.query("gallery_tags", {"publisher": "ann"})["tags"] == [counted[0], {"tag": "sea", "items": 2}]
+    assert ann.query("gallery_tags", {"publisher": "nobody"})["tags"] == []
+    first = ann.query("gallery_tags", {"limit": 2})
+    assert first == {"tags": counted[:2], "next": "sea"}
+    assert ann.query("gallery_tags", {"limit": 2, "after": "sea"}) == {"tags": counted[2:]}
+    bob.ask("delete_gallery", gallery=item)
+    assert ann.query("gallery_tags", {})["tags"] == counted
 
 
 def test_rename_and_delete_gallery(store):
