@@ -203,16 +203,16 @@ demo: ## build and run the example chat, offline; MODEL=… OPENAI_API_KEY=… f
 	$(Q)$(B)/release/bin/autobots demo
 
 check: ## all tests on the debug build; ends with `N passed, N failed`
-	$(Q)deploy/deps.sh build test page
+	$(Q)deploy/deps.sh build test page browser
 	$(Q)$(SUB) MODE=release build
 	$(Q)$(SUB) MODE=debug build tests
-	$(Q)$(RUN_TESTS) --mode debug $(UNIT) tests/integration tests/faults tests/store tests/sim
+	$(Q)$(RUN_TESTS) --mode debug $(UNIT) tests/integration tests/faults tests/store tests/browser tests/sim
 
 check-asan: ## all tests with the address and undefined-behaviour sanitizers
-	$(Q)deploy/deps.sh build test page
+	$(Q)deploy/deps.sh build test page browser
 	$(Q)$(SUB) MODE=release build
 	$(Q)$(SUB) MODE=asan build tests
-	$(Q)$(RUN_TESTS) --mode asan $(UNIT) tests/integration tests/faults tests/store tests/sim
+	$(Q)$(RUN_TESTS) --mode asan $(UNIT) tests/integration tests/faults tests/store tests/browser tests/sim
 
 check-tsan: ## unit and store tests with the thread sanitizer
 	$(Q)deploy/deps.sh build test

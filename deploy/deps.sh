@@ -1,5 +1,6 @@
 #!/bin/bash
-# deps.sh GROUP…: makes sure that what the groups need is on this machine. Groups: build, sandbox, test, bench, page.
+# deps.sh GROUP…: makes sure that what the groups need is on this machine. Groups: build, sandbox, test, bench, page,
+# browser (for the tests of make check only).
 #
 # It looks for the thing itself, not for a package's name, so whatever provides it is good; it installs (apt)
 # only what is missing, and is silent and quick if nothing is. If it may not install, it prints the command
@@ -41,6 +42,7 @@ bench | command | redis-server | redis-server
 bench | module | hiredis | libhiredis-dev
 page | command | node | nodejs
 page | command | npm | npm
+browser | command | chromium-headless-shell chromium chromium-browser google-chrome | chromium-headless-shell
 '
 
 have() { # CHECK WHAT…: true if any of WHAT is there
@@ -59,11 +61,11 @@ have() { # CHECK WHAT…: true if any of WHAT is there
     return 1
 }
 
-[ $# -gt 0 ] || { echo "usage: deps.sh GROUP… (build, sandbox, test, bench, page)" >&2; exit 2; }
+[ $# -gt 0 ] || { echo "usage: deps.sh GROUP… (build, sandbox, test, bench, page, browser)" >&2; exit 2; }
 for group; do
     case $group in
-    build | sandbox | test | bench | page) ;;
-    *) echo "deps.sh: no group '$group'; there are build, sandbox, test, bench, page" >&2; exit 2 ;;
+    build | sandbox | test | bench | page | browser) ;;
+    *) echo "deps.sh: no group '$group'; there are build, sandbox, test, bench, page, browser" >&2; exit 2 ;;
     esac
 done
 

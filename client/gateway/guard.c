@@ -123,12 +123,16 @@ static bool same_origin(const struct call *call, struct ab_view origin)
     return false;
 }
 
+/* Another port of this machine is the same site. Who follows a link to here sees the answer himself; in a frame of
+ * somebody else's page he would not know whose it is. */
 static bool from_a_foreign_page(const struct call *call, struct ab_view origin)
 {
+    struct ab_view site = call_header(call, "Sec-Fetch-Site");
     if (origin.n)
         return !same_origin(call, origin) && !allowed_origin(call, origin);
-    return ab_view_is(call_header(call, "Sec-Fetch-Site"), "cross-site") &&
-           !ab_view_is(call_header(call, "Sec-Fetch-Mode"), "navigate");
+    return (ab_view_is(site, "cross-site") || ab_view_is(site, "same-site")) &&
+           !(ab_view_is(call_header(call, "Sec-Fetch-Mode"), "navigate") &&
+             ab_view_is(call_header(call, "Sec-Fetch-Dest"), "document"));
 }
 
 bool guard_headers(struct call *call, struct ab_error *err, int *status)
