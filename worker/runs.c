@@ -81,6 +81,8 @@ void runs_take(struct worker *worker, const struct ab_job *job, struct ab_view b
     run = ab_calloc(1, sizeof *run);
     run->worker = worker;
     run->job = job->job;
+    run->user = ab_strndup(job->user.p ? job->user.p : "", job->user.n);
+    run->session = ab_strndup(job->session.p ? job->session.p : "", job->session.n);
     run->n = job->n;
     run->attempt = job->attempt;
     run->token = job->token;
@@ -99,6 +101,7 @@ void runs_take(struct worker *worker, const struct ab_job *job, struct ab_view b
     TAILQ_INIT(&run->codes);
     TAILQ_INIT(&run->spaces);
     TAILQ_INIT(&run->toolcalls);
+    TAILQ_INIT(&run->toolkits);
     link_run(worker, run);
     if (take_body(run, body, &err))
         journal_end(run, "failed", "error", &err);
@@ -112,6 +115,7 @@ void run_drop(struct run *run)
     calls_abort(run);
     codes_finish(run);
     toolcalls_abort(run);
+    toolkits_finish(run);
     if (run->awake)
         TAILQ_REMOVE(&worker->awake, run, in_awake);
     SLIST_REMOVE(&worker->buckets[bucket_of(run->job)], run, run, in_bucket);
@@ -123,6 +127,8 @@ void run_drop(struct run *run)
     journal_finish(run);
     while (!STAILQ_EMPTY(&run->inbox))
         run_pop_inbox(run);
+    free(run->user);
+    free(run->session);
     free(run->cancelled);
     free(run->no_room);
     ab_buf_finish(&run->secrets);

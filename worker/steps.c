@@ -277,7 +277,13 @@ static enum pace do_say(struct run *run, const struct engine_effect *effect)
  * are under way. Nor is it made before prices are known: it could never be priced. */
 static enum pace do_model(struct run *run, const struct engine_effect *effect)
 {
-    if (!run->gave_up.code && run->worker->pricing.ready && journal_holds(run, effect->after))
+    struct ab_error err = {0};
+    if (run->gave_up.code || call_of(run, effect->step))
+        return WAIT;
+    bool tools_known = !effect->tools || toolkit_of(run, effect, &err);
+    if (err.code)
+        run_give_up(run, &err);
+    else if (tools_known && run->worker->pricing.ready && journal_holds(run, effect->after))
         (run->budget || run->reserving || run->no_room ? budget_reserve : call_start)(run, effect);
     return WAIT;
 }

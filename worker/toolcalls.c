@@ -8,16 +8,21 @@
  * A call that is announced in the journal but not known here was under way when an attempt ended. If the tool is idempotent
  * it is called again; else nobody knows what it did, which is its result.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/tree.h"
+#include "common/wire/tree.h"
 #include "worker/tool/tool.h"
 #include "worker/worker.h"
 
+enum { TIMEOUT_MS = 600 * 1000 };
+
 /* What came of a call. */
 struct outcome {
-    struct ab_buf text;
+    struct ab_buf text, parts; /* parts: raw array; empty: none */
     bool failed;
     int64_t duration_ms;
 };
@@ -25,11 +30,14 @@ struct outcome {
 /* One that was announced or begun by this attempt. */
 struct toolcall {
     struct run *run;
-    char step[ENGINE_STEP_MAX];
+    char step[ENGINE_STEP_MAX], version[TOOL_VERSION_BYTES_MAX + 1];
+    char key[AB_ID_TEXT + ENGINE_STEP_MAX + 24];
     size_t index;
-    const struct tool *tool; /* once it is begun */
-    void *started;           /* the tool's, while it is under way */
-    bool over;               /* outcome is what came of it */
+    struct tool *tool; /* once it is begun; a reference */
+    struct tool_context context;
+    void *started; /* the tool's, while it is under way */
+    bool over;     /* outcome is what came of it */
+    bool again;    /* another attempt had begun it */
     int64_t begin_ms;
     struct outcome outcome;
     TAILQ_ENTRY(toolcall) in_run;
@@ -44,6 +52,12 @@ static struct toolcall *toolcall_of(const struct run *run, const struct engine_e
     return NULL;
 }
 
+static void outcome_finish(struct outcome *outcome)
+{
+    ab_buf_finish(&outcome->text);
+    ab_buf_finish(&outcome->parts);
+}
+
 static void forget(struct run *run, struct toolcall *call)
 {
     if (!call)
@@ -51,7 +65,8 @@ static void forget(struct run *run, struct toolcall *call)
     TAILQ_REMOVE(&run->toolcalls, call, in_run);
     if (call->started)
         call->tool->ops->cancel(call->started);
-    ab_buf_finish(&call->outcome.text);
+    tool_unref(call->tool);
+    outcome_finish(&call->outcome);
     free(call);
 }
 
@@ -88,13 +103,15 @@ static struct ab_view beginning(struct ab_view text)
     return text;
 }
 
-static int announce(struct run *run, const struct engine_effect *effect, struct ab_error *err)
+static int announce(struct run *run, const struct tool *tool, const struct engine_effect *effect,
+                    struct ab_error *err)
 {
     struct ab_tool_started started = {.step = ab_view_of(effect->step),
                                       .agent = ab_view_of(effect->agent),
                                       .call = effect->tool_index,
                                       .tool = ab_view_of(effect->tool),
                                       .arguments = ab_view_of(effect->arguments),
+                                      .version = ab_view_of(*tool->version ? tool->version : NULL),
                                       .at_ms = (uint64_t)ab_wall_ms()};
     int code = journal_add(run, AB_KIND_TOOL_STARTED, &started, err);
     if (!code)
@@ -115,13 +132,15 @@ static int journal(struct run *run, const struct engine_effect *effect, struct o
                                     .duration_ms = (uint64_t)outcome->duration_ms,
                                     .at_ms = (uint64_t)ab_wall_ms()};
     char id[AB_ID_TEXT];
+    if (outcome->parts.n)
+        result.parts = ab_buf_view(&outcome->parts);
     if (!result.content.p)
         result.content = ab_view_of("");
     result.content_bytes = whole.n > result.content.n ? whole.n : 0;
     ab_log(AB_INFO, "tool.result", "job", ab_id_text(run->job, id), "step", effect->step, "tool", effect->tool,
            "ms", ab_num((long long)outcome->duration_ms), "failed", outcome->failed ? "true" : "false", NULL);
     int code = journal_add(run, AB_KIND_TOOL_RESULT, &result, err);
-    ab_buf_finish(&outcome->text);
+    outcome_finish(outcome);
     forget(run, toolcall_of(run, effect));
     return code;
 }
@@ -143,67 +162,134 @@ static void fail(struct outcome *outcome, const struct ab_error *error)
     outcome->failed = true;
 }
 
-static void on_done(void *user, struct ab_view result, const struct ab_error *error)
+/* Content parts as the journal has them. What is too much is left out, and the model told so. */
+static void keep_parts(struct outcome *outcome, const json_t *parts)
+{
+    struct ab_buf text = {0};
+    size_t n = json_array_size(parts);
+    if (n && (n > TOOL_PARTS_MAX || ab_json_text_max(parts, &text, TOOL_PARTS_BYTES_MAX)))
+        ab_buf_format(&outcome->text,
+                      "%s[%zu images or files came with this and were left out: at most %d, of %d bytes]",
+                      outcome->text.n ? "\n" : "", n, TOOL_PARTS_MAX, TOOL_PARTS_BYTES_MAX);
+    else if (n)
+        ab_tree_pack(&outcome->parts, parts);
+    ab_buf_finish(&text);
+}
+
+static void on_done(void *user, const struct tool_result *result, const struct ab_error *error)
 {
     struct toolcall *call = user;
+    struct outcome *outcome = &call->outcome;
     call->started = NULL;
     call->over = true;
-    ab_buf_add(&call->outcome.text, result.p, result.n);
-    if (error)
-        fail(&call->outcome, error);
+    if (error) {
+        fail(outcome, error);
+    } else if (!ab_utf8_ok(result->text)) {
+        fail(outcome, &(struct ab_error){.text = "the result is no text: it is not UTF-8"});
+    } else {
+        ab_buf_add(&outcome->text, result->text.p, result->text.n);
+        outcome->failed = result->failed;
+        keep_parts(outcome, result->parts);
+    }
     run_wake(call->run);
 }
 
-static void begin(struct toolcall *call, const struct tool *tool, const struct engine_effect *effect,
-                  const json_t *arguments)
+static void fill_context(struct toolcall *call, const struct toolbox *toolbox,
+                         const struct engine_effect *effect)
+{
+    const struct tool_scope *scope = toolbox_scope(toolbox);
+    snprintf(call->key, sizeof call->key, "%s:%s:%zu", scope->job, call->step, call->index);
+    snprintf(call->version, sizeof call->version, "%s", effect->tool_version);
+    call->context = (struct tool_context){
+        .scope = scope,
+        .step = call->step,
+        .index = call->index,
+        .key = call->key,
+        .version = call->version,
+        .again = call->again,
+        .timeout_ms = effect->left_ms && effect->left_ms < TIMEOUT_MS ? effect->left_ms : TIMEOUT_MS,
+        .wall_ms = ab_wall_ms()};
+}
+
+static void begin(struct toolcall *call, struct tool *tool, const json_t *arguments)
 {
     struct ab_error why = {0};
-    call->tool = tool;
+    call->tool = tool_ref(tool);
     call->begin_ms = ab_mono_ms();
     if (tool->ops->start) {
-        call->started =
-            tool->ops->start(call->run->worker->tools, arguments, effect->left_ms, on_done, call, &why);
+        call->started = tool->ops->start(tool, arguments, &call->context, on_done, call, &why);
         call->over = !call->started;
     } else {
-        tool->ops->call(arguments, ab_wall_ms(), &call->outcome.text, &why);
+        tool->ops->call(tool, arguments, &call->context, &call->outcome.text, &why);
         call->over = true;
     }
     if (why.code)
         fail(&call->outcome, &why);
 }
 
-/* Begins the call, unless it is under way; journals it once it is over. 1: it is not. */
-static int perform(struct run *run, const struct tool *tool, const struct engine_effect *effect,
-                   const json_t *arguments, struct ab_error *err)
+static int finish(struct run *run, struct toolcall *call, const struct engine_effect *effect,
+                  struct ab_error *err)
 {
-    struct toolcall *call = toolcall_of(run, effect);
-    call = call ? call : remember(run, effect);
-    if (!call->tool)
-        begin(call, tool, effect, arguments);
-    if (!call->over)
-        return 1;
     struct outcome outcome = call->outcome;
     call->outcome = (struct outcome){0};
     outcome.duration_ms = ab_mono_ms() - call->begin_ms;
     return journal(run, effect, &outcome, err);
 }
 
+/* Begins what is announced on disk. */
+static struct toolcall *perform(struct run *run, const struct toolbox *toolbox, struct tool *tool,
+                                const struct engine_effect *effect, const json_t *arguments)
+{
+    struct toolcall *call = toolcall_of(run, effect);
+    if (!call) {
+        call = remember(run, effect);
+        call->again = true;
+    }
+    fill_context(call, toolbox, effect);
+    begin(call, tool, arguments);
+    return call;
+}
+
+/* Refuses, announces or begins a call that is not under way. True: an event was added. */
+static bool go_on(struct run *run, const struct toolbox *toolbox, const struct engine_effect *effect,
+                  struct ab_error *err)
+{
+    struct tool *tool = toolbox_find(toolbox, effect->tool);
+    bool interrupted = effect->tool_started && !toolcall_of(run, effect);
+    struct ab_error why = {0};
+    struct toolcall *call = NULL;
+    int code = 0;
+
+    if (interrupted && !(tool && tool->idempotent))
+        return !journal_failure(
+            run, effect, "the call was interrupted; its outcome is unknown, it may have had its effect", err);
+    json_t *arguments = tool ? tool_arguments(tool, effect->arguments, &why) : NULL;
+    if (!tool) /* its server has no such tool, or may not be asked for it */
+        ab_fail(&why, AB_ENOTFOUND, "there is no tool %.64s", effect->tool);
+    if (!arguments)
+        code = journal_failure(run, effect, why.text, err);
+    else if (effect->tool_started)
+        call = perform(run, toolbox, tool, effect, arguments);
+    else
+        code = announce(run, tool, effect, err);
+    json_decref(arguments);
+    return call ? call->over && !finish(run, call, effect, err) : !code;
+}
+
 bool toolcall_step(struct run *run, const struct engine_effect *effect, struct ab_error *err)
 {
-    const struct tool *tool = tools_find(run->worker->tools, effect->tool);
-    struct ab_error why = {0};
+    struct toolcall *call = toolcall_of(run, effect);
 
     if (!journal_holds(run, effect->after))
         return false;
-    if (!tool) /* of a later release; a worker that has it would have gone on */
-        return !journal_failure(run, effect, "this worker does not have the tool", err);
-    if (effect->tool_started && !tool->ops->idempotent && !toolcall_of(run, effect))
-        return !journal_failure(
-            run, effect, "the call was interrupted; its outcome is unknown, it may have had its effect", err);
-    json_t *arguments = tool_arguments(tool, effect->arguments, &why);
-    int code = !arguments             ? journal_failure(run, effect, why.text, err)
-               : effect->tool_started ? perform(run, tool, effect, arguments, err)
-                                      : announce(run, effect, err);
-    json_decref(arguments);
-    return !code;
+    if (call && call->over)
+        return !finish(run, call, effect, err);
+    if (call && call->tool) /* under way */
+        return false;
+    const struct toolbox *toolbox = toolkit_of(run, effect, err);
+    if (toolbox)
+        return go_on(run, toolbox, effect, err);
+    if (err->code)
+        forget(run, call);
+    return false;
 }

@@ -514,8 +514,8 @@ int worker_init(struct worker *worker, const struct ab_config *config, struct ab
         code = start_models(worker, err);
     if (!code)
         code = start_exec(worker, err);
-    if (!code && !(worker->tools = tools_create(ab_config_tree(config, AB_CONF_HTTP_GET_HOSTS), err)))
-        code = err->code;
+    if (!code)
+        code = toolkits_start(worker, err);
     if (code)
         return code;
     ab_loop_add_fd(worker->loop, tools_fd(worker->tools), on_tools, worker);

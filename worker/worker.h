@@ -11,6 +11,7 @@
  * budget.c    what they may take, reserved before they are made
  * pricing.c   what they cost (prices.c: the arithmetic)
  * codes.c     code blocks and the files they find and leave (code_files.c, code_attach.c)
+ * toolkits.c  the tools that agents have, and where they come from
  * toolcalls.c calls of tools
  * journal.c   events on their way to the disk
  *
@@ -30,6 +31,7 @@
 #include "worker/model/model.h"
 #include "worker/prices.h"
 #include "worker/secrets.h"
+#include "worker/tool/tool.h"
 #include "worker/workflows.h"
 
 enum {
@@ -115,6 +117,7 @@ struct call {
 struct run {
     struct worker *worker;
     struct ab_id job;
+    char *user, *session; /* owned; session "" if there is none */
     uint64_t n, attempt, token;
     uint64_t job_seq;   /* of the journal when the job was given to us; our events follow it */
     int64_t started_ms; /* monotonic, for the log */
@@ -156,6 +159,7 @@ struct run {
     size_t calls_n;
     TAILQ_HEAD(code_list, code) codes; /* code blocks under way */
     TAILQ_HEAD(workspace_list, workspace) spaces;
+    TAILQ_HEAD(toolkit_list, toolkit) toolkits;    /* of its agents that have tools */
     TAILQ_HEAD(toolcall_list, toolcall) toolcalls; /* announced or under way */
     struct ab_error
         gave_up; /* why this attempt ends as soon as the calls under way are over; code 0: it does not */
@@ -235,6 +239,14 @@ void budget_go_on(struct run *run);
 /* Storage has refused the reservation. later: there will be room when calls under way are settled. */
 void budget_refused(struct run *run, struct ab_view why, bool later);
 void budget_try_again(struct run *run);
+
+/* ---- toolkits.c ---- */
+
+/* The tools of the agent of this effect, whose `tools` are not NULL. NULL: they are not known yet, and the run is woken when
+ * they are; or err says why they never will be. */
+struct toolbox *toolkit_of(struct run *run, const struct engine_effect *effect, struct ab_error *err);
+void toolkits_finish(struct run *run);
+int toolkits_start(struct worker *worker, struct ab_error *err);
 
 /* ---- toolcalls.c ---- */
 
@@ -316,6 +328,7 @@ struct worker {
     struct exec *exec;
     struct workdirs *workdirs;
     struct tools *tools;
+    struct tool_builtins builtins;
 
     char name[AB_NAME_MAX];
     struct ab_id instance; /* of this process */

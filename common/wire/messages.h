@@ -372,6 +372,7 @@ enum ab_command {
     F(o, UINT, call, REQ, 0, "which of the reply's tool_calls, from 0")                                        \
     F(o, STR, tool, REQ, AB_NAME_MAX, "its name")                                                              \
     F(o, STR, arguments, REQ, 0, "JSON")                                                                       \
+    F(o, STR, version, OPT, AB_NAME_MAX, "of the tool, if it has one: which text of a skill is run")           \
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
 #define AB_TOOL_RESULT_FIELDS(F, o)                                                                            \
@@ -382,6 +383,7 @@ enum ab_command {
     F(o, BOOL, failed, OPT, 0, "content says why")                                                             \
     F(o, STR, content, REQ, 0, "what the model is told; of a long result the beginning")                       \
     F(o, UINT, content_bytes, OPT, 0, "of the whole result")                                                   \
+    F(o, ANY, parts, OPT, 0, "what it gave besides text: array of content parts, such as images")              \
     F(o, UINT, duration_ms, OPT, 0, "")                                                                        \
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 

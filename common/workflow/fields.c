@@ -97,7 +97,7 @@ static const struct ab_field agent_fields[] = {
     {"agents", ELSEWHERE("list of agents"), .doc = "members of a groupchat; may stand in config instead"},
     {"skills", .kind = AB_FIELD_LIST, AT(ab_agent, skills), .doc = "skills the agent may call"},
     {"tools", CUSTOM(ab_read_tools, "list of tools"), AT(ab_agent, tools),
-     .doc = "tools its model may call: names, or {name, approval}"},
+     .doc = "tools its model may call: names, or objects with one of name, mcp, skill, agent, workflow"},
 };
 const struct ab_table ab_flow_agent_table = {"an agent", agent_fields, COUNT(agent_fields), NULL, false};
 
@@ -319,22 +319,60 @@ const struct ab_table ab_tool_call_table = {"a tool call", tool_call_fields, COU
 
 static const struct ab_choice approvals[] = {{"always", 0}, {"ask", 0}, {"never", 0}, {0}};
 
-static json_t *read_tool_name(struct ab_reading *r, json_t *value)
-{
-    const char *name = json_string_value(value);
-    if (!name)
-        ab_reading_fault(r, ab_format("must be the name of a tool, not %s", ab_kind_name(value)),
-                         ab_format("such as calculator"));
-    return name && ab_read_choice(r, ab_tool_names, name) ? json_incref(value) : NULL;
-}
+#define APPROVAL                                                                                               \
+    {                                                                                                          \
+        "approval", ENUM(approvals), .otherwise = "\"always\"",                                                \
+                                     .doc = "whether a call is made: always; ask: when a person agrees, for "  \
+                                            "which the job waits; never: the "                                 \
+                                            "model is told so"                                                 \
+    }
+#define DESCRIBED                                                                                              \
+    {"name", CUSTOM(ab_read_tool_name, "a name"), .doc = "what models call it; its own name unless given"},    \
+    {                                                                                                          \
+        "description", TEXT(TEXT_MAX), .doc = "what models are told about it"                                  \
+    }
 
-static const struct ab_field tool_fields[] = {
-    {"name", CUSTOM(read_tool_name, "name of a tool"), .required = true, .doc = "which one"},
-    {"approval", ENUM(approvals), .otherwise = "\"always\"",
-     .doc = "whether a call is made: always; ask: when a person agrees, for which the job waits; never: the "
-            "model is told so"},
+static const struct ab_field tool_name_fields[] = {
+    {"name", CUSTOM(ab_read_tool_builtin, "name of a tool"), .required = true, .doc = "which one"},
+    APPROVAL,
 };
-const struct ab_table ab_tool_table = {"a tool", tool_fields, COUNT(tool_fields), NULL, true};
+const struct ab_table ab_tool_name_table = {"a tool", tool_name_fields, COUNT(tool_name_fields), NULL, true};
+
+static const struct ab_field tool_mcp_fields[] = {
+    {"mcp", CUSTOM(ab_read_tool_server, "name of a server"), .required = true,
+     .doc = "an MCP server of the worker's configuration"},
+    {"allow", CUSTOM(ab_read_tool_allow, "list of names"),
+     .doc = "those of its tools, by their own names; all of them unless given"},
+    APPROVAL,
+};
+const struct ab_table ab_tool_mcp_table = {"an MCP server's tools", tool_mcp_fields, COUNT(tool_mcp_fields),
+                                           NULL, true};
+
+static const struct ab_field tool_skill_fields[] = {
+    {"skill", CUSTOM(ab_read_tool_skill, "NAME or NAME@VERSION"), .required = true,
+     .doc = "a stored skill; its newest version unless one is named"},
+    APPROVAL,
+};
+const struct ab_table ab_tool_skill_table = {"a skill as a tool", tool_skill_fields, COUNT(tool_skill_fields),
+                                             NULL, true};
+
+static const struct ab_field tool_agent_fields[] = {
+    {"agent", CUSTOM(ab_read_mention, "an agent's name"), .required = true,
+     .doc = "an agent of this workflow that is asked"},
+    DESCRIBED,
+    APPROVAL,
+};
+const struct ab_table ab_tool_agent_table = {"an agent as a tool", tool_agent_fields, COUNT(tool_agent_fields),
+                                             NULL, true};
+
+static const struct ab_field tool_workflow_fields[] = {
+    {"workflow", CUSTOM(ab_read_tool_workflow, "NAME or NAME@VERSION"), .required = true,
+     .doc = "a stored workflow that is run"},
+    DESCRIBED,
+    APPROVAL,
+};
+const struct ab_table ab_tool_workflow_table = {"a workflow as a tool", tool_workflow_fields,
+                                                COUNT(tool_workflow_fields), NULL, true};
 
 /* --- the concise form ------------------------------------------------------------------------------------- */
 
@@ -391,7 +429,7 @@ static const struct ab_field concise_agent_fields[] = {
     {"code", CUSTOM(ab_read_code_config, "false, none, local, docker or an object"),
      .as = "code_execution_config", .doc = "whether and where code in messages to the agent is run"},
     {"tools", CUSTOM(ab_read_tools, "list of tools"),
-     .doc = "tools its model may call: names, or {name, approval}"},
+     .doc = "tools its model may call: names, or objects with one of name, mcp, skill, agent, workflow"},
     {"context", CUSTOM(ab_read_context, "unbounded or an object"),
      .doc = "how much of the conversation its model is sent; all of it unless given"},
     MODEL_SETTINGS(NULL),
@@ -443,9 +481,11 @@ static void print_table(FILE *out, const struct ab_table *table)
 void ab_workflow_print_fields(FILE *out)
 {
     static const struct ab_table *const concise[] = {
-        &ab_concise_table, &ab_concise_agent_table, &ab_condition_table,   &ab_context_table,
-        &ab_format_table,  &ab_schema_format_table, &ab_entry_table,       &ab_script_table,
-        &ab_reply_table,   &ab_reply_usage_table,   &ab_reply_error_table, &ab_code_table};
+        &ab_concise_table,      &ab_concise_agent_table, &ab_condition_table,   &ab_context_table,
+        &ab_format_table,       &ab_schema_format_table, &ab_entry_table,       &ab_script_table,
+        &ab_reply_table,        &ab_reply_usage_table,   &ab_reply_error_table, &ab_code_table,
+        &ab_tool_name_table,    &ab_tool_mcp_table,      &ab_tool_skill_table,  &ab_tool_agent_table,
+        &ab_tool_workflow_table};
     static const struct ab_table *const seed[] = {
         &ab_flow_table,        &ab_flow_entry_table, &ab_flow_agent_table, &ab_flow_link_table,
         &ab_flow_config_table, &ab_flow_group_table, &ab_llm_table};

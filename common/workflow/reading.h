@@ -115,6 +115,12 @@ json_t *ab_read_format(struct ab_reading *r, json_t *value); /* FORMAT, or its s
 json_t *ab_read_schema(struct ab_reading *r, json_t *value);
 json_t *ab_read_format_name(struct ab_reading *r, json_t *value);
 json_t *ab_read_tools(struct ab_reading *r, json_t *value); /* list of TOOL, or of names */
+json_t *ab_read_tool_builtin(struct ab_reading *r, json_t *value);
+json_t *ab_read_tool_server(struct ab_reading *r, json_t *value);
+json_t *ab_read_tool_allow(struct ab_reading *r, json_t *value);
+json_t *ab_read_tool_skill(struct ab_reading *r, json_t *value);
+json_t *ab_read_tool_workflow(struct ab_reading *r, json_t *value);
+json_t *ab_read_tool_name(struct ab_reading *r, json_t *value); /* as models see it */
 json_t *ab_read_tool_calls(struct ab_reading *r, json_t *value);
 json_t *ab_read_arguments(struct ab_reading *r, json_t *value);
 json_t *ab_read_context(struct ab_reading *r, json_t *value); /* CONTEXT */
@@ -148,9 +154,10 @@ extern const struct ab_table ab_llm_table, ab_entry_table, ab_code_table;
 extern const struct ab_table ab_script_table, ab_reply_table, ab_reply_usage_table, ab_reply_error_table;
 extern const struct ab_table ab_concise_table, ab_concise_agent_table, ab_condition_table, ab_context_table;
 extern const struct ab_table ab_format_table, ab_schema_format_table;
-extern const struct ab_table ab_tool_table, ab_tool_call_table;
+extern const struct ab_table ab_tool_call_table;
+extern const struct ab_table ab_tool_name_table, ab_tool_mcp_table, ab_tool_skill_table, ab_tool_agent_table,
+    ab_tool_workflow_table;
 
 extern const struct ab_choice ab_workflow_types[], ab_agent_types[], ab_providers[];
-extern const struct ab_choice *const ab_tool_names;
 
 #endif

@@ -12,7 +12,8 @@
  *                 { "agent": AGENT, "link": {"agent_type": "receiver"} } … ] }   one or more receivers
  *   AGENT  = { "name", "type": assistant|userproxy|groupchat, "task_instruction"?, "config": CONFIG,
  *              "agents": [AGENT…] only in a groupchat, "skills"?, "tools"?: [TOOL…] }
- *   TOOL   = { "name", "approval": always|ask|never }
+ *   TOOL   = one of { "name" } { "mcp", "allow"?: [names] } { "skill" } { "agent", "name", "description"? }
+ *            { "workflow", "name", "description"? }, with "approval": always|ask|never (common/workflow/tools.h)
  *   CONFIG = { "system_message"?, "description"?, "human_input_mode": NEVER|TERMINATE|ALWAYS,
  *              "human_timeout_s"?, "human_default"?, "max_consecutive_auto_reply", "default_auto_reply", "is_termination_msg"?: bool or text,
  *              "llm_config": false or LLM,

@@ -460,6 +460,9 @@ static void canonical_text_is_a_fixed_point_and_hashed(void **state)
         "X, human: ALWAYS}]",
         "model: m\ntype: groupchat\nagents: [{name: a, tools: [now, {name: calculator, approval: ask}]}, "
         "{name: b}]",
+        "model: m\nagents: [{name: a.b, tools: [{mcp: files, allow: [read.it, write], approval: ask}, {skill: "
+        "s@3}, {agent: "
+        "a.b}, {workflow: w w, name: ww, description: d}]}]",
         "name: w\ntype: groupchat\nreceiver: {name: g, config: {messages: [hi], speaker_selection_method: "
         "random, agents: "
         "[{name: a, config: {llm_config: false}}, {name: b, type: userproxy}]}}",

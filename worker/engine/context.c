@@ -83,7 +83,7 @@ uint64_t prompt_tokens(const json_t *messages)
 
 /* --- cutting -------------------------------------------------------------------------------------------------- */
 
-/* Messages that go or stay together: one, or a call of tools and their results. */
+/* Messages that go or stay together: one, or a call of tools and what came of it. */
 struct unit {
     size_t first, n;
     uint64_t tokens;
@@ -101,13 +101,23 @@ static bool is_result(const json_t *message)
     return role && !strcmp(role, "tool");
 }
 
+/* With a call of tools go its results, and the images that came with them (tools.c), which nothing else can follow. */
+static bool goes_on(const struct prompt *prompt, size_t i)
+{
+    const json_t *message = json_array_get(prompt->messages, i),
+                 *before = json_array_get(prompt->messages, i - 1);
+    const char *role = ab_tree_str(message, "role");
+    bool images = role && !strcmp(role, "user") && json_is_array(json_object_get(message, "content"));
+    return is_result(message) || (is_result(before) && images);
+}
+
 static void make_units(struct cut *cut, const struct prompt *prompt)
 {
     size_t end = json_array_size(prompt->messages) - prompt->tail;
     cut->units = ab_calloc(end - prompt->system + 1, sizeof *cut->units);
     for (size_t i = prompt->system; i < end; i++) {
         const json_t *message = json_array_get(prompt->messages, i);
-        if (!cut->n_units || !is_result(message))
+        if (!cut->n_units || !goes_on(prompt, i))
             cut->units[cut->n_units++].first = i;
         struct unit *unit = &cut->units[cut->n_units - 1];
         unit->n++;

@@ -111,19 +111,20 @@ struct engine_effect {
         after; /* MODEL, HUMAN: it follows from the first so many events that were applied, and from no later one */
     int64_t
         left_ms; /* MODEL, CODE, TOOL: until seconds_max is reached, from the last event on; 0: there is no such cap */
-    char prompt[512];             /* HUMAN */
-    bool asked;                   /* HUMAN: a `waiting` for it is in the journal, */
-    int64_t until_ms;             /* with this end; 0: none. Wall clock */
-    bool due;                     /* HUMAN: the journal has gone on past that end */
-    int64_t timeout_ms;           /* HUMAN: how long it may be asked; 0: for ever */
-    const char *otherwise;        /* HUMAN: the answer then; of the workflow too */
-    const char *text;             /* SAY */
-    json_t *response_format;      /* MODEL: in OpenAI's shape; of the workflow; NULL: any text */
-    json_t *tools;                /* MODEL: [{name, approval}] that it may call; of the workflow; NULL: none */
-    bool tools_closed;            /* MODEL: it has called them often enough and shall answer */
+    char prompt[512];        /* HUMAN */
+    bool asked;              /* HUMAN: a `waiting` for it is in the journal, */
+    int64_t until_ms;        /* with this end; 0: none. Wall clock */
+    bool due;                /* HUMAN: the journal has gone on past that end */
+    int64_t timeout_ms;      /* HUMAN: how long it may be asked; 0: for ever */
+    const char *otherwise;   /* HUMAN: the answer then; of the workflow too */
+    const char *text;        /* SAY */
+    json_t *response_format; /* MODEL: in OpenAI's shape; of the workflow; NULL: any text */
+    json_t *tools;           /* MODEL, TOOL: entries of what the agent may call; of the workflow; NULL: none */
+    bool tools_closed;       /* MODEL: it has called them often enough and shall answer */
     const char *tool, *arguments; /* TOOL: its name, and JSON as the model wrote it */
     size_t tool_index;            /* TOOL: which call of the reply it is, from 0 */
-    bool tool_started;            /* TOOL: tool_started is in the journal */
+    bool tool_started;            /* TOOL: tool_started is in the journal, */
+    const char *tool_version;     /* with this version of the tool; "" if it has none */
     enum engine_stop stop;        /* FINISH */
     const struct ab_error
         *failure; /* FINISH: why the run failed; of the engine, as long as it lives; NULL: it did not */

@@ -318,7 +318,8 @@ int tools_take_answer(struct node *node, const struct journal_event *event, enum
                       struct ab_error *err);
 /* Fills in the question whether a call may be made; the effects of the calls, each as effects[0] is. */
 void tools_want_person(const struct node *node, struct engine_effect *effect);
-size_t tools_want(const struct node *node, struct engine_effect *effects, size_t max);
+size_t tools_want(const struct node *node, const struct ab_agent *agent, struct engine_effect *effects,
+                  size_t max);
 bool tools_closed(const struct node *node); /* no further round in this turn */
 void tools_prompt(const struct node *node, struct prompt *prompt);
 /* The agent has said the last line of the transcript: the rounds go with it. */

@@ -119,7 +119,7 @@ size_t reply_effects(const struct node *node, const struct side *side, const str
     *effect = (struct engine_effect){.agent = agent->name, .to = to->name, .after = node->branch->events};
     node_step(node, effect->step);
     if (move == MOVE_TOOL)
-        return tools_want(node, effect, max);
+        return tools_want(node, agent, effect, max);
     if (move == MOVE_APPROVE) {
         tools_want_person(node, effect);
         reply_ask(node, agent, reply->asked, reply->until_ms, effect);

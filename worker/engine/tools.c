@@ -15,12 +15,15 @@
 #include <stdlib.h>
 
 #include "common/wire/tree.h"
+#include "common/workflow/tools.h"
 
 enum tool_state { TOOL_ASK, TOOL_READY, TOOL_STARTED, TOOL_DONE };
 struct tool_call {
     enum tool_state state;
     const char *name, *arguments; /* of the round */
+    char *version;                /* as announced; owned; NULL: none */
     json_t *result;               /* text; owned; NULL until it is done */
+    json_t *parts;                /* what came besides; owned; NULL: nothing */
 };
 
 enum { SHOWN_HEAD = 160, SHOWN_TAIL = 80 /* bytes of a call's arguments in a question to a person */ };
@@ -32,7 +35,7 @@ static const json_t *tool_of(const struct ab_agent *agent, const char *name)
     size_t i;
     json_t *tool;
     json_array_foreach (agent->tools, i, tool) {
-        if (!strcmp(ab_tree_str(tool, "name"), name))
+        if (ab_tool_is_of(tool, name))
             return tool;
     }
     return NULL;
@@ -52,8 +55,10 @@ static json_t *unknown(const struct ab_agent *agent, const char *name)
     size_t i;
     json_t *tool;
     ab_buf_format(&text, "error: there is no tool %.64s; you may call", name);
-    json_array_foreach (agent->tools, i, tool)
-        ab_buf_format(&text, "%s %s", i ? "," : "", ab_tree_str(tool, "name"));
+    json_array_foreach (agent->tools, i, tool) {
+        ab_buf_text(&text, i ? ", " : " ");
+        ab_tool_show(tool, &text);
+    }
     json_t *result = json_of_buf(&text);
     return result ? result : json_string("error: there is no such tool");
 }
@@ -77,8 +82,11 @@ static void settle(struct tool_turn *turn, const struct ab_agent *agent, size_t 
 
 static void forget_round(struct tool_turn *turn)
 {
-    for (size_t i = 0; i < turn->n; i++)
+    for (size_t i = 0; i < turn->n; i++) {
+        free(turn->calls[i].version);
         json_decref(turn->calls[i].result);
+        json_decref(turn->calls[i].parts);
+    }
     free(turn->calls);
     json_decref(turn->round);
     turn->calls = NULL;
@@ -100,6 +108,23 @@ void tools_say(struct node *node, struct transcript *transcript)
     tools_finish(node);
 }
 
+/* Endpoints take images from a user only: those of all calls follow the results, each under the name of its tool. */
+static void say_parts(struct tool_turn *turn)
+{
+    json_t *content = json_array();
+    for (size_t i = 0; i < turn->n; i++) {
+        if (!turn->calls[i].parts)
+            continue;
+        char *text = ab_format("What %s gave besides:", turn->calls[i].name);
+        json_array_append_new(content, json_pack("{ss ss}", "type", "text", "text", text));
+        json_array_extend(content, turn->calls[i].parts);
+        free(text);
+    }
+    if (json_array_size(content))
+        json_array_append_new(turn->said, json_pack("{ss sO}", "role", "user", "content", content));
+    json_decref(content);
+}
+
 /* All results are there: the model sees them. */
 static void close_round(struct node *node)
 {
@@ -110,6 +135,7 @@ static void close_round(struct node *node)
         json_array_append_new(turn->said, json_pack("{ss ss sO}", "role", "tool", "tool_call_id", id ? id : "",
                                                     "content", turn->calls[i].result));
     }
+    say_parts(turn);
     forget_round(turn);
 }
 
@@ -211,7 +237,8 @@ void tools_want_person(const struct node *node, struct engine_effect *effect)
     free(arguments);
 }
 
-size_t tools_want(const struct node *node, struct engine_effect *effects, size_t max)
+size_t tools_want(const struct node *node, const struct ab_agent *agent, struct engine_effect *effects,
+                  size_t max)
 {
     const struct engine_effect base = effects[0];
     size_t n = 0;
@@ -221,7 +248,9 @@ size_t tools_want(const struct node *node, struct engine_effect *effects, size_t
             continue;
         effects[n] = base;
         effects[n].want = ENGINE_TOOL;
+        effects[n].tools = agent->tools;
         effects[n].tool = call->name;
+        effects[n].tool_version = call->version ? call->version : "";
         effects[n].arguments = call->arguments;
         effects[n].tool_index = i;
         effects[n].tool_started = call->state == TOOL_STARTED;
@@ -248,6 +277,7 @@ int tools_take_started(struct node *node, const struct journal_event *event, str
     if (!call || call->state != TOOL_READY)
         return node_not_wanted(node, event, err);
     call->state = TOOL_STARTED;
+    call->version = ab_view_dup(event->tool_started.version);
     return 0;
 }
 
@@ -269,6 +299,11 @@ int tools_take_result(struct node *node, const struct journal_event *event, enum
     json_t *content = json_of_buf(&text);
     if (!content)
         return ab_fail_at(err, AB_EDAMAGED, "content", "a tool's result in the journal is not UTF-8");
+    if (result->parts.p && !(call->parts = ab_tree_unpack(result->parts, err))) {
+        json_decref(content);
+        return err->code;
+    }
+    node->tools.bytes += result->parts.n;
     done(&node->tools, call, content);
     *due = next_move(node);
     if (*due == MOVE_STOP)

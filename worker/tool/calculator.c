@@ -195,11 +195,13 @@ static double sum(struct parser *p)
     return result;
 }
 
-static int calculate(const json_t *arguments, int64_t wall_ms, struct ab_buf *result, struct ab_error *err)
+static int calculate(const struct tool *tool, const json_t *arguments, const struct tool_context *context,
+                     struct ab_buf *result, struct ab_error *err)
 {
     const char *text = ab_tree_str(arguments, "expression");
     struct parser p = {.text = text, .at = text, .err = err};
-    (void)wall_ms;
+    (void)tool;
+    (void)context;
     double answer = sum(&p);
     skip(&p, ' '); /* white space at the end */
     if (!p.failed && *p.at)
@@ -212,7 +214,7 @@ static int calculate(const json_t *arguments, int64_t wall_ms, struct ab_buf *re
     return 0;
 }
 
-const struct tool_ops tool_calculator = {
+const struct tool_builtin tool_calculator = {
     .name = "calculator",
     .description =
         "Computes an arithmetic expression: + - * / % ^, parentheses, pi, e, and the functions sqrt, abs, exp, "
@@ -221,5 +223,5 @@ const struct tool_ops tool_calculator = {
                   "\"maxLength\":4096,\"description\":\"such as 2 * (3 + 4) ^ 2\"}},"
                   "\"required\":[\"expression\"],\"additionalProperties\":false}",
     .idempotent = true,
-    .call = calculate,
+    .ops = {.call = calculate},
 };

@@ -1,5 +1,6 @@
 /* The tool `http_get`: the text at a URL, of hosts that the worker's configuration names (hosts.c). No redirect is followed: the
- * model is told where it leads and may ask for that. No proxy is used, as it would connect for us.
+ * model is told where it leads and may ask for that. No proxy is used, as it would connect for us. No Idempotency-Key is sent: a
+ * GET may be made again as it is (RFC 9110, 9.2.2), and the ids of jobs are nobody else's business.
  */
 #include <curl/curl.h>
 #include <stdio.h>
@@ -100,7 +101,7 @@ static void on_end(void *user, const struct http_end *end)
         ab_fail(&err, AB_EINVALID, "the answer (%s, %zu bytes) is no text", fetch->type, fetch->body.n);
     else
         write_result(fetch, &result);
-    fetch->done(fetch->user, ab_buf_view(&result), err.code ? &err : NULL);
+    fetch->done(fetch->user, &(struct tool_result){.text = ab_buf_view(&result)}, err.code ? &err : NULL);
     ab_buf_finish(&result);
     fetch_free(fetch);
 }
@@ -154,9 +155,10 @@ static int check_url(const struct tools *tools, const char *text, struct ab_erro
     return code;
 }
 
-static void *start(struct tools *tools, const json_t *arguments, int64_t timeout_ms, tool_done_fn *done,
-                   void *user, struct ab_error *err)
+static void *start(const struct tool *tool, const json_t *arguments, const struct tool_context *context,
+                   tool_done_fn *done, void *user, struct ab_error *err)
 {
+    struct tools *tools = tool->data;
     static const struct http_ops ops = {on_header, on_head, on_body, on_end};
     static const char *const headers[] = {"Accept: text/*, application/json, application/xml", NULL};
     const char *url = ab_tree_str(arguments, "url");
@@ -172,7 +174,7 @@ static void *start(struct tools *tools, const json_t *arguments, int64_t timeout
                                    .get = true,
                                    .connect_timeout_ms = CONNECT_TIMEOUT_MS,
                                    .total_timeout_ms =
-                                       timeout_ms && timeout_ms < TIMEOUT_MS ? (int)timeout_ms : TIMEOUT_MS,
+                                       context->timeout_ms < TIMEOUT_MS ? (int)context->timeout_ms : TIMEOUT_MS,
                                    .may_connect = may_connect};
     fetch->transfer = http_start(tools->http, &request, &ops, fetch);
     return fetch;
@@ -185,7 +187,7 @@ static void cancel(void *started)
     fetch_free(fetch);
 }
 
-const struct tool_ops tool_http_get = {
+const struct tool_builtin tool_http_get = {
     .name = "http_get",
     .description =
         "Reads the text at an http or https address; only some hosts may be asked. Redirects are not followed: "
@@ -193,6 +195,5 @@ const struct tool_ops tool_http_get = {
     .parameters = "{\"type\":\"object\",\"properties\":{\"url\":{\"type\":\"string\",\"minLength\":1,"
                   "\"maxLength\":4096}},\"required\":[\"url\"],\"additionalProperties\":false}",
     .idempotent = true,
-    .start = start,
-    .cancel = cancel,
+    .ops = {.start = start, .cancel = cancel},
 };

@@ -5,11 +5,20 @@
 #include "worker/model/http.h"
 #include "worker/tool/tool.h"
 
+enum { TOOL_SOURCES_MAX = 8 };
+
 struct tools {
-    struct tool *tools; /* owned; a row for each kind */
+    struct {
+        const struct tool_source *source;
+        void *self;
+    } sources[TOOL_SOURCES_MAX];
+    size_t n_sources;
     struct http_pool *http;
     const json_t *hosts; /* borrowed; NULL: none */
 };
+
+/* tool.c */
+struct tool *tool_make(const struct tool_spec *spec, struct ab_error *err);
 
 /* hosts.c: may this host be asked at all (its name as in the URL, in lower case, port 1…65535); and this very address? */
 bool hosts_allow(const json_t *hosts, const char *host, int port);

@@ -3,11 +3,13 @@
 
 #include "worker/tool/tool.h"
 
-static int now(const json_t *arguments, int64_t wall_ms, struct ab_buf *result, struct ab_error *err)
+static int now(const struct tool *tool, const json_t *arguments, const struct tool_context *context,
+               struct ab_buf *result, struct ab_error *err)
 {
-    time_t seconds = (time_t)(wall_ms / 1000);
+    time_t seconds = (time_t)(context->wall_ms / 1000);
     struct tm tm;
     char text[64];
+    (void)tool;
     (void)arguments;
     if (!gmtime_r(&seconds, &tm) || !strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ (%A)", &tm))
         return ab_fail(err, AB_ESYSTEM, "the clock cannot be read");
@@ -15,10 +17,10 @@ static int now(const json_t *arguments, int64_t wall_ms, struct ab_buf *result, 
     return 0;
 }
 
-const struct tool_ops tool_now = {
+const struct tool_builtin tool_now = {
     .name = "now",
     .description = "The current date and time, UTC, and the day of the week.",
     .parameters = "{\"type\":\"object\",\"properties\":{},\"additionalProperties\":false}",
     .idempotent = true,
-    .call = now,
+    .ops = {.call = now},
 };

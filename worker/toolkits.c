@@ -1,0 +1,115 @@
+/* The tools of a run's agents: one toolbox for each agent that has any, opened before its first model call and kept as long as
+ * the run. Registers the sources, one for each kind of entry. */
+#include <stdlib.h>
+
+#include "common/workflow/tools.h"
+#include "worker/tool/tool.h"
+#include "worker/worker.h"
+
+struct toolkit {
+    const json_t *entries; /* of the workflow; they tell agents apart */
+    char job[AB_ID_TEXT];
+    struct toolbox *toolbox;
+    TAILQ_ENTRY(toolkit) in_run;
+};
+
+/* --- of a run ------------------------------------------------------------------------------------------------- */
+
+static void on_changed(void *user)
+{
+    run_wake(user);
+}
+
+static struct toolkit *make(struct run *run, const struct engine_effect *effect)
+{
+    struct toolkit *kit = ab_calloc(1, sizeof *kit);
+    kit->entries = effect->tools;
+    struct tool_scope scope = {.job = ab_id_text(run->job, kit->job),
+                               .user = run->user,
+                               .session = run->session,
+                               .agent = effect->agent,
+                               .owner = run};
+    kit->toolbox = toolbox_open(run->worker->tools, kit->entries, &scope, on_changed, run);
+    TAILQ_INSERT_TAIL(&run->toolkits, kit, in_run);
+    return kit;
+}
+
+struct toolbox *toolkit_of(struct run *run, const struct engine_effect *effect, struct ab_error *err)
+{
+    struct toolkit *kit;
+    TAILQ_FOREACH(kit, &run->toolkits, in_run)
+    if (kit->entries == effect->tools)
+        break;
+    kit = kit ? kit : make(run, effect);
+    return toolbox_state(kit->toolbox, err) == TOOLBOX_READY ? kit->toolbox : NULL;
+}
+
+void toolkits_finish(struct run *run)
+{
+    struct toolkit *kit;
+    while ((kit = TAILQ_FIRST(&run->toolkits))) {
+        TAILQ_REMOVE(&run->toolkits, kit, in_run);
+        toolbox_close(kit->toolbox);
+        free(kit);
+    }
+}
+
+/* --- the sources ---------------------------------------------------------------------------------------------- */
+
+static const struct tool_builtin *const builtins[] = {
+#define X(name, doc) &tool_##name,
+    AB_TOOLS(X)
+#undef X
+        NULL};
+
+/* Kinds that this release's workers have no source for: said when the agent's model is about to be called. */
+static void *no_mcp(void *self, const struct tool_scope *scope, const json_t *entry, struct tool_offer *offer)
+{
+    struct ab_error err = {0};
+    (void)self;
+    ab_fail(&err, AB_EINVALID,
+            "no MCP server `%s`, which the agent %s names, is configured; configured are: none",
+            json_string_value(json_object_get(entry, "mcp")), scope->agent);
+    tool_offer_fail(offer, &err);
+    return NULL;
+}
+
+static void *no_skill(void *self, const struct tool_scope *scope, const json_t *entry, struct tool_offer *offer)
+{
+    struct ab_error err = {0};
+    (void)self;
+    ab_fail(&err, AB_EINVALID, "there is no skill `%s`, which the agent %s names",
+            json_string_value(json_object_get(entry, "skill")), scope->agent);
+    tool_offer_fail(offer, &err);
+    return NULL;
+}
+
+static void *no_child(void *self, const struct tool_scope *scope, const json_t *entry, struct tool_offer *offer)
+{
+    struct ab_error err = {0};
+    (void)self;
+    ab_fail(&err, AB_EINVALID,
+            "this release cannot run the tool %s of the agent %s: agents and workflows as tools",
+            json_string_value(json_object_get(entry, "name")), scope->agent);
+    tool_offer_fail(offer, &err);
+    return NULL;
+}
+
+static const struct tool_source no_mcp_source = {.kind = "mcp", .open = no_mcp},
+                                no_skill_source = {.kind = "skill", .open = no_skill},
+                                no_agent_source = {.kind = "agent", .open = no_child},
+                                no_workflow_source = {.kind = "workflow", .open = no_child};
+
+int toolkits_start(struct worker *worker, struct ab_error *err)
+{
+    worker->tools = tools_create(ab_config_tree(worker->config, AB_CONF_HTTP_GET_HOSTS), err);
+    if (!worker->tools)
+        return err->code;
+    worker->builtins = (struct tool_builtins){builtins, worker->tools};
+    tools_register(worker->tools, &tool_builtin_source, &worker->builtins);
+    tools_register(worker->tools, &no_mcp_source, worker);
+    tools_register(worker->tools, &no_skill_source, worker);
+    tools_register(worker->tools, &no_agent_source, worker);
+    tools_register(worker->tools, &no_workflow_source, worker);
+    return 0;
+}
