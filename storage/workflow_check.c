@@ -5,7 +5,7 @@
 #include "common/wire/tree.h"
 #include "common/workflow/workflow.h"
 
-static void pack_faults(const struct ab_faults *faults, struct ab_buf *out)
+void faults_pack(const struct ab_faults *faults, struct ab_buf *out)
 {
     ab_pack_array(out, (uint32_t)faults->n);
     for (size_t i = 0; i < faults->n; i++) {
@@ -33,7 +33,7 @@ static int read_valid(struct ab_view text, struct ab_workflow **out, struct ab_b
     if (!code && ab_workflow_supported(*out, &found))
         code = ab_fail_at(err, AB_EINVALID, found.items[0].path, "%s", found.items[0].what);
     if (code && found.n)
-        pack_faults(&found, faults);
+        faults_pack(&found, faults);
     if (code) {
         ab_workflow_destroy(*out);
         *out = NULL;

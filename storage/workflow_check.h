@@ -7,6 +7,8 @@
 #include "common/error.h"
 #include "common/wire/schema.h"
 
+/* As clients get them: a msgpack array of {path, what, hint}, appended. */
+void faults_pack(const struct ab_faults *faults, struct ab_buf *out);
 /* The text is JSON, has this hash, is a valid workflow that this release can run, and holds no key in clear. On
  * success *name is its name and *budget the limits it names, or NULL (caller frees both). If refused, `faults` gets a msgpack array of {path, what, hint}. */
 int workflow_check(struct ab_view hash, struct ab_view text, char **name, char **budget, struct ab_buf *faults,

@@ -14,6 +14,7 @@
 #include "common/bytes.h"
 #include "common/config.h"
 #include "common/error.h"
+#include "common/tree.h"
 
 /* What the program ends with. */
 enum {
@@ -46,6 +47,8 @@ enum {
     X(deadline, 0, "DURATION", "ends as expired if it takes longer: 90s, 10m, 2h")                         \
     X(name, 0, "NAME", "name")                                                                             \
     X(description, 0, "TEXT", "description")                                                               \
+    X(title, 0, "TEXT", "what it does, in a few words")                                                    \
+    X(parameters, 0, "FILE", "JSON Schema of its arguments, JSON or YAML")                                 \
     X(tag, 't', "TAG", "tag; publish: several with commas")                                                \
     X(mine, 0, NULL, "only what this user published")                                                      \
     X(at, 0, "SEQ", "the last event that is copied; 0: none")                                              \
@@ -209,6 +212,12 @@ int say_what_next(struct cli *cli, int code, const char *job);
 /* ---- workflow_file.c, workflows.c ---- */
 /* Reads FILE, expands ${…}, and gives its text as JSON; NULL after all faults were printed. */
 char *workflow_read(struct cli *cli, const char *file, int *code);
+/* One line for each fault, with its place in the file. */
+void faults_print(const struct ab_places *places, const char *file, const struct ab_faults *faults,
+                  const char *kind, FILE *out);
+/* The same on standard error, and with --json as an error on standard output. Returns the exit code. */
+int faults_tell(struct cli *cli, const struct ab_places *places, const char *file,
+                const struct ab_faults *faults);
 /* What -w names is a file: it has a slash, ends in .json, .yaml or .yml, is -, or exists. Else it is NAME[@VERSION]. */
 bool workflow_is_file(const char *word);
 /* The text of a stored workflow, or of the built-in one; NULL with *code after a message. */
@@ -218,6 +227,11 @@ char *workflow_parse_yaml(const char *yaml);
 char *workflow_builtin(const char *model);
 /* The built-in one with the model that is meant here. */
 char *workflow_default(struct cli *cli, int *code);
+
+/* ---- skills.c ---- */
+/* A skill's file with the options beside it, as save_skill takes it; all faults are told with their lines. NULL with *code
+ * after a message. */
+json_t *skill_request(struct cli *cli, const char *file, int *code);
 
 /* ---- children.c ---- */
 /* The bin folder of this program; malloc'ed. */
@@ -255,6 +269,10 @@ int verb_workflows(struct cli *cli);
 int verb_workflows_add(struct cli *cli);
 int verb_workflows_show(struct cli *cli);
 int verb_workflows_rm(struct cli *cli);
+int verb_skills(struct cli *cli); /* and list, search */
+int verb_skills_add(struct cli *cli);
+int verb_skills_show(struct cli *cli);
+int verb_skills_rm(struct cli *cli);
 int verb_files(struct cli *cli);
 int verb_files_get(struct cli *cli);
 int verb_import(struct cli *cli);

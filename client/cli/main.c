@@ -97,6 +97,18 @@ const struct verb cli_verbs[] = {
      BIT(user) | BIT(name), 1, 1, verb_workflows_add},
     {"workflows show", "NAME[@VERSION]", "one as canonical JSON, which can be run or added again", BIT(user) | BIT(model), 1, 1, verb_workflows_show},
     {"workflows rm", "NAME", "forget a name with all its versions; jobs that ran with it keep it", BIT(user), 1, 1, verb_workflows_rm},
+    {"skills", "", "list the skills that agents can use", LISTING, 0, 0, verb_skills},
+    {"skills list", "[NAME]", "the same; all versions of NAME, newest first", LISTING, 0, 1, verb_skills},
+    {"skills search", "WORDS", "find by words in name, title or description", LISTING, 1, -1, verb_skills},
+    {"skills add", "FILE [--name N] [--title T] [--description D] [--parameters FILE]",
+     "store a Python or shell file that agents call as a tool and import\n\n"
+     "The leading comment, or the docstring of a Python file, may be its header, in YAML: title, description, name,\n"
+     "parameters (JSON Schema), idempotent, timeout_s. An option counts before it. Without a name it is the file's. The\n"
+     "content that the name has already changes nothing; another one is its next version. All faults are told with their\n"
+     "lines. Called by an agent it gets its arguments as JSON on standard input and writes its result to standard output.",
+     BIT(user) | BIT(name) | BIT(title) | BIT(description) | BIT(parameters), 1, 1, verb_skills_add},
+    {"skills show", "NAME[@VERSION]", "what is known of one, and its content", BIT(user), 1, 1, verb_skills_show},
+    {"skills rm", "NAME", "delete one with all its versions; jobs that need it fail", BIT(user), 1, 1, verb_skills_rm},
     {"import", "FILE [-s SESSION]",
      "take over a run that `export` wrote, or a database of the seed\n\n"
      "A run becomes an ended job of this user with the id, state and events it had, so that show, watch and --timeline\n"

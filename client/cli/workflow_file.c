@@ -96,12 +96,12 @@ static int document_read(struct document *document, const char *file, unsigned f
 
 /* ---- showing faults ---- */
 
-static void print_faults(const struct document *document, const struct ab_faults *faults, const char *kind,
-                         FILE *out)
+void faults_print(const struct ab_places *places, const char *file, const struct ab_faults *faults,
+                  const char *kind, FILE *out)
 {
     for (size_t i = 0; i < faults->n; i++) {
         const struct ab_fault *fault = &faults->items[i];
-        char *place = ab_places_describe(document->places, document->file, fault->path);
+        char *place = ab_places_describe(places, file, fault->path);
         char *line = ab_format("%s: %s%s%s%s", place, kind, fault->what, *fault->hint ? "; " : "", fault->hint);
         char *clean = term_line(line, 0);
         fprintf(out, "%s\n", clean);
@@ -113,7 +113,7 @@ static void print_faults(const struct document *document, const struct ab_faults
         fprintf(out, "… and %zu more\n", faults->dropped);
 }
 
-static json_t *faults_json(const struct document *document, const struct ab_faults *faults)
+static json_t *faults_json(const struct ab_places *places, const struct ab_faults *faults)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < faults->n; i++) {
@@ -121,13 +121,24 @@ static json_t *faults_json(const struct document *document, const struct ab_faul
         json_t *row =
             json_pack("{s:s, s:s, s:s}", "path", fault->path, "what", fault->what, "hint", fault->hint);
         size_t line, column;
-        if (ab_places_find(document->places, fault->path, &line, &column)) {
+        if (ab_places_find(places, fault->path, &line, &column)) {
             json_object_set_new(row, "line", json_integer((json_int_t)line));
             json_object_set_new(row, "column", json_integer((json_int_t)column));
         }
         json_array_append_new(list, row);
     }
     return list;
+}
+
+int faults_tell(struct cli *cli, const struct ab_places *places, const char *file,
+                const struct ab_faults *faults)
+{
+    faults_print(places, file, faults, "", stderr);
+    if (cli->json)
+        term_json(stdout, json_pack("{s:{s:s, s:s, s:s, s:o}}", "error", "code", "invalid", "path",
+                                    faults->items[0].path, "text", faults->items[0].what, "faults",
+                                    faults_json(places, faults)));
+    return CLI_FAILED;
 }
 
 static int syntax_fault(struct cli *cli, const struct ab_error *err)
@@ -148,12 +159,13 @@ int verb_validate(struct cli *cli)
     else {
         code = document.faults.n ? CLI_FAILED : CLI_DONE;
         if (cli->json)
-            term_json(stdout, json_pack("{s:s, s:b, s:o, s:o}", "file", document.file, "valid",
-                                        code == CLI_DONE, "faults", faults_json(&document, &document.faults),
-                                        "warnings", faults_json(&document, &document.warnings)));
+            term_json(stdout,
+                      json_pack("{s:s, s:b, s:o, s:o}", "file", document.file, "valid", code == CLI_DONE,
+                                "faults", faults_json(document.places, &document.faults), "warnings",
+                                faults_json(document.places, &document.warnings)));
         else {
-            print_faults(&document, &document.faults, "", stdout);
-            print_faults(&document, &document.warnings, "warning: ", stdout);
+            faults_print(document.places, document.file, &document.faults, "", stdout);
+            faults_print(document.places, document.file, &document.warnings, "warning: ", stdout);
             if (code == CLI_DONE)
                 printf("%s: valid: workflow \"%s\", %zu agents\n", document.file, document.workflow_name,
                        document.agents);
@@ -174,14 +186,9 @@ char *workflow_read(struct cli *cli, const char *file, int *code)
     if (document_read(&document, file, 0, &err))
         *code = syntax_fault(cli, &err);
     else if (document.faults.n) {
-        print_faults(&document, &document.faults, "", stderr);
-        if (cli->json)
-            term_json(stdout, json_pack("{s:{s:s, s:s, s:s, s:o}}", "error", "code", "invalid", "path",
-                                        document.faults.items[0].path, "text", document.faults.items[0].what,
-                                        "faults", faults_json(&document, &document.faults)));
-        *code = CLI_FAILED;
+        *code = faults_tell(cli, document.places, file, &document.faults);
     } else {
-        print_faults(&document, &document.warnings, "warning: ", stderr);
+        faults_print(document.places, file, &document.warnings, "warning: ", stderr);
         text = json_dumps(document.tree, JSON_COMPACT);
     }
     document_finish(&document);

@@ -1,4 +1,4 @@
-/* Stored things: sessions, messages, gallery, workflows, prices. Most rows only forward to an operation. */
+/* Stored things: sessions, messages, gallery, workflows, skills, prices. Most rows only forward to an operation. */
 #include <stdlib.h>
 
 #include "client/gateway/gateway.h"
@@ -358,6 +358,16 @@ const struct route routes_stored[] = {
      .answers = "200 409", .summary = "Store a workflow: a new version if its content is new"},
     {"DELETE", "/api/workflows/{name}", SCOPE_WRITE, .operation = "delete_workflow", .answers = "200 404",
      .summary = "Forget a name, all its versions"},
+    {"GET", "/api/skills", SCOPE_READ, .operation = "list_skills", .answers = "200",
+     .summary = "Skills of the user, newest version each, without their contents"},
+    {"POST", "/api/skills", SCOPE_WRITE, .operation = "save_skill", .answers = "200 409",
+     .summary = "Store a skill; what is not named is taken from its header"},
+    {"GET", "/api/skills/{name}", SCOPE_READ, .operation = "get_skill", .answers = "200 404",
+     .summary = "A skill with its content"},
+    {"PUT", "/api/skills/{name}", SCOPE_WRITE, .operation = "save_skill", .answers = "200 409",
+     .summary = "Store a skill under this name: a new version if its content is new"},
+    {"DELETE", "/api/skills/{name}", SCOPE_WRITE, .operation = "delete_skill", .answers = "200 404",
+     .summary = "Delete a skill, all its versions"},
     {"GET", "/api/budgets", SCOPE_READ, .operation = "list_budgets", .answers = "200",
      .summary = "Budgets of the user, a session or a job, and what is spent and reserved of them"},
     {"PUT", "/api/budgets", SCOPE_ADMIN, .operation = "set_budget", .answers = "200",

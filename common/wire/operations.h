@@ -74,6 +74,14 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     X(get_workflow, 47, READ, AB_BY_CLIENT, op_get_workflow, op_get_workflow_answer,                           \
       "one of them, with its text")                                                                            \
     X(delete_workflow, 48, WRITE, AB_BY_CLIENT, op_delete_workflow, op_deleted_answer, "forgets a name")       \
+    X(save_skill, 90, WRITE, AB_BY_CLIENT, op_save_skill, op_save_skill_answer,                                \
+      "keeps a skill under a name; another content under the same name is its next version")                   \
+    X(list_skills, 91, READ, AB_BY_CLIENT, op_list_skills, op_list_skills_answer, "the user's skills")         \
+    X(get_skill, 92, READ, AB_BY_CLIENT, op_get_skill, op_get_skill_answer, "one of them, with its content")   \
+    X(delete_skill, 93, WRITE, AB_BY_CLIENT, op_delete_skill, op_deleted_answer,                               \
+      "removes a skill, all its versions")                                                                     \
+    X(load_skill, 94, READ, AB_BY_WORKER, op_load_skill, op_get_skill_answer,                                  \
+      "a skill of the user whose job it is")                                                                   \
     X(import_run, 49, WRITE, AB_BY_CLIENT, op_import_run, op_import_run_answer,                                \
       "a job that ran and ended in another service, with its whole journal")                                   \
     X(storage_status, 50, READ, AB_BY_CLIENT | AB_BY_BROKER, op_empty, op_storage_status_answer,               \
@@ -167,6 +175,15 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     S(op_get_workflow, AB_OP_GET_WORKFLOW_FIELDS)                                                              \
     S(op_get_workflow_answer, AB_OP_GET_WORKFLOW_ANSWER_FIELDS)                                                \
     S(op_delete_workflow, AB_OP_DELETE_WORKFLOW_FIELDS)                                                        \
+    S(op_save_skill, AB_OP_SAVE_SKILL_FIELDS)                                                                  \
+    S(op_save_skill_answer, AB_OP_SAVE_SKILL_ANSWER_FIELDS)                                                    \
+    S(skill_record, AB_SKILL_RECORD_FIELDS)                                                                    \
+    S(op_list_skills, AB_OP_LIST_SKILLS_FIELDS)                                                                \
+    S(op_list_skills_answer, AB_OP_LIST_SKILLS_ANSWER_FIELDS)                                                  \
+    S(op_get_skill, AB_OP_GET_SKILL_FIELDS)                                                                    \
+    S(op_get_skill_answer, AB_OP_GET_SKILL_ANSWER_FIELDS)                                                      \
+    S(op_delete_skill, AB_OP_DELETE_SKILL_FIELDS)                                                              \
+    S(op_load_skill, AB_OP_LOAD_SKILL_FIELDS)                                                                  \
     S(op_storage_status_answer, AB_OP_STORAGE_STATUS_ANSWER_FIELDS)                                            \
     S(price, AB_PRICE_FIELDS)                                                                                  \
     S(op_set_prices, AB_OP_SET_PRICES_FIELDS)                                                                  \

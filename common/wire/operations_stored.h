@@ -155,4 +155,58 @@ enum { AB_TAG_BYTES_MAX = 256 };
     F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
     F(o, STR, name, REQ, 64, "all its versions; jobs that ran with one keep it")
 
+/* ---- clients': skills ---- */
+#define AB_OP_SAVE_SKILL_FIELDS(F, o)                                                                          \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, content, REQ, 256 << 10, "the text of a Python or shell file, with or without a header")         \
+    F(o, STR, name, OPT, 64, "absent: from the header, else from file_name, else made of the title")           \
+    F(o, STR, title, OPT, 256, "absent: from the header, else the name")                                       \
+    F(o, STR, description, OPT, 4096, "absent: from the header, else the file's first comment")                \
+    F(o, STR, file_name, OPT, 255, "absent: the name, with .py or .sh")                                        \
+    F(o, STR, language, OPT, 8, "python, sh or bash; absent: by its first line, else by file_name")            \
+    F(o, ANY, parameters, OPT, 32 << 10, "JSON Schema of an object; absent: from the header, else none")       \
+    F(o, BOOL, idempotent, OPT, 0, "absent: from the header, else false")                                      \
+    F(o, UINT, timeout_s, OPT, 3600, "seconds that a call may take; absent: from the header, else 60")         \
+    F(o, ID, id, OPT, 0, "made by the client; the same again is the same version, whatever came between")
+#define AB_OP_SAVE_SKILL_ANSWER_FIELDS(F, o)                                                                   \
+    F(o, ANY, skill, REQ, 0, "skill record, without its content")                                              \
+    F(o, BOOL, created, OPT, 0, "false: this is what the name's newest version was already")
+#define AB_SKILL_RECORD_FIELDS(F, o)                                                                           \
+    F(o, ID, id, REQ, 0, "of this version")                                                                    \
+    F(o, STR, name, REQ, 64, "how agents call it and Python imports it")                                       \
+    F(o, UINT, version, REQ, 0, "1, 2, …: one for each content")                                               \
+    F(o, STR, user_id, REQ, AB_USER_MAX, "whose it is")                                                        \
+    F(o, STR, title, REQ, 256, "")                                                                             \
+    F(o, STR, description, OPT, 4096, "")                                                                      \
+    F(o, STR, file_name, REQ, 255, "")                                                                         \
+    F(o, STR, language, REQ, 8, "python, sh or bash")                                                          \
+    F(o, ANY, parameters, REQ, 32 << 10, "JSON Schema")                                                        \
+    F(o, BOOL, idempotent, OPT, 0, "")                                                                         \
+    F(o, UINT, timeout_s, REQ, 3600, "seconds")                                                                \
+    F(o, BIN, hash, REQ, AB_HASH_BYTES, "BLAKE2b-256 of all of it, whose and which version it is left out")    \
+    F(o, STR, timestamp, REQ, 40, "ISO 8601: when this version was saved")                                     \
+    F(o, STR, content, OPT, 256 << 10, "not in listings")
+#define AB_OP_LIST_SKILLS_FIELDS(F, o)                                                                         \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, name, OPT, 64, "all versions of this one, newest first; absent: the newest of each, by name")    \
+    F(o, STR, search, OPT, 256, "only those with all these words in name, title or description")               \
+    F(o, STR, after, OPT, AB_NAME_MAX, "cursor")                                                               \
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
+#define AB_OP_LIST_SKILLS_ANSWER_FIELDS(F, o)                                                                  \
+    F(o, ANY, skills, REQ, 0, "array of skill records")                                                        \
+    F(o, STR, next, OPT, AB_NAME_MAX, "")
+#define AB_OP_GET_SKILL_FIELDS(F, o)                                                                           \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, name, REQ, 64, "")                                                                               \
+    F(o, UINT, version, OPT, 0, "absent: the newest")
+#define AB_OP_GET_SKILL_ANSWER_FIELDS(F, o) F(o, ANY, skill, REQ, 0, "skill record, with its content")
+#define AB_OP_DELETE_SKILL_FIELDS(F, o)                                                                        \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, name, REQ, 64, "all its versions; jobs that need one fail")
+/* the worker's */
+#define AB_OP_LOAD_SKILL_FIELDS(F, o)                                                                          \
+    F(o, UINT, n, REQ, 0, "the job, whose user's it is")                                                       \
+    F(o, STR, name, REQ, 64, "")                                                                               \
+    F(o, UINT, version, OPT, 0, "absent: the newest")
+
 #endif

@@ -55,6 +55,7 @@ static const struct {
     {"SELECT n FROM imports WHERE n NOT IN (SELECT n FROM ends)", "imported job %s has no end"},
     {"SELECT v.name FROM saved_workflows v LEFT JOIN workflows w ON w.key=v.workflow WHERE w.key IS NULL",
      "saved workflow %s has no text"},
+    {"SELECT name FROM skills WHERE user NOT IN (SELECT key FROM users)", "skill %s has no user"},
     {"SELECT DISTINCT f.n FROM files f LEFT JOIN jobs j ON j.n=f.n WHERE j.n IS NULL",
      "files of job %s, which does not exist"},
     {"SELECT f.n FROM files f LEFT JOIN job_files s ON s.n=f.n GROUP BY f.n HAVING "

@@ -258,14 +258,15 @@ op_fn op_epoch, op_submit, op_append, op_inbox, op_open_jobs, op_load, op_journa
     op_save_workflow, op_list_workflows, op_get_workflow, op_delete_workflow, op_set_prices, op_list_prices,
     op_delete_price, op_import_run, op_put_file, op_load_file, op_list_files, op_get_file, op_set_budget,
     op_list_budgets, op_create_token, op_list_tokens, op_revoke_token, op_check_token, op_token_used,
-    op_gallery_tags;
+    op_gallery_tags, op_save_skill, op_list_skills, op_get_skill, op_delete_skill, op_load_skill;
 
 /* ---- what was deleted last (gone.c) ---- */
 enum gone_kind {
     GONE_MESSAGE = 1,
     GONE_SESSION,
     GONE_GALLERY,
-    GONE_WORKFLOW
+    GONE_WORKFLOW,
+    GONE_SKILL
 }; /* in the file: never renumbered */
 /* This user's thing is being deleted; session: the one it was in, or 0. */
 int gone_add(struct db *db, int64_t user, enum gone_kind kind, struct ab_view id, int64_t session,
@@ -320,6 +321,8 @@ int messages_answer(struct db *db, int64_t session, int64_t after, uint64_t limi
                     struct ab_error *err);
 int message_history(struct db *db, int64_t session, uint64_t n, uint64_t limit, struct list *list,
                     struct ab_error *err);
+/* Each word of `search` is somewhere in the texts, ignoring the case of ASCII letters (gallery.c). */
+bool words_match(struct ab_view search, const struct ab_view *texts, size_t n);
 /* A message's content is a text, or an array of parts: maps with a `type`. */
 int content_check(struct ab_view content, struct ab_error *err);
 /* The same of what models are to be sent: each part is of a known type and has what that needs. */

@@ -295,8 +295,14 @@ static bool contains(struct ab_view text, struct ab_view word)
     return false;
 }
 
-/* Each word is somewhere in the item. */
-static bool has_words(sqlite3_stmt *s, struct ab_view search)
+static bool any_contains(const struct ab_view *texts, size_t n, struct ab_view word)
+{
+    while (n && !contains(texts[n - 1], word))
+        n--;
+    return n;
+}
+
+bool words_match(struct ab_view search, const struct ab_view *texts, size_t n)
 {
     size_t at = 0;
     for (int words = 0; words < SEARCH_WORDS_MAX; words++) {
@@ -305,14 +311,19 @@ static bool has_words(sqlite3_stmt *s, struct ab_view search)
         size_t start = at;
         while (at < search.n && !isspace((unsigned char)search.p[at]))
             at++;
-        struct ab_view word = ab_view(search.p + start, at - start);
-        if (!word.n)
+        if (at == start)
             return true;
-        if (!contains(col_text(s, COL_NAME), word) && !contains(col_text(s, COL_DESCRIPTION), word) &&
-            !contains(col_text(s, COL_WORDS), word))
+        if (!any_contains(texts, n, ab_view(search.p + start, at - start)))
             return false;
     }
     return true;
+}
+
+static bool has_words(sqlite3_stmt *s, struct ab_view search)
+{
+    const struct ab_view texts[] = {col_text(s, COL_NAME), col_text(s, COL_DESCRIPTION),
+                                    col_text(s, COL_WORDS)};
+    return words_match(search, texts, sizeof texts / sizeof *texts);
 }
 
 static int list_items(struct db *db, const struct ab_op_get_gallery *r, int64_t after, struct list *list,

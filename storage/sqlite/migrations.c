@@ -125,6 +125,16 @@ const struct migration migrations[] = {
         /* tags are counted without reading the items, which hold whole sessions */
         "CREATE INDEX gallery_by_tags ON gallery(user,tags);",
     },
+    {
+        /* id: of the request that saved it. parameters: msgpack. content last: listings do not read it. */
+        "CREATE TABLE skills(key INTEGER PRIMARY KEY, user INTEGER NOT NULL, id BLOB NOT NULL, name TEXT NOT "
+        "NULL,"
+        " version INTEGER NOT NULL, title TEXT NOT NULL, description TEXT NOT NULL, file_name TEXT NOT NULL,"
+        " language TEXT NOT NULL, parameters BLOB NOT NULL, idempotent INTEGER NOT NULL, timeout_s INTEGER NOT "
+        "NULL,"
+        " hash BLOB NOT NULL, created_ms INTEGER NOT NULL, content TEXT NOT NULL,"
+        " UNIQUE(user,name,version), UNIQUE(user,id));",
+    },
 };
 const unsigned migrations_n = sizeof migrations / sizeof migrations[0];
 

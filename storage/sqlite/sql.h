@@ -29,6 +29,10 @@
 #define SQL_BUDGET_SHOWN   ",b.over,b.overs,(SELECT count(*) FROM budget_waits w WHERE w.budget=b.key),"
 #define SQL_TOKEN_COLUMNS                                                                                      \
     "key,id,user,name,scope,created_ms,expires_ms,used_ms,revoked_ms,hash FROM api_tokens "
+#define SQL_SKILL_COLUMNS                                                                                      \
+    "k.id,k.name,k.version,k.title,k.description,k.file_name,k.language,k.parameters,k.idempotent,k.timeout_"  \
+    "s,"                                                                                                       \
+    "k.hash,k.created_ms,k.content FROM skills k "
 
 #define SQL_STATEMENTS(X)                                                                                      \
     X(BEGIN_WRITE, "BEGIN IMMEDIATE")                                                                          \
@@ -189,6 +193,21 @@
                    "(SELECT max(version) FROM saved_workflows m WHERE m.user=v.user AND m.name=v.name) "       \
                    "ORDER BY v.name")                                                                          \
     X(SAVED_REMOVE, "DELETE FROM saved_workflows WHERE user=?1 AND name=?2")                                   \
+    /* skills */                                                                                               \
+    X(SKILL_ADD, "INSERT INTO skills(user,id,name,version,title,description,file_name,language,parameters,"    \
+                 "idempotent,timeout_s,hash,created_ms,content) "                                              \
+                 "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)")                                     \
+    X(SKILL_LAST, "SELECT " SQL_SKILL_COLUMNS "WHERE k.user=?1 AND k.name=?2 ORDER BY k.version DESC")         \
+    X(SKILL_GET, "SELECT " SQL_SKILL_COLUMNS "WHERE k.user=?1 AND k.name=?2 AND k.version=?3")                 \
+    X(SKILL_BY_ID, "SELECT " SQL_SKILL_COLUMNS "WHERE k.user=?1 AND k.id=?2")                                  \
+    X(SKILL_BEFORE,                                                                                            \
+      "SELECT " SQL_SKILL_COLUMNS "WHERE k.user=?1 AND k.name=?2 AND k.version<?3 ORDER BY k.version DESC")    \
+    X(SKILLS_AFTER, "SELECT " SQL_SKILL_COLUMNS "WHERE k.user=?1 AND k.name>?2 AND k.version="                 \
+                    "(SELECT max(version) FROM skills m WHERE m.user=k.user AND m.name=k.name) ORDER BY "      \
+                    "k.name")                                                                                  \
+    X(SKILLS_COUNT, "SELECT count(*) FROM skills WHERE user=?1")                                               \
+    X(SKILL_REMOVE, "DELETE FROM skills WHERE user=?1 AND name=?2")                                            \
+    X(JOB_USER, "SELECT u.key,u.name FROM jobs j JOIN users u ON u.key=j.user WHERE j.n=?1")                   \
     /* what was deleted last */                                                                                \
     X(GONE_ADD, "INSERT OR REPLACE INTO gone(user,kind,id,session) VALUES(?1,?2,?3,?4)")                       \
     X(GONE_TRIM, "DELETE FROM gone WHERE key<=?1")                                                             \

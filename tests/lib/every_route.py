@@ -5,6 +5,9 @@ import code
 import flows
 
 
+SKILL = "#!/bin/sh\n# title: Says hello\necho hello\n"
+
+
 def make_things(gateway, user, text="hello"):
     """What routes can be asked about, by the names of their arguments; all of it is this user's."""
     flow = flows.script_chat(["fine"])
@@ -19,6 +22,7 @@ def make_things(gateway, user, text="hello"):
     item = gateway.post(f"/api/sessions/{done['session']}/publish", {"tags": ["t"]}, user=user).body["gallery"]
     message = gateway.get(f"/api/sessions/{done['session']}/messages", user=user).body["messages"][0]
     assert gateway.request("PUT", "/api/workflows/stored", {"workflow": flow}, user=user).status == 200
+    assert gateway.request("PUT", "/api/skills/stored", {"content": SKILL}, user=user).status == 200
     kept = gateway.post("/v1/responses", {"model": "stored", "input": "x"}, user=user).body["id"]
     return {"response": kept, "user": user, "done": done["job"], "failed": failed["job"], "session": done["session"], "gallery": item["id"],
             "msg_id": message["msg_id"], "item": item, "flow": flow}
@@ -73,6 +77,9 @@ EXAMPLES = {
     ("POST", "/api/workflows/validate"): lambda g, t: ({}, {"workflow": t["flow"]}, 200),
     ("PUT", "/api/workflows/{name}"): lambda g, t: ({"name": "another"}, {"workflow": t["flow"]}, 200),
     ("DELETE", "/api/workflows/{name}"): lambda g, t: ({"name": "another"}, None, 200),
+    ("POST", "/api/skills"): lambda g, t: ({}, {"title": "Says hello", "content": SKILL}, 200),
+    ("PUT", "/api/skills/{name}"): lambda g, t: ({"name": "another"}, {"content": SKILL, "parameters": {"type": "object"}}, 200),
+    ("DELETE", "/api/skills/{name}"): lambda g, t: ({"name": "another"}, None, 200),
     ("PUT", "/api/budgets"): lambda g, t: ({}, {"limits": "calls=1000000"}, 200),
     ("PUT", "/api/prices"): lambda g, t: ({}, {"prices": [{"model": "nobodys-*", "input_pico_usd": 1, "output_pico_usd": 2}]}, 200),
     ("DELETE", "/api/prices/{model}"): lambda g, t: ({"model": "none"}, None, None),
