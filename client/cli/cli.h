@@ -41,7 +41,7 @@ enum {
     X(follow, 'f', NULL, "go on with new lines")                                                           \
     X(after, 0, "SEQ", "start behind this event")                                                          \
     X(state, 0, "STATE", "open, waiting, paused, succeeded, failed, cancelled, expired or dead")                   \
-    X(since, 0, "TIME", "accepted at or after: 10m, 2h, 7d ago, or 2026-01-31[T12:00:00Z]")                \
+    X(since, 0, "TIME", "at or after: 10m, 2h, 7d ago, or 2026-01-31[T12:00:00Z]")                \
     X(limit, 'n', "N", "at most so many (default 20 for jobs, else 100)")                                  \
     X(if_busy, 0, "HOW", "if the session's job has not ended: enqueue, reject, interrupt or new-job")       \
     X(deadline, 0, "DURATION", "ends as expired if it takes longer: 90s, 10m, 2h")                         \
@@ -67,6 +67,8 @@ enum {
     X(budget, 0, "LIMITS", "the job's own: tokens=N,usd=N,calls=N,turns=N,seconds=N") \
     X(job, 0, "JOB", "of this job") \
     X(per, 0, "PERIOD", "total (default), day or month, in UTC") \
+    X(by, 0, "WHAT", "one row for each model, agent, session, day or user")                               \
+    X(until, 0, "TIME", "only before that: 1d ago, or a date")                                            \
     X(scope, 0, "SCOPE", "what it allows: read, write (default; holds read) or admin (all)")              \
     X(expires, 0, "DURATION", "after which it is refused: 12h, 30d (default: never)")
 /* clang-format on */
@@ -282,6 +284,7 @@ int verb_budget_set(struct cli *cli); /* and raise, rm */
 int verb_prices_set(struct cli *cli);
 int verb_prices_rm(struct cli *cli);
 int verb_prices_import(struct cli *cli);
+int verb_usage(struct cli *cli);
 int verb_tokens(struct cli *cli);
 int verb_tokens_create(struct cli *cli);
 int verb_tokens_revoke(struct cli *cli);

@@ -145,6 +145,12 @@ const struct verb cli_verbs[] = {
     {"budget raise", "LIMITS [-s SESSION] [--job JOB] [--per day|month]",
      "add to limits; jobs that wait for room go on", BUDGET_OF | BIT(per), 1, 1, verb_budget_set},
     {"budget rm", "UNIT,… [-s SESSION] [--job JOB] [--per day|month]", "take limits away", BUDGET_OF | BIT(per), 1, 1, verb_budget_set},
+    {"usage", "[--by model|agent|session|day|user] [--since 7d]",
+     "what models were used for: jobs, calls, tokens, seconds, money\n\n"
+     "Counted when a model's reply is journaled and when a job ends; it stays when sessions and journals are deleted, except\n"
+     "that a deleted session is no row of --by session any more. A fork's copied calls and imported runs are not among it.\n"
+     "Days are those of UTC, and whole: --since 2h counts from 0:00 on. --by user tells of all users unless -u names one.",
+     BIT(user) | BIT(by) | BIT(since) | BIT(until) | BIT(session) | BIT(model), 0, 0, verb_usage},
     {"tokens", "", "list the tokens of the HTTP gateway, of one user with --user", BIT(user), 0, 0, verb_tokens},
     {"tokens list", "", "list the tokens of the HTTP gateway, of one user with --user", BIT(user), 0, 0, verb_tokens},
     {"tokens create", "[--user U] [--scope S] [--expires 30d] [--name N]",

@@ -94,6 +94,8 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
       "limits of a user or session; wakes jobs that have room now (a job's own: INBOX budget)")                \
     X(list_budgets, 74, READ, AB_BY_CLIENT, op_list_budgets, op_list_budgets_answer,                           \
       "what is limited, and how much of it is spent")                                                          \
+    X(usage, 75, READ, AB_BY_CLIENT, op_usage, op_usage_answer, "what models were used for, summed")           \
+    X(usage_all, 76, READ, AB_BY_CLIENT, op_usage_all, op_usage_answer, "the same of all users")               \
     X(create_token, 80, WRITE, AB_BY_CLIENT, op_create_token, op_token_answer, "a token of the HTTP gateway")  \
     X(list_tokens, 81, READ, AB_BY_CLIENT, op_list_tokens, op_list_tokens_answer, "all tokens, without them")  \
     X(revoke_token, 82, WRITE, AB_BY_CLIENT, op_revoke_token, op_token_answer,                                 \
@@ -195,6 +197,10 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     S(op_list_budgets, AB_OP_LIST_BUDGETS_FIELDS)                                                              \
     S(op_list_budgets_answer, AB_OP_LIST_BUDGETS_ANSWER_FIELDS)                                                \
     S(budget_record, AB_BUDGET_RECORD_FIELDS)                                                                  \
+    S(op_usage, AB_OP_USAGE_FIELDS)                                                                            \
+    S(op_usage_all, AB_OP_USAGE_ALL_FIELDS)                                                                    \
+    S(op_usage_answer, AB_OP_USAGE_ANSWER_FIELDS)                                                              \
+    S(usage_record, AB_USAGE_RECORD_FIELDS)                                                                    \
     S(token_record, AB_TOKEN_RECORD_FIELDS)                                                                    \
     S(op_create_token, AB_OP_CREATE_TOKEN_FIELDS)                                                              \
     S(op_token_answer, AB_OP_TOKEN_ANSWER_FIELDS)                                                              \

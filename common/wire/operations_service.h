@@ -64,6 +64,39 @@ enum { AB_TOKENS_MAX = 10000, AB_TOKEN_HASH_BYTES = 32 };
     F(o, UINT, waiting, OPT, 0, "jobs parked because of it")                                                   \
     F(o, UINT, since_ms, REQ, 0, "wall clock: what was spent from then on counts")
 
+/* ---- usage: what model calls took, whatever has become of the jobs since ---- */
+#define AB_OP_USAGE_FILTER(F, o)                                                                               \
+    F(o, STR, by, OPT, 16,                                                                                     \
+      "one row for each user, session (that exists), model, agent or day; total (default): one row")           \
+    F(o, UINT, since_ms, OPT, INT64_MAX, "wall clock: from that day (UTC) on")                                 \
+    F(o, UINT, until_ms, OPT, INT64_MAX, "wall clock: only days (UTC) that began before it")                   \
+    F(o, STR, model, OPT, 256, "only of this model, as the endpoint names it")                                 \
+    F(o, STR, agent, OPT, AB_NAME_MAX, "only of agents of this name")                                          \
+    F(o, STR, after, OPT, 512, "cursor")                                                                       \
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
+#define AB_OP_USAGE_FIELDS(F, o)                                                                               \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, session, OPT, AB_NAME_MAX, "only of this session")                                               \
+    AB_OP_USAGE_FILTER(F, o)
+#define AB_OP_USAGE_ALL_FIELDS(F, o)                                                                           \
+    F(o, STR, of, OPT, AB_USER_MAX, "only of this user")                                                       \
+    AB_OP_USAGE_FILTER(F, o)
+#define AB_OP_USAGE_ANSWER_FIELDS(F, o)                                                                        \
+    F(o, ANY, usage, REQ, 0, "array of usage maps, by key; days: the oldest first")                            \
+    F(o, STR, next, OPT, 512, "")
+#define AB_USAGE_RECORD_FIELDS(F, o)                                                                           \
+    F(o, STR, key, REQ, 512, "which user, session, model, agent or day (2030-12-31); empty: total")            \
+    F(o, UINT, calls, REQ, 0, "replies of models that jobs journaled; what a fork copied is not among them")   \
+    F(o, UINT, cached_calls, REQ, 0, "of these: answered from a worker's memory, for nothing")                 \
+    F(o, UINT, prompt_tokens, REQ, 0, "")                                                                      \
+    F(o, UINT, completion_tokens, REQ, 0, "")                                                                  \
+    F(o, UINT, cached_tokens, REQ, 0, "a subset of the prompts'")                                              \
+    F(o, UINT, reasoning_tokens, REQ, 0, "a subset of the completions'")                                       \
+    F(o, UINT, cost_pico_usd, REQ, 0, "1e-12 USD; without the unpriced calls")                                 \
+    F(o, UINT, unpriced_calls, REQ, 0, "of these nobody knows what they cost")                                 \
+    F(o, UINT, model_ms, REQ, 0, "spent in these calls")                                                       \
+    F(o, UINT, jobs, REQ, 0, "that ended; 0 by model and agent: a job may use several")
+
 /* ---- tokens of the HTTP gateway: storage knows their hashes only ---- */
 #define AB_TOKEN_RECORD_FIELDS(F, o)                                                                           \
     F(o, ID, id, REQ, 0, "")                                                                                   \

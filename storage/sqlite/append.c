@@ -4,6 +4,7 @@
  * (seq, token, content) again is answered like the first time; everything else changes nothing.
  */
 #include "storage/sqlite/budgets.h"
+#include "storage/sqlite/usage.h"
 
 /* An append, read: the events' bodies and kinds. */
 struct append {
@@ -204,13 +205,14 @@ static int finish_job(struct db *db, const struct append *a, const struct head *
     return head->session ? answer_add(db, a, head, event, err) : 0;
 }
 
-/* What the events mean for budgets, and what the job is under from now on. */
+/* What the events mean for budgets and for the sums of what was used. */
 static int charge(struct db *db, const struct append *a, struct head *head, uint64_t *wake_at_ms,
                   struct ab_error *err)
 {
     int code = 0;
     for (unsigned i = 0; i < a->n && !code; i++)
-        code = budget_take(db, head, a->kinds[i], a->bodies[i], wake_at_ms, err);
+        if (!(code = budget_take(db, head, a->kinds[i], a->bodies[i], wake_at_ms, err)))
+            code = usage_take(db, head, a->kinds[i], a->bodies[i], err);
     return code;
 }
 

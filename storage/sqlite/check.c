@@ -67,6 +67,8 @@ static const struct {
      "something is reserved of budget %s, which does not exist"},
     {"SELECT w.n FROM budget_waits w LEFT JOIN open_jobs o ON o.n=w.n WHERE o.state IS NOT 4",
      "job %s is listed as waiting for a budget, and is not waiting"},
+    {"SELECT owner FROM usage WHERE scope=2 AND owner NOT IN (SELECT key FROM sessions)",
+     "usage of session %s, which does not exist"},
     {"SELECT n FROM job_secrets WHERE n NOT IN (SELECT n FROM open_jobs)",
      "sealed keys of job %s, which is not open"},
 };

@@ -58,6 +58,7 @@ struct name_cache {
 
 struct checkpointer;
 struct purge;
+struct usage;
 
 struct db {
     struct store store;
@@ -89,6 +90,7 @@ struct db {
     struct ab_buf scratch;
     struct checkpointer *checkpointer;
     struct purge *purge;
+    struct usage *usage;
     uint64_t wal_asked; /* size of the log when a checkpoint was last asked for */
     /* Written by the writer, read by readers for storage_status. */
     struct db_shared *shared;
@@ -258,7 +260,8 @@ op_fn op_epoch, op_submit, op_append, op_inbox, op_open_jobs, op_load, op_journa
     op_save_workflow, op_list_workflows, op_get_workflow, op_delete_workflow, op_set_prices, op_list_prices,
     op_delete_price, op_import_run, op_put_file, op_load_file, op_list_files, op_get_file, op_set_budget,
     op_list_budgets, op_create_token, op_list_tokens, op_revoke_token, op_check_token, op_token_used,
-    op_gallery_tags, op_save_skill, op_list_skills, op_get_skill, op_delete_skill, op_load_skill;
+    op_gallery_tags, op_save_skill, op_list_skills, op_get_skill, op_delete_skill, op_load_skill, op_usage,
+    op_usage_all;
 
 /* ---- what was deleted last (gone.c) ---- */
 enum gone_kind {

@@ -135,6 +135,16 @@ const struct migration migrations[] = {
         " hash BLOB NOT NULL, created_ms INTEGER NOT NULL, content TEXT NOT NULL,"
         " UNIQUE(user,name,version), UNIQUE(user,id));",
     },
+    {
+        /* what was used, per owner (scope: of a user or a session, usage.h), day since 1970 UTC, agent and model; jobs stand
+         * in the row without agent and model. cost: 1e-12 USD of the calls that are not `unpriced`. */
+        "CREATE TABLE usage(scope INTEGER NOT NULL, owner INTEGER NOT NULL, day INTEGER NOT NULL,"
+        " agent TEXT NOT NULL, model TEXT NOT NULL, calls INTEGER NOT NULL, cached_calls INTEGER NOT NULL,"
+        " prompt INTEGER NOT NULL, completion INTEGER NOT NULL, cached INTEGER NOT NULL,"
+        " reasoning INTEGER NOT NULL, cost INTEGER NOT NULL, unpriced INTEGER NOT NULL,"
+        " model_ms INTEGER NOT NULL, jobs INTEGER NOT NULL,"
+        " PRIMARY KEY(scope,owner,day,agent,model)) WITHOUT ROWID;",
+    },
 };
 const unsigned migrations_n = sizeof migrations / sizeof migrations[0];
 

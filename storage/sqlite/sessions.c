@@ -1,6 +1,7 @@
 /* Sessions: making, listing, naming, clearing, deleting them.
  */
 #include "storage/sqlite/budgets.h"
+#include "storage/sqlite/usage.h"
 
 #include "common/clock.h"
 #include "storage/workflow_check.h"
@@ -196,7 +197,7 @@ static int remove_session(struct db *db, int64_t user, int64_t key, struct ab_vi
     sqlite3_stmt *s = db_sql(db, SQL_SESSION_REMOVE);
     bind_int(s, 1, key);
     if ((code = db_run(db, s, err)) || (code = budget_forget(db, BUDGET_SESSION, key, err)) ||
-        (code = remember_next(db, err)))
+        (code = usage_forget(db, key, err)) || (code = remember_next(db, err)))
         return code;
     return gone_add(db, user, GONE_SESSION, id, 0, err);
 }

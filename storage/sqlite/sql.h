@@ -27,6 +27,15 @@
 
 #define SQL_BUDGET_COLUMNS "b.key,b.scope,b.unit,b.period,b.cap,b.settled,b.start_ms "
 #define SQL_BUDGET_SHOWN   ",b.over,b.overs,(SELECT count(*) FROM budget_waits w WHERE w.budget=b.key),"
+/* ?1: enum in usage.c; ?2 to ?3: users; ?4 to ?5: days; ?6, ?7: only of this model, agent; ?8: keys after this one */
+#define SQL_USAGE_SUMS(user, session)                                                                          \
+    "SELECT CASE ?1 WHEN 1 THEN " user " WHEN 2 THEN " session " WHEN 3 THEN g.model WHEN 4 THEN g.agent "     \
+    "WHEN 5 THEN date(g.day*86400,'unixepoch') ELSE '' END AS k,sum(g.calls),sum(g.cached_calls),"             \
+    "sum(g.prompt),sum(g.completion),sum(g.cached),sum(g.reasoning),sum(g.cost),sum(g.unpriced),"              \
+    "sum(g.model_ms),sum(g.jobs) FROM usage g "
+#define SQL_USAGE_WHERE                                                                                        \
+    "AND g.day BETWEEN ?4 AND ?5 AND (?6 IS NULL OR g.model=?6) AND (?7 IS NULL OR g.agent=?7) "               \
+    "AND (?1 NOT IN (3,4) OR g.jobs=0) GROUP BY k HAVING ?8 IS NULL OR k>?8 ORDER BY k LIMIT ?9"
 #define SQL_TOKEN_COLUMNS                                                                                      \
     "key,id,user,name,scope,created_ms,expires_ms,used_ms,revoked_ms,hash FROM api_tokens "
 #define SQL_SKILL_COLUMNS                                                                                      \
@@ -269,7 +278,20 @@
     X(TOKENS_COUNT, "SELECT count(*) FROM api_tokens")                                                         \
     X(TOKEN_REVOKE, "UPDATE api_tokens SET revoked_ms=?2 WHERE id=?1 AND revoked_ms IS NULL")                  \
     X(TOKEN_USED, "UPDATE api_tokens SET used_ms=?2 WHERE id=?1")                                              \
-    X(TOKENS_TRIM, "DELETE FROM api_tokens WHERE revoked_ms<?1 OR expires_ms<?1")
+    X(TOKENS_TRIM, "DELETE FROM api_tokens WHERE revoked_ms<?1 OR expires_ms<?1")                              \
+    /* usage */                                                                                                \
+    X(USAGE_ADD,                                                                                               \
+      "INSERT INTO usage(scope,owner,day,agent,model,calls,cached_calls,prompt,completion,cached,reasoning,"   \
+      "cost,unpriced,model_ms,jobs) SELECT ?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15 "                \
+      "WHERE ?1=1 OR EXISTS(SELECT 1 FROM sessions WHERE key=?2) ON CONFLICT DO UPDATE SET calls=calls+?6,"    \
+      "cached_calls=cached_calls+?7,prompt=prompt+?8,completion=completion+?9,cached=cached+?10,"              \
+      "reasoning=reasoning+?11,cost=cost+?12,unpriced=unpriced+?13,model_ms=model_ms+?14,jobs=jobs+?15")       \
+    X(USAGE_FORGET, "DELETE FROM usage WHERE scope=2 AND owner=?1")                                            \
+    X(USAGE_OF_USERS, SQL_USAGE_SUMS("u.name", "''") "JOIN users u ON u.key=g.owner WHERE g.scope=1 AND "      \
+                                                     "g.owner BETWEEN ?2 AND ?3 " SQL_USAGE_WHERE)             \
+    X(USAGE_OF_SESSIONS,                                                                                       \
+      SQL_USAGE_SUMS("''", "s.id") "JOIN sessions s ON s.key=g.owner WHERE g.scope=2 AND s.user BETWEEN ?2 "   \
+                                   "AND ?3 AND (?10 IS NULL OR g.owner=?10) " SQL_USAGE_WHERE)
 
 enum sql_id {
 #define X(name, text) SQL_##name,

@@ -3,7 +3,7 @@
  * The writer owns the file's only writing connection and everything it remembers (heads, keys, counters); all of
  * that is forgotten on a rollback and read again. Readers are connections of their own, one per thread.
  */
-#include "storage/sqlite/db.h"
+#include "storage/sqlite/usage.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -180,6 +180,7 @@ static void rollback(struct store *store)
         db_run(db, db_sql(db, SQL_ROLLBACK), NULL);
     db_release(db);
     forget(db, 0);
+    usage_drop(db->usage);
     if (!db->rc)
         db->rc = SQLITE_ABORT;
     db->shared->broken_rc = db->rc;
@@ -192,7 +193,9 @@ static int commit(struct store *store, struct ab_error *err)
     if (AB_FAILPOINT("storage.sync"))
         return ab_fail(err, AB_ESYSTEM, "fail point storage.sync");
     int64_t began_us = ab_mono_us();
-    int code = db_run(db, db_sql(db, SQL_COMMIT), err);
+    int code = usage_write(db, err);
+    if (!code)
+        code = db_run(db, db_sql(db, SQL_COMMIT), err);
     db_release(db);
     if (code)
         return code;
@@ -269,6 +272,7 @@ static void close_store(struct store *store)
     if (db->writer) {
         checkpointer_destroy(db->checkpointer);
         purge_destroy(db->purge);
+        usage_destroy(db->usage);
         heads_finish(&db->heads);
         free(db->users);
         free(db->workflows);
@@ -341,6 +345,7 @@ int store_sqlite_open(const struct store_options *options, struct store **out, s
     db->workflows = ab_calloc(1, sizeof *db->workflows);
     db->shared = ab_calloc(1, sizeof *db->shared);
     db->purge = purge_create();
+    db->usage = usage_create();
     char *path = ab_format("%s/database.sqlite", options->dir);
     int code = open_file(db, path, err);
     if (!code)

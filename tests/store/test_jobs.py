@@ -272,7 +272,7 @@ def test_load_and_journal(store):
     assert [e.get("content", "")[-1:] for e in events] == ["", "2", "3", "4", "5", "6"] and pages > 1
     broker.one("append", **append_request(n, 7, token, [ended()], end="succeeded"))
     assert ann.ask("journal", job=job, after=6)["end"] == "succeeded"
-    assert ann.ask("journal", job=job, after=7) == {"events": [], "seq": 7}
+    assert ann.ask("journal", job=job, after=7) == {"events": [], "seq": 7, "ended": "succeeded", "last": 7}
     assert "secrets" not in broker.query("load", {"n": n})
     with pytest.raises(wire.Failure) as refused:
         store.client("bob").ask("journal", job=job)
