@@ -95,6 +95,8 @@ enum ab_program {
     X(DOCKER_IMAGE, docker_image, STRING, "python:3-slim", 0, 0, NULL, WORKER, "image for code of `docker`; not pulled") \
     X(HTTP_GET_HOSTS, http_get_hosts, LIST, "", 0, 0, NULL, WORKER,                                                    \
       "hosts the tool http_get may ask: HOST, *.DOMAIN or *, each with :PORT unless 80 or 443; and private addresses") \
+    X(TOOL_SECONDS_MAX, tool_seconds_max, INT, "600", 1, 86400, NULL, WORKER,                                          \
+      "time of one call of a tool, and of finding out which tools an agent has")                                       \
     X(WORK_DIR, work_dir, PATH, "", 0, 0, NULL, WORKER, "folder for the directories of jobs' code; empty: DIR/work")   \
     X(CODE_MEMORY_BYTES_MAX, code_memory_bytes_max, BYTES, "1GiB", 67108864, AB_CONFIG_INT_MAX, NULL, WORKER,          \
       "memory of a code block")                                                                                        \

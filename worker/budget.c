@@ -26,12 +26,13 @@ static uint64_t json_bytes(const json_t *tree)
     return tree ? json_dumpb(tree, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY) : 0;
 }
 
-static uint64_t prompt_tokens(const struct run *run, const struct engine_effect *effect)
+static uint64_t prompt_tokens(struct run *run, const struct engine_effect *effect)
 {
-    json_t *messages = engine_messages(run->engine, effect, 0);
-    uint64_t bytes =
-        json_bytes(messages) + json_bytes(effect->response_format) + json_bytes(effect->llm->extra_body);
+    json_t *messages = engine_messages(run->engine, effect, 0), *tools = toolkit_described(run, effect);
+    uint64_t bytes = json_bytes(messages) + json_bytes(tools) + json_bytes(effect->response_format) +
+                     json_bytes(effect->llm->extra_body);
     json_decref(messages);
+    json_decref(tools);
     return (bytes + BYTES_PER_TOKEN - 1) / BYTES_PER_TOKEN;
 }
 

@@ -77,14 +77,6 @@ static int fill_endpoints(const struct run *run, const struct ab_llm *llm, struc
 
 static void on_done(void *user, struct model_reply *reply, const struct model_failure *failure);
 
-/* They were known when the call was wanted (steps.c), and are from then on. */
-static json_t *tools_of(struct run *run, const struct engine_effect *effect)
-{
-    struct ab_error err = {0};
-    struct toolbox *toolbox = effect->tools ? toolkit_of(run, effect, &err) : NULL;
-    return toolbox ? toolbox_described(toolbox) : NULL;
-}
-
 static int start(struct call *call, struct ab_error *err)
 {
     struct run *run = call->run;
@@ -102,7 +94,7 @@ static int start(struct call *call, struct ab_error *err)
     struct model_request request = {.endpoints = endpoints,
                                     .endpoint_count = llm->n_entries,
                                     .agent = effect->agent,
-                                    .tools = tools_of(run, effect),
+                                    .tools = toolkit_described(run, effect),
                                     .tool_choice = effect->tools_closed ? json_string("none") : NULL,
                                     .response_format = effect->response_format,
                                     .extra_body = llm->extra_body,

@@ -12,13 +12,15 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "common/log.h"
 #include "common/tree.h"
 #include "common/wire/tree.h"
+#include "common/workflow/tools.h"
 #include "worker/tool/tool.h"
 #include "worker/worker.h"
 
-enum { TIMEOUT_MS = 600 * 1000 };
+enum { GRACE_MS = 500 /* a tool heeds its time by itself, and can say more of it */ };
 
 /* What came of a call. */
 struct outcome {
@@ -38,9 +40,9 @@ struct toolcall {
     void *started; /* the tool's, while it is under way */
     bool over;     /* outcome is what came of it */
     bool again;    /* another attempt had begun it */
-    int64_t begin_ms;
+    int64_t begin_ms, until_ms;
     struct outcome outcome;
-    TAILQ_ENTRY(toolcall) in_run;
+    TAILQ_ENTRY(toolcall) in_run, in_calling; /* in_calling: while `started` is set */
 };
 
 static struct toolcall *toolcall_of(const struct run *run, const struct engine_effect *effect)
@@ -58,13 +60,22 @@ static void outcome_finish(struct outcome *outcome)
     ab_buf_finish(&outcome->parts);
 }
 
+static void stop(struct toolcall *call)
+{
+    if (call->started)
+        TAILQ_REMOVE(&call->run->worker->calling, call, in_calling);
+    call->started = NULL;
+}
+
 static void forget(struct run *run, struct toolcall *call)
 {
     if (!call)
         return;
     TAILQ_REMOVE(&run->toolcalls, call, in_run);
-    if (call->started)
-        call->tool->ops->cancel(call->started);
+    void *started = call->started;
+    stop(call);
+    if (started)
+        call->tool->ops->cancel(started);
     tool_unref(call->tool);
     outcome_finish(&call->outcome);
     free(call);
@@ -132,6 +143,10 @@ static int journal(struct run *run, const struct engine_effect *effect, struct o
                                     .duration_ms = (uint64_t)outcome->duration_ms,
                                     .at_ms = (uint64_t)ab_wall_ms()};
     char id[AB_ID_TEXT];
+    struct worker_counters *counters = &run->worker->counters;
+    counters->tool_calls++;
+    counters->tool_calls_failed += outcome->failed;
+    counters->tool_ms += result.duration_ms;
     if (outcome->parts.n)
         result.parts = ab_buf_view(&outcome->parts);
     if (!result.content.p)
@@ -180,7 +195,7 @@ static void on_done(void *user, const struct tool_result *result, const struct a
 {
     struct toolcall *call = user;
     struct outcome *outcome = &call->outcome;
-    call->started = NULL;
+    stop(call);
     call->over = true;
     if (error) {
         fail(outcome, error);
@@ -194,21 +209,36 @@ static void on_done(void *user, const struct tool_result *result, const struct a
     run_wake(call->run);
 }
 
+/* Of the agent's entry, else the worker's; never longer than the job may go on. */
+static int64_t timeout_of(const struct worker *worker, const struct engine_effect *effect)
+{
+    double timeout_ms = (double)worker->tool_ms_max;
+    size_t i;
+    json_t *entry;
+    json_array_foreach (effect->tools, i, entry) {
+        double wanted_ms = ab_tree_number(entry, "timeout_s", 0) * 1000;
+        if (wanted_ms > 0 && wanted_ms < timeout_ms && ab_tool_is_of(entry, effect->tool))
+            timeout_ms = wanted_ms;
+    }
+    if (effect->left_ms && (double)effect->left_ms < timeout_ms)
+        return effect->left_ms;
+    return timeout_ms < 1 ? 1 : (int64_t)timeout_ms;
+}
+
 static void fill_context(struct toolcall *call, const struct toolbox *toolbox,
                          const struct engine_effect *effect)
 {
     const struct tool_scope *scope = toolbox_scope(toolbox);
     snprintf(call->key, sizeof call->key, "%s:%s:%zu", scope->job, call->step, call->index);
     snprintf(call->version, sizeof call->version, "%s", effect->tool_version);
-    call->context = (struct tool_context){
-        .scope = scope,
-        .step = call->step,
-        .index = call->index,
-        .key = call->key,
-        .version = call->version,
-        .again = call->again,
-        .timeout_ms = effect->left_ms && effect->left_ms < TIMEOUT_MS ? effect->left_ms : TIMEOUT_MS,
-        .wall_ms = ab_wall_ms()};
+    call->context = (struct tool_context){.scope = scope,
+                                          .step = call->step,
+                                          .index = call->index,
+                                          .key = call->key,
+                                          .version = call->version,
+                                          .again = call->again,
+                                          .timeout_ms = timeout_of(call->run->worker, effect),
+                                          .wall_ms = ab_wall_ms()};
 }
 
 static void begin(struct toolcall *call, struct tool *tool, const json_t *arguments)
@@ -216,9 +246,12 @@ static void begin(struct toolcall *call, struct tool *tool, const json_t *argume
     struct ab_error why = {0};
     call->tool = tool_ref(tool);
     call->begin_ms = ab_mono_ms();
+    call->until_ms = call->begin_ms + call->context.timeout_ms + GRACE_MS;
     if (tool->ops->start) {
         call->started = tool->ops->start(tool, arguments, &call->context, on_done, call, &why);
         call->over = !call->started;
+        if (call->started)
+            TAILQ_INSERT_TAIL(&call->run->worker->calling, call, in_calling);
     } else {
         tool->ops->call(tool, arguments, &call->context, &call->outcome.text, &why);
         call->over = true;
@@ -256,11 +289,12 @@ static bool go_on(struct run *run, const struct toolbox *toolbox, const struct e
 {
     struct tool *tool = toolbox_find(toolbox, effect->tool);
     bool interrupted = effect->tool_started && !toolcall_of(run, effect);
+    bool repeatable = tool && tool->idempotent && !AB_FAILPOINT("worker.tool_not_idempotent");
     struct ab_error why = {0};
     struct toolcall *call = NULL;
     int code = 0;
 
-    if (interrupted && !(tool && tool->idempotent))
+    if (interrupted && !repeatable)
         return !journal_failure(
             run, effect, "the call was interrupted; its outcome is unknown, it may have had its effect", err);
     json_t *arguments = tool ? tool_arguments(tool, effect->arguments, &why) : NULL;
@@ -292,4 +326,34 @@ bool toolcall_step(struct run *run, const struct engine_effect *effect, struct a
     if (err->code)
         forget(run, call);
     return false;
+}
+
+/* --- those that take too long --------------------------------------------------------------------------------- */
+
+int64_t toolcalls_deadline(const struct worker *worker)
+{
+    const struct toolcall *call;
+    int64_t deadline = INT64_MAX;
+    TAILQ_FOREACH(call, &worker->calling, in_calling)
+    if (call->until_ms < deadline)
+        deadline = call->until_ms;
+    return deadline;
+}
+
+void toolcalls_tick(struct worker *worker, int64_t now_ms)
+{
+    struct toolcall *call, *next;
+    for (call = TAILQ_FIRST(&worker->calling); call; call = next) {
+        void *started = call->started;
+        struct ab_error error = {0};
+        next = TAILQ_NEXT(call, in_calling);
+        if (call->until_ms > now_ms)
+            continue;
+        stop(call);
+        call->tool->ops->cancel(started);
+        ab_fail(&error, AB_ETIMEOUT,
+                "no result within %.3g s; the call was given up, it may have had its effect",
+                (double)call->context.timeout_ms / 1000);
+        on_done(call, NULL, &error);
+    }
 }

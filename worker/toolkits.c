@@ -2,6 +2,7 @@
  * the run. Registers the sources, one for each kind of entry. */
 #include <stdlib.h>
 
+#include "common/clock.h"
 #include "common/workflow/tools.h"
 #include "worker/tool/tool.h"
 #include "worker/worker.h"
@@ -9,15 +10,38 @@
 struct toolkit {
     const json_t *entries; /* of the workflow; they tell agents apart */
     char job[AB_ID_TEXT];
+    struct run *run;
     struct toolbox *toolbox;
-    TAILQ_ENTRY(toolkit) in_run;
+    bool preparing; /* in the worker's list, until until_ms */
+    int64_t until_ms;
+    struct ab_error late; /* it took too long */
+    TAILQ_ENTRY(toolkit) in_run, in_preparing;
 };
 
 /* --- of a run ------------------------------------------------------------------------------------------------- */
 
+static void prepared(struct toolkit *kit)
+{
+    if (kit->preparing)
+        TAILQ_REMOVE(&kit->run->worker->preparing, kit, in_preparing);
+    kit->preparing = false;
+}
+
+static enum toolbox_state state_of(const struct toolkit *kit, struct ab_error *err)
+{
+    if (!kit->late.code)
+        return toolbox_state(kit->toolbox, err);
+    *err = kit->late;
+    return TOOLBOX_FAILED;
+}
+
 static void on_changed(void *user)
 {
-    run_wake(user);
+    struct toolkit *kit = user;
+    struct ab_error err;
+    if (state_of(kit, &err) != TOOLBOX_PREPARING)
+        prepared(kit);
+    run_wake(kit->run);
 }
 
 static struct toolkit *make(struct run *run, const struct engine_effect *effect)
@@ -29,7 +53,13 @@ static struct toolkit *make(struct run *run, const struct engine_effect *effect)
                                .session = run->session,
                                .agent = effect->agent,
                                .owner = run};
-    kit->toolbox = toolbox_open(run->worker->tools, kit->entries, &scope, on_changed, run);
+    struct ab_error err;
+    kit->run = run;
+    kit->until_ms = ab_mono_ms() + run->worker->tool_ms_max;
+    kit->toolbox = toolbox_open(run->worker->tools, kit->entries, &scope, on_changed, kit);
+    kit->preparing = state_of(kit, &err) == TOOLBOX_PREPARING;
+    if (kit->preparing)
+        TAILQ_INSERT_TAIL(&run->worker->preparing, kit, in_preparing);
     TAILQ_INSERT_TAIL(&run->toolkits, kit, in_run);
     return kit;
 }
@@ -41,7 +71,14 @@ struct toolbox *toolkit_of(struct run *run, const struct engine_effect *effect, 
     if (kit->entries == effect->tools)
         break;
     kit = kit ? kit : make(run, effect);
-    return toolbox_state(kit->toolbox, err) == TOOLBOX_READY ? kit->toolbox : NULL;
+    return state_of(kit, err) == TOOLBOX_READY ? kit->toolbox : NULL;
+}
+
+json_t *toolkit_described(struct run *run, const struct engine_effect *effect)
+{
+    struct ab_error err;
+    struct toolbox *toolbox = effect->tools ? toolkit_of(run, effect, &err) : NULL;
+    return toolbox ? toolbox_described(toolbox) : NULL;
 }
 
 void toolkits_finish(struct run *run)
@@ -49,8 +86,27 @@ void toolkits_finish(struct run *run)
     struct toolkit *kit;
     while ((kit = TAILQ_FIRST(&run->toolkits))) {
         TAILQ_REMOVE(&run->toolkits, kit, in_run);
+        prepared(kit);
         toolbox_close(kit->toolbox);
         free(kit);
+    }
+}
+
+/* All of them may take the same time: the first is the next. */
+int64_t toolkits_deadline(const struct worker *worker)
+{
+    const struct toolkit *kit = TAILQ_FIRST(&worker->preparing);
+    return kit ? kit->until_ms : INT64_MAX;
+}
+
+void toolkits_tick(struct worker *worker, int64_t now_ms)
+{
+    struct toolkit *kit;
+    while ((kit = TAILQ_FIRST(&worker->preparing)) && kit->until_ms <= now_ms) {
+        ab_fail(&kit->late, AB_ETIMEOUT, "the tools of the agent %s were not known within %lld s",
+                toolbox_scope(kit->toolbox)->agent, (long long)worker->tool_ms_max / 1000);
+        prepared(kit);
+        run_wake(kit->run);
     }
 }
 
@@ -105,6 +161,9 @@ int toolkits_start(struct worker *worker, struct ab_error *err)
     worker->tools = tools_create(ab_config_tree(worker->config, AB_CONF_HTTP_GET_HOSTS), err);
     if (!worker->tools)
         return err->code;
+    worker->tool_ms_max = ab_config_int(worker->config, AB_CONF_TOOL_SECONDS_MAX) * 1000;
+    TAILQ_INIT(&worker->preparing);
+    TAILQ_INIT(&worker->calling);
     worker->builtins = (struct tool_builtins){builtins, worker->tools};
     tools_register(worker->tools, &tool_builtin_source, &worker->builtins);
     tools_register(worker->tools, &no_mcp_source, worker);

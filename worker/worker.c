@@ -344,6 +344,7 @@ static int64_t deadline(void *owner, int64_t now_ms)
     at = sooner(at, exec_deadline_ms(worker->exec));
     at = sooner(at, sooner(queries_deadline(worker, now_ms), model_client_deadline_ms(worker->models)));
     at = sooner(at, sooner(pricing_deadline(worker), tools_deadline_ms(worker->tools)));
+    at = sooner(at, sooner(toolcalls_deadline(worker), toolkits_deadline(worker)));
     return worker->unsent ? sooner(at, now_ms + WORKER_RETRY_MS) : at;
 }
 
@@ -367,6 +368,8 @@ static void tick(void *owner, int64_t now_ms)
         exec_poll(worker->exec, now_ms);
     if (tools_deadline_ms(worker->tools) <= now_ms)
         tools_run(worker->tools, now_ms);
+    toolcalls_tick(worker, now_ms);
+    toolkits_tick(worker, now_ms);
     link_tick(&worker->broker, now_ms);
     link_tick(&worker->storage, now_ms);
     queries_tick(worker, now_ms);

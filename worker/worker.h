@@ -245,6 +245,8 @@ void budget_try_again(struct run *run);
 /* The tools of the agent of this effect, whose `tools` are not NULL. NULL: they are not known yet, and the run is woken when
  * they are; or err says why they never will be. */
 struct toolbox *toolkit_of(struct run *run, const struct engine_effect *effect, struct ab_error *err);
+/* What the model is told of them, once they are known; a new reference, NULL if there are none. */
+json_t *toolkit_described(struct run *run, const struct engine_effect *effect);
 void toolkits_finish(struct run *run);
 int toolkits_start(struct worker *worker, struct ab_error *err);
 
@@ -254,6 +256,11 @@ int toolkits_start(struct worker *worker, struct ab_error *err);
 bool toolcall_step(struct run *run, const struct engine_effect *effect, struct ab_error *err);
 bool toolcall_under_way(const struct run *run, const struct engine_effect *effect);
 void toolcalls_abort(struct run *run);
+/* Of calls under way, and of sources that are being asked: those that take too long are over. */
+int64_t toolcalls_deadline(const struct worker *worker);
+void toolcalls_tick(struct worker *worker, int64_t now_ms);
+int64_t toolkits_deadline(const struct worker *worker);
+void toolkits_tick(struct worker *worker, int64_t now_ms);
 
 /* ---- queries.c ---- */
 
@@ -297,7 +304,7 @@ struct ab_maybe pricing_of(const struct worker *worker, struct ab_view provider,
 
 /* ---- worker.c ---- */
 
-/* What the model calls that were answered came to since the start, for the broker's status: X(name). */
+/* What the calls of models and tools that are over came to since the start, for the broker's status: X(name). */
 #define WORKER_COUNTERS(X)                                                                                     \
     X(calls)                                                                                                   \
     X(calls_cached)                                                                                            \
@@ -307,7 +314,10 @@ struct ab_maybe pricing_of(const struct worker *worker, struct ab_view provider,
     X(cached_tokens)                                                                                           \
     X(reasoning_tokens)                                                                                        \
     X(cost_pico_usd)                                                                                           \
-    X(latency_ms)
+    X(latency_ms)                                                                                              \
+    X(tool_calls)                                                                                              \
+    X(tool_calls_failed)                                                                                       \
+    X(tool_ms)
 struct worker_counters {
 #define X(name) uint64_t name;
     WORKER_COUNTERS(X)
@@ -329,6 +339,9 @@ struct worker {
     struct workdirs *workdirs;
     struct tools *tools;
     struct tool_builtins builtins;
+    int64_t tool_ms_max;
+    TAILQ_HEAD(preparing_list, toolkit) preparing; /* toolboxes that are not known yet */
+    TAILQ_HEAD(calling_list, toolcall) calling;    /* calls under way */
 
     char name[AB_NAME_MAX];
     struct ab_id instance; /* of this process */

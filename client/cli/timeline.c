@@ -13,16 +13,46 @@ enum { NAME_COLUMNS_MAX = 20, SUMS_COLUMNS = 21, CELLS_MIN = 8, SECONDS_TEXT = 4
 
 /* ---- events to spans ---- */
 
-static json_t *agent_row(json_t *agents, const char *name)
+/* Of an agent, or of a tool that it calls. */
+static json_t *find_row(const json_t *agents, const char *name, const char *tool, size_t *at)
 {
     size_t i;
     json_t *row;
-    json_array_foreach (agents, i, row)
-        if (!strcmp(ab_tree_str(row, "agent"), name))
+    *at = json_array_size(agents);
+    json_array_foreach (agents, i, row) {
+        const char *own = ab_tree_str(row, "tool");
+        if (strcmp(ab_tree_str(row, "agent"), name))
+            continue;
+        *at = i + 1;
+        if (own && tool ? !strcmp(own, tool) : !own && !tool)
             return row;
+    }
+    return NULL;
+}
+
+static json_t *agent_row(json_t *agents, const char *name)
+{
+    size_t at;
+    json_t *row = find_row(agents, name, NULL, &at);
+    if (row)
+        return row;
     row = json_pack("{s:s, s:i, s:i, s:i, s:[]}", "agent", name, "turns", 0, "busy_ms", 0, "waiting_ms", 0,
                     "spans");
     json_array_append_new(agents, row);
+    return row;
+}
+
+/* Under its agent's, and what it has of other tools. */
+static json_t *tool_row(json_t *agents, const char *name, const char *tool)
+{
+    size_t at;
+    agent_row(agents, name);
+    json_t *row = find_row(agents, name, tool, &at);
+    if (row)
+        return row;
+    row = json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:[]}", "agent", name, "tool", tool, "calls", 0, "failed",
+                    0, "busy_ms", 0, "waiting_ms", 0, "spans");
+    json_array_insert_new(agents, at, row);
     return row;
 }
 
@@ -50,16 +80,24 @@ static bool is_start(const char *kind)
     return n > m && !strcmp(kind + n - m, end);
 }
 
-/* Turns, replies and whatever newer kinds name an agent. Choosing a speaker and summing up is work, but no turn. */
+/* Turns, replies and whatever newer kinds name an agent. Choosing a speaker, summing up and asking for tools is work, but no
+ * turn; what a tool did is its own. */
 static void add_work(json_t *agents, const json_t *event, int64_t at_ms)
 {
-    json_t *row = agent_row(agents, ab_tree_str(event, "agent"));
+    const char *agent = ab_tree_str(event, "agent"), *tool = ab_tree_str(event, "tool");
+    json_t *row = tool ? tool_row(agents, agent, tool) : agent_row(agents, agent);
     int64_t took_ms = ab_tree_int(event, "latency_ms", ab_tree_int(event, "duration_ms", 0));
     if (took_ms < 0 || took_ms > at_ms || ab_tree_bool(event, "cached", false))
         took_ms = 0;
     add_span(row, event, at_ms - took_ms, at_ms);
     add_to(row, "busy_ms", took_ms);
-    add_to(row, "turns", !ab_tree_str(event, "purpose"));
+    if (tool) {
+        add_to(row, "calls", 1);
+        add_to(row, "failed", ab_tree_bool(event, "failed", false));
+    } else {
+        add_to(row, "turns",
+               !ab_tree_str(event, "purpose") && !json_array_size(json_object_get(event, "tool_calls")));
+    }
 }
 
 /* When the question of events[at] was answered; 0: not yet. A job's end answers all. */
@@ -202,13 +240,24 @@ static void seconds_text(int64_t ms, char text[SECONDS_TEXT])
         snprintf(text, SECONDS_TEXT, "%lld.%lld s", (long long)(ms / 1000), (long long)(ms / 100 % 10));
 }
 
+static char *row_name(const json_t *row, unsigned columns)
+{
+    const char *tool = ab_tree_str(row, "tool");
+    char *text = tool ? ab_format("  %s", tool) : ab_strdup(ab_tree_str(row, "agent")),
+         *name = term_line(text, columns);
+    free(text);
+    return name;
+}
+
 static void draw_row(FILE *out, const json_t *row, unsigned name_columns, unsigned n, int64_t from_ms,
                      int64_t whole_ms, bool fancy, bool colours)
 {
     uint8_t cells[TIMELINE_COLUMNS_MAX] = {0};
     size_t i;
     json_t *span;
-    char busy[SECONDS_TEXT], *name = term_line(ab_tree_str(row, "agent"), name_columns);
+    const char *tool = ab_tree_str(row, "tool");
+    long long times = ab_tree_int(row, tool ? "calls" : "turns", 0);
+    char busy[SECONDS_TEXT], *name = row_name(row, name_columns);
     json_array_foreach (json_object_get(row, "spans"), i, span)
         fill(cells, n, span, from_ms, whole_ms);
     unsigned width = width_of(name);
@@ -218,7 +267,7 @@ static void draw_row(FILE *out, const json_t *row, unsigned name_columns, unsign
     for (unsigned c = 0; c < n; c++)
         fputs(glyphs[fancy][cells[c]], out);
     seconds_text(ab_tree_int(row, "busy_ms", 0), busy);
-    fprintf(out, "%s %4lld turns %9s\n", term_reset(colours), (long long)ab_tree_int(row, "turns", 0), busy);
+    fprintf(out, "%s %4lld %s %9s\n", term_reset(colours), times, tool ? "calls" : "turns", busy);
     free(name);
 }
 
@@ -228,7 +277,7 @@ static unsigned name_columns_of(const json_t *agents)
     size_t i;
     json_t *row;
     json_array_foreach (agents, i, row) {
-        char *name = term_line(ab_tree_str(row, "agent"), NAME_COLUMNS_MAX);
+        char *name = row_name(row, NAME_COLUMNS_MAX);
         unsigned width = width_of(name);
         most = width > most ? width : most;
         free(name);
@@ -259,8 +308,9 @@ void timeline_draw(FILE *out, const json_t *timeline, unsigned columns, bool fan
     pad(out, names + 2);
     fputs("0", out);
     pad(out, n > ends ? n - ends : 1);
-    fprintf(out, "%s\n%s%s a model works  %s a turn without one  %s waits%s\n", whole, term_dim(colours),
-            glyphs[fancy][CELL_WORK], glyphs[fancy][CELL_TURN], glyphs[fancy][CELL_WAIT], term_reset(colours));
+    fprintf(out, "%s\n%s%s a model or tool works  %s a turn without one  %s waits%s\n", whole,
+            term_dim(colours), glyphs[fancy][CELL_WORK], glyphs[fancy][CELL_TURN], glyphs[fancy][CELL_WAIT],
+            term_reset(colours));
     const json_t *attempts = json_object_get(timeline, "attempts");
     if (json_array_size(attempts) > 1)
         fprintf(out, "%zu attempts\n", json_array_size(attempts));

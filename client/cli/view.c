@@ -244,18 +244,31 @@ static void show_code_result(struct view *view, const json_t *event)
     fputs("\n", view->out);
 }
 
+/* The whole of both is in the journal: `autobots show JOB --json`. */
+enum { TOOL_COLUMNS_MAX = 160 };
+
 static void show_tool_started(struct view *view, const json_t *event)
 {
     const char *agent = ab_tree_str(event, "agent"), *tool = ab_tree_str(event, "tool");
     const char *arguments = ab_tree_str(event, "arguments");
-    note(view, "%s calls %s %s", agent ? agent : "?", tool ? tool : "?", arguments ? arguments : "");
+    char *brief = term_line(arguments ? arguments : "", TOOL_COLUMNS_MAX);
+    note(view, "%s calls %s %s", agent ? agent : "?", tool ? tool : "?", brief);
+    free(brief);
 }
 
 static void show_tool_result(struct view *view, const json_t *event)
 {
     const char *tool = ab_tree_str(event, "tool"), *content = ab_tree_str(event, "content");
-    bool failed = ab_tree_bool(event, "failed", false);
-    note(view, "  %s%s: %s", tool ? tool : "?", failed ? " failed" : "", content ? content : "");
+    double seconds = (double)ab_tree_int(event, "duration_ms", 0) / 1000;
+    size_t parts = json_array_size(json_object_get(event, "parts"));
+    char *brief = term_line(content ? content : "", TOOL_COLUMNS_MAX);
+    char *took = seconds >= 0.1 ? ab_format(" · %.1f s", seconds) : ab_strdup("");
+    char *more = parts ? ab_format(" · and %zu images or files", parts) : ab_strdup("");
+    note(view, "  %s%s: %s%s%s", tool ? tool : "?", ab_tree_bool(event, "failed", false) ? " failed" : "",
+         brief, more, took);
+    free(brief);
+    free(took);
+    free(more);
 }
 
 static void show_started(struct view *view, const json_t *event)

@@ -109,6 +109,10 @@ static const struct figure worker_figures[] = {
      "tokens of prompts that endpoints had cached", 1},
     {"reasoning_tokens", "autobots_model_reasoning_tokens_total", "counter",
      "tokens of completions that were thoughts", 1},
+    {"tool_calls", "autobots_tool_calls_total", "counter", "tool calls that are over, refused ones too", 1},
+    {"tool_calls_failed", "autobots_tool_calls_failed_total", "counter",
+     "tool calls that failed or were refused", 1},
+    {"tool_ms", "autobots_tool_seconds_total", "counter", "time that tool calls took, summed", 1e-3},
     {"cost_pico_usd", "autobots_model_cost_dollars_total", "counter", "cost of priced calls", 1e-12},
     {0},
 };

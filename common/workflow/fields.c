@@ -326,6 +326,11 @@ static const struct ab_choice approvals[] = {{"always", 0}, {"ask", 0}, {"never"
                                             "which the job waits; never: the "                                 \
                                             "model is told so"                                                 \
     }
+#define TOOL_TIMEOUT                                                                                           \
+    {                                                                                                          \
+        "timeout_s", REAL(0.001, TIMEOUT_S_MAX),                                                               \
+            .doc = "how long a call may take; as long as the worker allows unless given"                       \
+    }
 #define DESCRIBED                                                                                              \
     {"name", CUSTOM(ab_read_tool_name, "a name"), .doc = "what models call it; its own name unless given"},    \
     {                                                                                                          \
@@ -335,6 +340,7 @@ static const struct ab_choice approvals[] = {{"always", 0}, {"ask", 0}, {"never"
 static const struct ab_field tool_name_fields[] = {
     {"name", CUSTOM(ab_read_tool_builtin, "name of a tool"), .required = true, .doc = "which one"},
     APPROVAL,
+    TOOL_TIMEOUT,
 };
 const struct ab_table ab_tool_name_table = {"a tool", tool_name_fields, COUNT(tool_name_fields), NULL, true};
 
@@ -344,6 +350,7 @@ static const struct ab_field tool_mcp_fields[] = {
     {"allow", CUSTOM(ab_read_tool_allow, "list of names"),
      .doc = "those of its tools, by their own names; all of them unless given"},
     APPROVAL,
+    TOOL_TIMEOUT,
 };
 const struct ab_table ab_tool_mcp_table = {"an MCP server's tools", tool_mcp_fields, COUNT(tool_mcp_fields),
                                            NULL, true};
@@ -352,6 +359,7 @@ static const struct ab_field tool_skill_fields[] = {
     {"skill", CUSTOM(ab_read_tool_skill, "NAME or NAME@VERSION"), .required = true,
      .doc = "a stored skill; its newest version unless one is named"},
     APPROVAL,
+    TOOL_TIMEOUT,
 };
 const struct ab_table ab_tool_skill_table = {"a skill as a tool", tool_skill_fields, COUNT(tool_skill_fields),
                                              NULL, true};

@@ -154,10 +154,20 @@ static bool default_alone(const struct ab_agent *agent)
     return agent->human_default && !agent->human_timeout_s;
 }
 
+static bool asks_for_tools(const struct ab_agent *agent)
+{
+    size_t i;
+    json_t *entry;
+    json_array_foreach (agent->tools, i, entry)
+        if (!strcmp(ab_tree_str(entry, "approval"), "ask"))
+            return true;
+    return false;
+}
+
 static bool nobody_asked(const struct ab_agent *agent)
 {
     bool asks = is_group(agent) ? agent->groupchat.selection == AB_SPEAKER_MANUAL
-                                : agent->human_input != AB_HUMAN_NEVER;
+                                : agent->human_input != AB_HUMAN_NEVER || asks_for_tools(agent);
     return agent->human_timeout_s && !asks;
 }
 
@@ -187,7 +197,7 @@ static const struct {
     {default_alone, ".config.human_default", "is the answer when the time is over, and there is no time",
      "give human_timeout_s"},
     {nobody_asked, ".config.human_timeout_s", "nobody is asked here",
-     "set human_input_mode (of a groupchat, speaker_selection_method manual)"},
+     "set human_input_mode (of a groupchat, speaker_selection_method manual), or approval of a tool to ask"},
     {group_replies, ".config.default_auto_reply", "a groupchat has no reply of its own",
      "set it on its members"},
     {group_formats, ".config.llm_config.response_format", "a groupchat's model only names speakers",

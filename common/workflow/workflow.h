@@ -13,7 +13,8 @@
  *   AGENT  = { "name", "type": assistant|userproxy|groupchat, "task_instruction"?, "config": CONFIG,
  *              "agents": [AGENT…] only in a groupchat, "skills"?, "tools"?: [TOOL…] }
  *   TOOL   = one of { "name" } { "mcp", "allow"?: [names] } { "skill" } { "agent", "name", "description"? }
- *            { "workflow", "name", "description"? }, with "approval": always|ask|never (common/workflow/tools.h)
+ *            { "workflow", "name", "description"? }, with "approval": always|ask|never and, but
+ *            for agents and workflows, "timeout_s"? (common/workflow/tools.h)
  *   CONFIG = { "system_message"?, "description"?, "human_input_mode": NEVER|TERMINATE|ALWAYS,
  *              "human_timeout_s"?, "human_default"?, "max_consecutive_auto_reply", "default_auto_reply", "is_termination_msg"?: bool or text,
  *              "llm_config": false or LLM,

@@ -38,6 +38,14 @@ def groups(cast):
                       allow_repeat_speaker=False)
 
 
+def calling(cast, tool):
+    return {**cast.agent("t"), "tools": [tool]}
+
+
+def called(id, expression):
+    return {"id": id, "type": "function", "function": {"name": "calculator", "arguments": json.dumps({"expression": expression})}}
+
+
 # name: (workflow, answers of people, calls at once)
 TYPES = {
     "two agents": (two_agents, [], 1),
@@ -57,6 +65,8 @@ TYPES = {
                                                  user={"human_input_mode": "ALWAYS", "max_consecutive_auto_reply": 9}),
                                 ["more", "exit", "exit"], 2),
     "a model that fails for now": (lambda c: c.flow("sequential", [c.agent("a"), c.agent("f")]), [], 1),
+    "tools": (lambda c: c.flow("default", calling(c, "calculator")), [], 1),
+    "tools and a person": (lambda c: c.flow("default", calling(c, {"name": "calculator", "approval": "ask"})), ["yes", "not this one"], 1),
     "summary by a model": (lambda c: c.flow("sequential", [c.agent("a"), c.agent("b")], summary_method="llm"), [], 1),
 }
 
@@ -80,7 +90,8 @@ def storage_and_broker_are_whole(service):
 def behave(cast):
     voices = {name: {"texts": [f"{name}{i} said" for i in range(1, 9)], "delay_ms": CALL_MS} for name in "abcdeu"}
     fails = {"status": 503, "times": 3, "headers": {"retry-after-ms": "20"}}  # as often as an attempt tries
-    cast.behave(f={"text": "at last", "fail": fails}, chair={"texts": ["c", "a", "b"], "delay_ms": CALL_MS}, chair2={"texts": ["inner", "c"], "delay_ms": CALL_MS},
+    tools = {"texts": [{"tool_calls": [called("c1", "6*7"), called("c2", "1/0")]}, "t said"], "delay_ms": CALL_MS}
+    cast.behave(t=tools, f={"text": "at last", "fail": fails}, chair={"texts": ["c", "a", "b"], "delay_ms": CALL_MS}, chair2={"texts": ["inner", "c"], "delay_ms": CALL_MS},
                 **voices)
 
 
@@ -142,8 +153,9 @@ def outcome(run):
         step = event.get("step") or event.get("ask")
         if step and event["kind"] != "waiting":
             branch = re.match(r"chats/\d+|", step)[0]
-            branches[branch].append([event["kind"], step] + [event.get(key) for key in (
-                "agent", "to", "purpose", "content", "text", "prompt_tokens", "completion_tokens")])
+            call = f", call {event['call']}" if "call" in event else ""  # they go on at the same time
+            branches[branch + call].append([event["kind"], step] + [event.get(key) for key in (
+                "agent", "to", "purpose", "content", "text", "prompt_tokens", "completion_tokens", "tool", "failed")])
     end = run.job.events[-1]
     kept = {key: end["result"].get(key) for key in ("usage", "results", "stop_reason", "summary_method")}
     said = [[message["agent"], message["content"]] for message in end["result"]["messages"]]

@@ -112,6 +112,45 @@ def test_a_model_that_never_stops_calling_is_stopped(client):
     assert len(of(events, "tool_result")) == 32
 
 
+def behave_calling(model, calls, **how):
+    """The model makes these calls at once, then says Done."""
+    made = flows.http_chat(model.behave(texts=[{"tool_calls": calls}, "Done."], **how))
+    made["agents"][1]["agent"]["tools"] = ["calculator", "now"]
+    return made
+
+
+def told(request):
+    return [message["content"] for message in request["body"]["messages"] if message["role"] == "tool"]
+
+
+def test_of_very_many_calls_at_once_each_gets_a_result(client, model):
+    calls = [wanted("calculator", json.dumps({"expression": f"{n}*2"}), id=f"c{n}") for n in range(50)]
+    events = client.events_to_end(client.submit(behave_calling(model, calls), "go", watch="all").id)
+    results = told(model.calls()[1])
+    assert results[:32] == [str(2 * n) for n in range(32)] and len(of(events, "tool_result")) == 32
+    assert all("too many calls at once" in text for text in results[32:]) and len(results) == 50
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (json.dumps({"expression": "1" * (1 << 20)}), "more than 1048576 bytes"),
+    (json.dumps({"expression": "1+1", "pad": "x" * 500_000}), "$.pad is a member that may not be there"),
+    ("[" * 100_000, "no JSON"), ('{"expression": "1", "expression": "2"}', "no JSON"), ('{"expression": "\\ud800"}', "no JSON"),
+    ("7", "must be object"), ("null", "must be object"), ('{"expression": {"a": 1}}', "$.expression must be string"),
+], ids=["long", "unknown member", "deep", "twice", "surrogate", "number", "null", "type"])
+def test_what_a_model_may_write_as_arguments(client, model, arguments, says):
+    made = behave_calling(model, [wanted("calculator", arguments)], tool_style="whole")
+    events = client.events_to_end(client.submit(made, "go", watch="all").id, timeout=30)
+    assert events[-1]["content"] == "Done." and not of(events, "tool_started")
+    [result] = of(events, "tool_result")
+    assert result["failed"] and says in result["content"], result
+
+
+def test_an_answer_without_arguments_is_an_empty_object(client, model):
+    made = behave_calling(model, [wanted("now", "")])
+    events = client.events_to_end(client.submit(made, "go", watch="all").id)
+    assert not of(events, "tool_result")[0].get("failed") and of(events, "tool_started")[0]["arguments"] == "{}"
+
+
 @pytest.mark.parametrize("answer, content, failed", [("yes", "4", False), ("too early", "refused this call: too early", True)])
 def test_approval_is_asked_for_and_waited_for(client, answer, content, failed):
     made = flow([call("calculator", {"expression": "2+2"}), "Done."], [{"name": "calculator", "approval": "ask"}])
@@ -256,6 +295,21 @@ def test_http_get_asks_named_hosts_only(make_service):
     assert len(long["content"]) == 65536 and long["content_bytes"] > 100_000
     paths = [path for path, _ in Site.seen]
     assert sorted(set(paths)) == ["/binary", "/large", "/long", "/moved", "/none", "/text"] and paths.count("/text") == 1
+
+
+def test_results_of_a_turn_have_a_bound(make_service, model):
+    """Of 64 KiB each, 4 MiB in all: then the model is told to answer."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    host = f"127.0.0.1:{server.server_port}"
+    many = [wanted("http_get", json.dumps({"url": f"http://{host}/long"}), id=f"c{n}") for n in range(32)]
+    made = flows.http_chat(model.behave(texts=[{"tool_calls": many}, {"tool_calls": many}, "Enough."]))
+    made["agents"][1]["agent"]["tools"] = ["http_get"]
+    with make_service(config={"http_get_hosts": host}).client() as client:
+        end = client.events_to_end(client.submit(made, "go", watch="all").id, timeout=60)[-1]
+    server.shutdown()
+    assert end["content"] == "Enough."
+    assert [request["body"].get("tool_choice") for request in model.calls()] == [None, None, "none"]
 
 
 def test_http_get_is_off_unless_hosts_are_named(client):

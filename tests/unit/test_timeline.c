@@ -108,7 +108,7 @@ static void test_the_drawing(void **state)
                               "writer  ########        |       2 turns     4.0 s\n"
                               "critic      ####                1 turns     2.0 s\n"
                               "        0             10.0 s\n"
-                              "# a model works  | a turn without one  . waits\n"
+                              "# a model or tool works  | a turn without one  . waits\n"
                               "2 attempts\n");
     free(text);
     text = drawn(made, 49, true);
@@ -129,6 +129,32 @@ static void test_no_line_is_wider_than_the_terminal(void **state)
             assert_true(strlen(strsep(&rest, "\n")) <= most);
         free(text);
     }
+    json_decref(made);
+}
+
+static void test_tools_have_rows_under_their_agents(void **state)
+{
+    (void)state;
+    json_t *made = timeline(
+        "[{\"kind\":\"model_reply\",\"seq\":1,\"agent\":\"a\",\"latency_ms\":1000,\"tool_calls\":[{}],\"at_"
+        "ms\":11000},"
+        "{\"kind\":\"model_reply\",\"seq\":2,\"agent\":\"b\",\"latency_ms\":1000,\"at_ms\":11000},"
+        "{\"kind\":\"tool_started\",\"seq\":3,\"agent\":\"a\",\"tool\":\"now\",\"at_ms\":11000},"
+        "{\"kind\":\"tool_result\",\"seq\":4,\"agent\":\"a\",\"tool\":\"now\",\"duration_ms\":2000,\"at_ms\":"
+        "13000},"
+        "{\"kind\":\"tool_result\",\"seq\":5,\"agent\":\"a\",\"tool\":\"rm\",\"failed\":true,\"at_ms\":13000},"
+        "{\"kind\":\"tool_result\",\"seq\":6,\"agent\":\"a\",\"tool\":\"now\",\"failed\":true,\"at_ms\":13000},"
+        "{\"kind\":\"model_reply\",\"seq\":7,\"agent\":\"a\",\"latency_ms\":1000,\"at_ms\":14000}]",
+        20000);
+    char *text = drawn(made, 48, false);
+    assert_string_equal(text, "a      #####          #####    1 turns     2.0 s\n"
+                              "  now       ##########|        2 calls     2.0 s\n"
+                              "  rm                  |        1 calls     0.0 s\n"
+                              "b      #####                   1 turns     1.0 s\n"
+                              "       0              4.0 s\n"
+                              "# a model or tool works  | a turn without one  . waits\n");
+    assert_int_equal(ab_tree_int(agent(made, 1), "failed", -1), 1);
+    free(text);
     json_decref(made);
 }
 
@@ -159,6 +185,7 @@ int main(void)
         cmocka_unit_test(test_a_question_without_an_answer_is_open_until_now),
         cmocka_unit_test(test_the_drawing),
         cmocka_unit_test(test_no_line_is_wider_than_the_terminal),
+        cmocka_unit_test(test_tools_have_rows_under_their_agents),
         cmocka_unit_test(test_odd_journals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
