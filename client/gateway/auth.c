@@ -346,6 +346,11 @@ const char *auth_user(const struct call *call)
     return call->token ? call->token->user : NULL;
 }
 
+bool auth_has(const struct call *call, enum ab_scope scope)
+{
+    return !call->token || call->token->scope >= scope;
+}
+
 bool auth_may_name(struct call *call, const char *named)
 {
     struct ab_error err;

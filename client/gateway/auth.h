@@ -39,6 +39,8 @@ bool auth_begin(struct call *call, struct ab_error *err, int *status);
 void auth_end(struct call *call);
 /* Whom its token acts for; NULL: it has none, and needs none. */
 const char *auth_user(const struct call *call);
+/* Does its token hold this scope? Without a token everybody may do everything. */
+bool auth_has(const struct call *call, enum ab_scope scope);
 /* A request names this user (NULL: nobody): may it? False after it was answered. Without a token everybody may. */
 bool auth_may_name(struct call *call, const char *named);
 /* Once per sweep: asks for the number, and ends what runs on under a token that is not valid any more. */

@@ -26,10 +26,13 @@ static void on_ready(void *context, const struct autobots_answer *answer)
     else if (!ab_tree_bool(tree, "storage", false)) {
         ab_fail(&err, AB_EUNAVAILABLE, "the broker has no storage");
         call_fail(call, &err, NULL);
-    } else
-        call_answer(call, MHD_HTTP_OK,
-                    json_pack("{s:s, s:i}", "status", "ready", "workers",
-                              (int)json_array_size(json_object_get(tree, "workers"))));
+    } else {
+        json_t *ready = json_pack("{s:s}", "status", "ready");
+        json_t *workers = json_object_get(tree, "workers");
+        if (!auth_required(call->gateway->auth)) /* else the service's figures are its administrators' */
+            json_object_set_new(ready, "workers", json_integer((json_int_t)json_array_size(workers)));
+        call_answer(call, MHD_HTTP_OK, ready);
+    }
     json_decref(tree);
     call_drop(call);
 }
@@ -73,18 +76,19 @@ const struct route routes_service[] = {
     {"GET", "/healthz", SCOPE_NONE, ROUTE_PUBLIC, healthz_handle, .answers = "200",
      .summary = "This process is alive"},
     {"GET", "/readyz", SCOPE_NONE, ROUTE_PUBLIC, readyz_handle, .answers = "200", .summary = "Jobs are taken"},
-    {"GET", "/metrics", SCOPE_READ, ROUTE_PUBLIC | ROUTE_TEXT, metrics_handle, .answers = "200",
+    {"GET", "/metrics", SCOPE_ADMIN, ROUTE_PUBLIC | ROUTE_TEXT, metrics_handle, .answers = "200",
      .summary = "Counters of all parts, as Prometheus reads them"},
     {"GET", "/api/events", SCOPE_READ, ROUTE_STREAM, board_handle, .answers = "200",
      .summary =
-         "For dashboards: the user's newest jobs and the service's status, each as an event when it changes"},
+         "For dashboards: the user's newest jobs and, for admin, the service's status, each as an event when it "
+         "changes"},
     {"GET", "/api/version", SCOPE_NONE, ROUTE_PUBLIC, version_handle, .answers = "200",
      .summary = "The version that runs"},
-    {"GET", "/api/status", SCOPE_READ, ROUTE_PUBLIC, .operation = "status", .answers = "200",
+    {"GET", "/api/status", SCOPE_ADMIN, ROUTE_PUBLIC, .operation = "status", .answers = "200",
      .summary = "Queue, workers and counters of the broker"},
-    {"GET", "/api/workers", SCOPE_READ, ROUTE_PUBLIC, workers_handle, .answers = "200",
+    {"GET", "/api/workers", SCOPE_ADMIN, ROUTE_PUBLIC, workers_handle, .answers = "200",
      .summary = "The workers that are there, what they run and what they did"},
-    {"GET", "/api/storage", SCOPE_READ, ROUTE_PUBLIC, .operation = "storage_status", .answers = "200",
+    {"GET", "/api/storage", SCOPE_ADMIN, ROUTE_PUBLIC, .operation = "storage_status", .answers = "200",
      .summary = "Health and counters of storage"},
     {0},
 };

@@ -215,6 +215,18 @@ def test_the_owner_in_a_body_is_no_way_in(shared, gateway, ann, routes, things):
     assert everything(ann, things) == before
 
 
+def test_figures_of_the_whole_service_are_its_administrators(shared, gateway, ann, eve):
+    admin = gateway.bearing(create(shared, "root", "--scope", "admin")["token"])
+    for path in ("/metrics", "/api/status", "/api/workers", "/api/storage"):
+        assert eve.get(path).status == 403 and admin.get(path).status == 200, path
+    assert "workers" not in gateway.get("/readyz").body
+    with eve.stream("/api/events") as events, admin.stream("/api/events") as all_events:
+        job = run(eve, "shown")["job"]
+        seen = next(event for event in events if event.data.get("id") == job or event.name == "status")
+        assert seen.name == "job"
+        assert next(event for event in all_events if event.name == "status").data["workers"]
+
+
 @pytest.mark.parametrize("method, path", [("GET", "/api/jobs/{job}"), ("GET", "/api/jobs/{job}/events"), ("POST", "/api/jobs/{job}/fork"),
                                           ("GET", "/api/jobs/{job}/journal"), ("POST", "/api/jobs/{job}/cancel"),
                                           ("POST", "/api/jobs/{job}/pause"), ("POST", "/api/jobs/{job}/resume"),
