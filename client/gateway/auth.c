@@ -213,8 +213,19 @@ static bool admit(struct call *call, struct token *token, struct ab_error *err, 
     return true;
 }
 
+/* 0, or for how long nobody new is let in from its address. */
+static uint32_t guesses_wait(struct call *call)
+{
+    return rate_wait(&call->gateway->auth->wrong, guard_address(call), ab_mono_us());
+}
+
+static const char too_many_wrong[] = "too many wrong tokens from this address";
+
 static bool wrong(struct call *call, struct ab_error *err, int *status)
 {
+    uint32_t wait_ms = guesses_wait(call);
+    if (wait_ms)
+        return too_often(call, err, status, wait_ms, too_many_wrong);
     rate_take(&call->gateway->auth->wrong, guard_address(call), ab_mono_us());
     return unauthorised(err, status, "this token is unknown, expired or revoked");
 }
@@ -321,9 +332,9 @@ bool auth_begin(struct call *call, struct ab_error *err, int *status)
     struct token *token = *place_of(auth, hash);
     if (token && trusted(auth, token, ab_mono_ms()))
         return admit(call, token, err, status);
-    uint32_t wait_ms = token ? 0 : rate_wait(&auth->wrong, guard_address(call), ab_mono_us());
+    uint32_t wait_ms = token ? 0 : guesses_wait(call);
     if (wait_ms)
-        return too_often(call, err, status, wait_ms, "too many wrong tokens from this address");
+        return too_often(call, err, status, wait_ms, too_many_wrong);
     return start_check(call, hash, err, status);
 }
 

@@ -1,6 +1,7 @@
 /* /openapi.json: the route table as OpenAPI 3.1 (https://spec.openapis.org/oas/v3.1.0). Made once, when it is first asked
  * for. Shapes of operations' answers derive from the operation table; the seed's few stand here.
  */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "client/gateway/gateway.h"
@@ -8,6 +9,12 @@
 /* ---- schemas ---- */
 
 /* The seed's, as JSON: members are {name: schema}. */
+#define SEED_MESSAGE                                                                                           \
+    "'type':'object','required':['user_id','role','content'],'properties':{'user_id':{'type':'string'},"       \
+    "'role':{'type':'string'},'content':{'type':['string','array']},'session_id':{'type':['string','null']},"  \
+    "'root_msg_id':{'type':['string','null']},'msg_id':{'type':['string','null']},'timestamp':{'type':"        \
+    "['string','null']},'personalize':{'type':['boolean','null']},'ra':{'type':['string','null']},'code':"     \
+    "{'type':['string','null']},'metadata':true"
 static const struct {
     const char *name, *json;
 } shapes[] = {
@@ -25,21 +32,19 @@ static const struct {
     {"Receipt", "{'type':'object','required':['job','k'],'properties':{'job':{'type':'string','format':'uuid'},"
                 "'k':{'type':"
                 "'integer','description':'the row in the inbox of the job'}}}"},
-    {"SeedMessage",
-     "{'type':'object','required':['user_id','role','content'],'properties':{'user_id':{'type':'string'},"
-     "'role':{'type':'string'},'content':{'type':['string','array']},'session_id':{'type':['string','null']},"
-     "'root_msg_id':{'type':['string','null']},'msg_id':{'type':['string','null']},'timestamp':{'type':"
-     "['string','null']},'personalize':{'type':['boolean','null']},'ra':{'type':['string','null']},'code':"
-     "{'type':['string','null']},'metadata':true}}"},
+    {"SeedMessage", "{" SEED_MESSAGE "}}"},
+    {"SeedMessageKept",
+     "{" SEED_MESSAGE ",'job':{'type':'string','description':'that made it'},'state':{'type':'string',"
+     "'description':'waiting: it is a question, and the next message its answer'}}}"},
     {"SeedMessageRequest",
      "{'type':'object','required':['message','flow_config'],'properties':{'message':{'$ref':"
      "'#/components/schemas/SeedMessage'},'flow_config':{'type':'object','required':['name']}}}"},
     {"SeedMessageAnswer",
      "{'type':'object','required':['status','message'],'properties':{'status':{'type':'boolean'},"
-     "'message':{'type':['string','array']},'metadata':{'$ref':'#/components/schemas/SeedMessage'}}}"},
+     "'message':{'type':['string','array']},'metadata':{'$ref':'#/components/schemas/SeedMessageKept'}}}"},
     {"SeedMessages",
      "{'type':'object','required':['status','message'],'properties':{'status':{'type':'boolean'},'message':"
-     "{'type':'string'},'data':{'type':'array','items':{'$ref':'#/components/schemas/SeedMessage'}},'next':"
+     "{'type':'string'},'data':{'type':'array','items':{'$ref':'#/components/schemas/SeedMessageKept'}},'next':"
      "{'type':'string'}}}"},
     {"SeedDeleteRequest",
      "{'type':'object','required':['user_id','msg_id'],'properties':{'user_id':{'type':'string'},"
@@ -89,12 +94,14 @@ static const struct {
      "'content':{'type':['string','array','null']}}}},'stream':{'type':['boolean','null']},'stream_options':"
      "{'type':['object','null'],'properties':{'include_usage':{'type':'boolean'}}}}}"},
     {"ChatCompletion",
-     "{'type':'object','required':['id','object','created','model','choices','usage'],'properties':{'id':{'"
-     "type':"
-     "'string'},'object':{'const':'chat.completion'},'created':{'type':'integer'},'model':{'type':'string'},"
-     "'choices':{'type':'array','items':{'type':'object','required':['index','message','finish_reason']}},'"
-     "usage':"
-     "{'type':'object'}}}"},
+     "{'type':'object','required':['id','object','created','model','choices','usage'],'properties':{'id':{"
+     "'type':'string'},'object':{'const':'chat.completion'},'created':{'type':'integer'},'model':{'type':'"
+     "string'},'system_fingerprint':{'type':'null'},'choices':{'type':'array','items':{'type':'object','re"
+     "quired':['index','message','finish_reason'],'properties':{'index':{'type':'integer'},'message':{'typ"
+     "e':'object','required':['role','content'],'properties':{'role':{'const':'assistant'},'content':{'typ"
+     "e':'string'},'reasoning_content':{'type':'string','description':'what other agents said'},'refusal':"
+     "{'type':'null'}}},'finish_reason':{'type':'string'},'logprobs':{'type':'null'}}}},'usage':{'type':'o"
+     "bject'}}}"},
     {"ResponseRequest",
      "{'type':'object','required':['model','input'],'properties':{'model':{'type':'string'},'input':{'type':['"
      "string',"
@@ -104,15 +111,50 @@ static const struct {
      "'metadata':{'type':['object','null']}}}"},
     {"Response",
      "{'type':'object','required':['id','object','created_at','status','model','output','error','usage'],'"
-     "properties':"
-     "{'id':{'type':'string'},'object':{'const':'response'},'created_at':{'type':'integer'},'status':{'enum':['"
-     "queued',"
-     "'in_progress','completed','failed','cancelled','incomplete']},'model':{'type':'string'},'output':{'type':"
-     "'array',"
-     "'items':{'type':'object'}},'error':{'type':['object','null']},'usage':{'type':['object','null']}}}"},
+     "properties':{'id':{'type':'string'},'object':{'const':'response'},'created_at':{'type':'integer'},'s"
+     "tatus':{'enum':['queued','in_progress','completed','failed','cancelled','incomplete']},'model':{'typ"
+     "e':'string'},'output':{'type':'array','items':{'type':'object'}},'error':{'type':['object','null']},"
+     "'incomplete_details':{'type':['object','null']},'usage':{'type':['object','null']},'background':{'ty"
+     "pe':'boolean'},'store':{'type':'boolean'},'instructions':{'type':['string','null']},'metadata':{'typ"
+     "e':['object','null']},'previous_response_id':{'type':['string','null']},'parallel_tool_calls':{'type"
+     "':'boolean'},'max_output_tokens':{'type':'null'},'reasoning':{'type':'object'},'temperature':{'type'"
+     ":'number'},'text':{'type':'object'},'tool_choice':{'type':'string'},'tools':{'type':'array'},'top_p'"
+     ":{'type':'number'},'truncation':{'type':'string'}}}"},
     {"ResponseDeleted",
      "{'type':'object','required':['id','deleted'],'properties':{'id':{'type':'string'},'object':"
      "{'const':'response'},'deleted':{'const':true}}}"},
+    {"Health",
+     "{'type':'object','required':['status'],'properties':{'status':{'enum':['ok','ready']},'workers':"
+     "{'type':'integer','description':'how many there are, where no tokens are demanded'}}}"},
+    {"Version", "{'type':'object','required':['version'],'properties':{'version':{'type':'string'}}}"},
+    {"Document", "{'type':'object','required':['openapi','info','paths','components']}"},
+    {"Workers",
+     "{'type':'object','required':['workers'],'properties':{'workers':{'type':'array','items':{'$ref':"
+     "'#/components/schemas/Worker'}}}}"},
+    {"Worker",
+     "{'type':'object','required':['name','pool','slots','running','credit','build'],'properties':{'name':"
+     "{'type':'string'},'pool':{'type':'string'},'slots':{'type':'integer'},'running':{'type':'integer'},"
+     "'credit':{'type':'integer'},'build':{'type':'string'},'counters':{'type':'object','additionalProperties':"
+     "true}}}"},
+    {"OneSession", "{'type':'object','required':['session'],'properties':{'session':{'$ref':"
+                   "'#/components/schemas/Session'}}}"},
+    {"SessionExport",
+     "{'type':'object','required':['format','version','session','messages'],'properties':{'format':{'const':"
+     "'autobots.session'},'version':{'const':1},'session':{'$ref':'#/components/schemas/Session'},'messages':"
+     "{'type':'array','items':{'$ref':'#/components/schemas/Message'}}}}"},
+    {"NewSession", "{'type':'object','required':['session'],'properties':{'session':{'type':'string'}}}"},
+    {"Validation",
+     "{'type':'object','required':['valid','faults','warnings'],'properties':{'valid':{'type':'boolean'},"
+     "'faults':{'type':'array','items':{'$ref':'#/components/schemas/"
+     "Fault'}},'warnings':{'type':'array','items':"
+     "{'$ref':'#/components/schemas/Fault'}},'hash':{'type':'string'},'workflow':{'type':'object',"
+     "'description':'in its canonical form'}}}"},
+    {"Fault",
+     "{'type':'object','required':['path','what','hint'],'properties':{'path':{'type':'string'},'what':"
+     "{'type':'string'},'hint':{'type':'string'}}}"},
+    {"Event",
+     "{'type':'object','required':['kind'],'properties':{'kind':{'type':'string'}},'additionalProperties':"
+     "true}"},
     {"SeedFaults",
      "{'type':'object','required':['detail'],'properties':{'detail':{'type':'array','items':{'type':'object',"
      "'required':['loc','msg','type']}}}}"},
@@ -170,6 +212,8 @@ static const char *field_schema(uint8_t type)
     case AB_INT:
     case AB_MAYBE:
         return "{'type':'integer'}";
+    case AB_ID:
+        return "{'type':'string','format':'uuid'}";
     case AB_ANY:
         return "{}";
     default:
@@ -177,17 +221,75 @@ static const char *field_schema(uint8_t type)
     }
 }
 
-/* The answer of an operation. Absent and zero are one. */
-static json_t *answer_schema(const struct ab_schema *schema)
+/* What the maps in operations' answers are. */
+static const struct {
+    const char *name;
+    const struct ab_schema *schema;
+} records[] = {
+    {"Job", &ab_job_record_schema},
+    {"Message", &ab_message_record_schema},
+    {"Session", &ab_session_record_schema},
+    {"GalleryItem", &ab_gallery_record_schema},
+    {"StoredWorkflow", &ab_workflow_record_schema},
+    {"File", &ab_file_record_schema},
+    {"Price", &ab_price_schema},
+    {"Budget", &ab_budget_record_schema},
+};
+
+/* Which of their fields hold one (or an array) of which. */
+static const struct {
+    const struct ab_schema *answer;
+    const char *key, *shape;
+    bool array;
+} holders[] = {
+    {&ab_op_get_job_answer_schema, "job", "Job", false},
+    {&ab_op_list_jobs_answer_schema, "jobs", "Job", true},
+    {&ab_op_journal_answer_schema, "events", "Event", true},
+    {&ab_op_list_files_answer_schema, "files", "File", true},
+    {&ab_op_get_file_answer_schema, "file", "File", false},
+    {&ab_op_messages_answer_schema, "messages", "Message", true},
+    {&ab_op_save_message_answer_schema, "message", "Message", false},
+    {&ab_op_sessions_answer_schema, "sessions", "Session", true},
+    {&ab_op_gallery_answer_schema, "gallery", "GalleryItem", true},
+    {&ab_op_gallery_item_schema, "gallery", "GalleryItem", false},
+    {&ab_op_import_gallery_answer_schema, "gallery", "GalleryItem", false},
+    {&ab_gallery_record_schema, "session", "Session", false},
+    {&ab_gallery_record_schema, "messages", "Message", true},
+    {&ab_op_list_workflows_answer_schema, "workflows", "StoredWorkflow", true},
+    {&ab_op_save_workflow_answer_schema, "workflow", "StoredWorkflow", false},
+    {&ab_op_get_workflow_answer_schema, "record", "StoredWorkflow", false},
+    {&ab_op_list_prices_answer_schema, "prices", "Price", true},
+    {&ab_op_list_budgets_answer_schema, "budgets", "Budget", true},
+    {&ab_op_status_answer_schema, "workers", "Worker", true},
+};
+
+static json_t *field_tree(const struct ab_schema *schema, const struct ab_field *field)
 {
-    json_t *properties = json_object();
+    for (size_t i = 0; i < sizeof holders / sizeof *holders; i++)
+        if (holders[i].answer == schema && !strcmp(holders[i].key, field->key)) {
+            json_t *one = ref_tree(holders[i].shape);
+            return holders[i].array ? json_pack("{s:s, s:o}", "type", "array", "items", one) : one;
+        }
+    return shape_tree(field_schema(field->type));
+}
+
+/* A map of the protocol as JSON. Absent and zero are one, unless a field is required. */
+static json_t *map_schema(const struct ab_schema *schema)
+{
+    json_t *properties = json_object(), *required = json_array();
     for (int i = 0; i < schema->n; i++) {
-        json_t *field = shape_tree(field_schema(schema->fields[i].type));
+        json_t *field = field_tree(schema, &schema->fields[i]);
         if (*schema->fields[i].doc)
             json_object_set_new(field, "description", json_string(schema->fields[i].doc));
         json_object_set_new(properties, schema->fields[i].key, field);
+        if (schema->fields[i].required)
+            json_array_append_new(required, json_string(schema->fields[i].key));
     }
-    return json_pack("{s:s, s:o}", "type", "object", "properties", properties);
+    json_t *tree = json_pack("{s:s, s:o}", "type", "object", "properties", properties);
+    if (json_array_size(required))
+        json_object_set(tree, "required", required);
+    json_decref(required);
+    return tree;
 }
 
 /* ---- one route ---- */
@@ -239,20 +341,22 @@ static json_t *body_tree(const struct route *route, const struct arg *args, size
 
 static json_t *success_tree(const struct route *route)
 {
-    const struct ab_op_row *op = route->operation ? ab_op_by_name(ab_view_of(route->operation)) : NULL;
+    const char *operation = route->answer ? route->answer : route->operation;
+    const struct ab_op_row *op = operation ? ab_op_by_name(ab_view_of(operation)) : NULL;
     if (route->flags & ROUTE_STREAM)
         return content_tree("text/event-stream", json_pack("{s:s}", "type", "string"));
     if (route->flags & ROUTE_TEXT)
         return content_tree("text/plain", json_pack("{s:s}", "type", "string"));
-    json_t *schema = route->shape ? ref_tree(route->shape)
-                     : op         ? answer_schema(op->answer)
-                                  : json_pack("{s:s}", "type", "object");
+    assert(route->shape || op); /* every answer is described */
+    json_t *schema = route->shape ? ref_tree(route->shape) : map_schema(op->answer);
     return content_tree("application/json", schema);
 }
 
 static json_t *response_tree(const struct route *route, int status)
 {
     const char *text = MHD_get_reason_phrase_for((unsigned)status);
+    if (status == MHD_HTTP_NO_CONTENT)
+        return json_pack("{s:s}", "description", text);
     json_t *content =
         status < 300 ? success_tree(route)
         : status == MHD_HTTP_UNPROCESSABLE_CONTENT
@@ -313,6 +417,8 @@ static json_t *document(void)
         }
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         json_object_set_new(schemas, shapes[i].name, shape_tree(shapes[i].json));
+    for (size_t i = 0; i < sizeof records / sizeof *records; i++)
+        json_object_set_new(schemas, records[i].name, map_schema(records[i].schema));
     return json_pack("{s:s, s:{s:s, s:s}, s:o, s:{s:o, s:{s:{s:s, s:s}}}}", "openapi", "3.1.0", "info", "title",
                      "autobots", "version", autobots_version(), "paths", paths, "components", "schemas",
                      schemas, "securitySchemes", "token", "type", "http", "scheme", "bearer");

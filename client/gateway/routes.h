@@ -62,7 +62,8 @@ struct route {
     const struct arg *args; /* ends with a NULL name; NULL: the operation's fields */
     const char *answers;    /* statuses that may come beside those every route has, "202 409"; first: success */
     const char *body;       /* of a ROUTE_RAW: what it is called in /openapi.json */
-    const char *shape;      /* of the successful answer: a name in /openapi.json, or NULL */
+    const char *shape;  /* of the successful answer: a name in /openapi.json; NULL: that of an operation … */
+    const char *answer; /* … of this one, if it is not `operation` */
     const char *summary;
 };
 

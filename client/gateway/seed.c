@@ -324,10 +324,16 @@ static void gallery_handle(struct call *call)
     call_query(call, "get_gallery", fields, on_gallery_item); /* everybody's: no user is set */
 }
 
-static const struct seed_field publish_fields[] = {
-    {"user_id", ARG_STRING, true},         {"session", ARG_OBJECT, true},
-    {"session.user_id", ARG_STRING, true}, {"session.session_id", ARG_STRING, true},
-    {"tags", ARG_STRINGS, false},          {0}};
+static const struct seed_field publish_fields[] = {{"user_id", ARG_STRING, true},
+                                                   {"session", ARG_OBJECT, true},
+                                                   {"session.user_id", ARG_STRING, true},
+                                                   {"session.session_id", ARG_STRING, true},
+                                                   {"tags", ARG_STRINGS, false},
+                                                   {"session.timestamp", ARG_STRING, false},
+                                                   {"session.name", ARG_STRING, false},
+                                                   {"session.flow_config", ARG_OBJECT, false},
+                                                   {"session.description", ARG_STRING, false},
+                                                   {0}};
 
 static void on_published(void *context, const struct autobots_answer *answer)
 {

@@ -71,22 +71,23 @@ static void workers_handle(struct call *call)
 }
 
 const struct route routes_service[] = {
-    {"GET", "/openapi.json", SCOPE_NONE, ROUTE_PUBLIC, openapi_handle, .answers = "200",
+    {"GET", "/openapi.json", SCOPE_NONE, ROUTE_PUBLIC, openapi_handle, .answers = "200", .shape = "Document",
      .summary = "This description of the API"},
-    {"GET", "/healthz", SCOPE_NONE, ROUTE_PUBLIC, healthz_handle, .answers = "200",
+    {"GET", "/healthz", SCOPE_NONE, ROUTE_PUBLIC, healthz_handle, .answers = "200", .shape = "Health",
      .summary = "This process is alive"},
-    {"GET", "/readyz", SCOPE_NONE, ROUTE_PUBLIC, readyz_handle, .answers = "200", .summary = "Jobs are taken"},
+    {"GET", "/readyz", SCOPE_NONE, ROUTE_PUBLIC, readyz_handle, .answers = "200", .shape = "Health",
+     .summary = "Jobs are taken"},
     {"GET", "/metrics", SCOPE_ADMIN, ROUTE_PUBLIC | ROUTE_TEXT, metrics_handle, .answers = "200",
      .summary = "Counters of all parts, as Prometheus reads them"},
     {"GET", "/api/events", SCOPE_READ, ROUTE_STREAM, board_handle, .answers = "200",
-     .summary =
-         "For dashboards: the user's newest jobs and, for admin, the service's status, each as an event when it "
-         "changes"},
-    {"GET", "/api/version", SCOPE_NONE, ROUTE_PUBLIC, version_handle, .answers = "200",
+     .summary = "For dashboards: the user's newest jobs and, for admin, the service's status, each as an event "
+                "when it "
+                "changes"},
+    {"GET", "/api/version", SCOPE_NONE, ROUTE_PUBLIC, version_handle, .answers = "200", .shape = "Version",
      .summary = "The version that runs"},
     {"GET", "/api/status", SCOPE_ADMIN, ROUTE_PUBLIC, .operation = "status", .answers = "200",
      .summary = "Queue, workers and counters of the broker"},
-    {"GET", "/api/workers", SCOPE_ADMIN, ROUTE_PUBLIC, workers_handle, .answers = "200",
+    {"GET", "/api/workers", SCOPE_ADMIN, ROUTE_PUBLIC, workers_handle, .answers = "200", .shape = "Workers",
      .summary = "The workers that are there, what they run and what they did"},
     {"GET", "/api/storage", SCOPE_ADMIN, ROUTE_PUBLIC, .operation = "storage_status", .answers = "200",
      .summary = "Health and counters of storage"},

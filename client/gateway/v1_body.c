@@ -239,9 +239,12 @@ static int read_common(const json_t *body, struct v1_request *out, struct ab_err
 int v1_read_chat(const json_t *body, struct v1_request *out, struct ab_error *err)
 {
     *out = (struct v1_request){0};
+    const json_t *options = json_object_get(body, "stream_options");
     int rc = read_common(body, out, err);
+    if (!rc && options && !json_is_null(options) && !json_is_object(options))
+        rc = ab_fail_at(err, AB_EINVALID, "stream_options", "stream_options must be an object");
     if (!rc)
-        rc = read_flag(json_object_get(body, "stream_options"), "include_usage", &out->include_usage, err);
+        rc = read_flag(options, "include_usage", &out->include_usage, err);
     return rc ? rc : read_messages(json_object_get(body, "messages"), "messages", out, err);
 }
 
@@ -304,7 +307,10 @@ int v1_read_response(const json_t *body, struct v1_request *out, struct ab_error
     if (!rc && out->background && !out->store)
         rc = ab_fail_at(err, AB_EINVALID, "background",
                         "a background response must be stored: leave store away");
-    out->previous = ab_tree_str(body, "previous_response_id");
+    const json_t *previous = json_object_get(body, "previous_response_id");
+    if (!rc && previous && !json_is_null(previous) && !json_is_string(previous))
+        rc = ab_fail_at(err, AB_EINVALID, "previous_response_id", "previous_response_id must be a text");
+    out->previous = json_string_value(previous);
     return rc ? rc : read_input(json_object_get(body, "input"), out, err);
 }
 

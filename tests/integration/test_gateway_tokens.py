@@ -1,6 +1,7 @@
 """Who may do what through the gateway: tokens, their scopes, their ends; and what a token's user does not see. The tests of
 every route come from the gateway's own table: a new route is covered by being there."""
 
+import itertools
 import json
 import time
 
@@ -93,6 +94,26 @@ def test_nothing_is_answered_without_a_token(gateway, routes, things):
         assert answer.status == 401 and answer.headers["WWW-Authenticate"].startswith("Bearer "), (method, path, answer)
         assert answer.body["error"]["code"] == "unauthorized" and "401" in operation["responses"]
     assert gateway.get("/healthz").status == 200 and gateway.get("/readyz").status == 200
+
+
+def addresses():
+    """Another one each time, as a proxy on this machine tells them: wrong tokens of one address are slowed."""
+    return ({"X-Forwarded-For": f"198.51.{n >> 8 & 255}.{n & 255}"} for n in itertools.count())
+
+
+def test_no_route_takes_a_token_that_is_not_valid(shared, gateway, routes, things):
+    made = {kind: create(shared, "ann", "--scope", "admin", *more) for kind, more in
+            {"revoked": (), "expired": ("--expires", "1s")}.items()}
+    revoke(shared, made["revoked"])
+    tokens = {"unknown": "abt_" + "Z" * 43, "malformed": "abt_", "another program's": "sk-1234",
+              **{kind: token["token"] for kind, token in made.items()}}
+    seen = addresses()
+    wait_until(lambda: gateway.bearing(tokens["expired"]).get("/api/jobs", headers=next(seen)).status == 401, 4 * slow())
+    for method, path, operation in guarded(routes):
+        for kind, token in tokens.items():
+            answer = gateway.bearing(token).request(method, fill(path, things), headers=next(seen))
+            assert answer.status == 401 and "401" in operation["responses"], (method, path, kind, answer)
+            assert answer.body["error"]["code"] == "unauthorized" and SECRET not in answer.text
 
 
 @pytest.mark.parametrize("value", ["Bearer", "Bearer ", "Bearer x", "Basic eDp5", "abt_" + "A" * 43, "Bearer abt_" + "A" * 43,
@@ -282,6 +303,8 @@ def test_guessing_is_slowed_and_hurts_nobody_else(shared, gateway, ann):
     assert ann.get("/api/jobs").status == 200
     statuses = [gateway.bearing(f"abt_{i:043d}").get("/api/jobs").status for i in range(40)]
     assert statuses[0] in (401, 429) and set(statuses) == {401, 429}
+    statuses = [gateway.bearing("sk-of-another-program").get("/api/jobs").status for _ in range(20)]
+    assert set(statuses) <= {401, 429} and statuses.count(429) > 10, "malformed ones are wrong ones"
     behind = {"X-Forwarded-For": "203.0.113.9, 198.51.100.7"}
     wrong = gateway.bearing("abt_" + "B" * 43)
     assert wrong.get("/api/jobs", headers=behind).status == 401, "another address, behind a proxy on this machine"

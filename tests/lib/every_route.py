@@ -67,6 +67,7 @@ EXAMPLES = {
     ("DELETE", "/api/sessions/{session}"): lambda g, t: ({"session": fresh_session(g, t)["session"]}, None, 200),
     ("POST", "/api/sessions/{session}/clear"): lambda g, t: ({"session": fresh_session(g, t)["session"]}, None, 200),
     ("POST", "/api/sessions/{session}/messages"): lambda g, t: ({}, {"role": "user", "content": "noted"}, 200),
+    ("POST", "/api/sessions/{session}/publish"): lambda g, t: ({}, {"tags": ["t"]}, 200),
     ("DELETE", "/api/messages/{msg_id}"): lambda g, t: (
         {"msg_id": g.post("/api/sessions/x/messages", {"role": "user", "content": "y"}, user=t["user"]).body["message"]["msg_id"]}, None, 200),
     ("PATCH", "/api/gallery/{gallery}"): lambda g, t: ({}, {"name": "n"}, 200),
@@ -82,7 +83,9 @@ EXAMPLES = {
     ("DELETE", "/api/skills/{name}"): lambda g, t: ({"name": "another"}, None, 200),
     ("PUT", "/api/budgets"): lambda g, t: ({}, {"limits": "calls=1000000"}, 200),
     ("PUT", "/api/prices"): lambda g, t: ({}, {"prices": [{"model": "nobodys-*", "input_pico_usd": 1, "output_pico_usd": 2}]}, 200),
-    ("DELETE", "/api/prices/{model}"): lambda g, t: ({"model": "none"}, None, None),
+    ("DELETE", "/api/prices/{model}"): lambda g, t: (
+        {"model": g.request("PUT", "/api/prices", {"prices": [{"model": "one-", "input_pico_usd": 1, "output_pico_usd": 2}]}) and "one-"},
+        None, 200),
     ("POST", "/api/messages"): lambda g, t: ({}, {"message": seed_message(t["user"]), "flow_config": t["flow"]}, 200),
     ("POST", "/api/messages/delete"): lambda g, t: ({}, {"user_id": t["user"], "msg_id": "none"}, 200),
     ("POST", "/api/sessions"): lambda g, t: ({}, {"user_id": t["user"], "session": {"user_id": t["user"], "flow_config": t["flow"]}}, 200),
