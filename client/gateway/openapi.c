@@ -155,6 +155,7 @@ static const struct {
     {"Event",
      "{'type':'object','required':['kind'],'properties':{'kind':{'type':'string'}},'additionalProperties':"
      "true}"},
+    {"Id", "{'type':'string','format':'uuid'}"},
     {"SeedFaults",
      "{'type':'object','required':['detail'],'properties':{'detail':{'type':'array','items':{'type':'object',"
      "'required':['loc','msg','type']}}}}"},
@@ -234,6 +235,8 @@ static const struct {
     {"File", &ab_file_record_schema},
     {"Price", &ab_price_schema},
     {"Budget", &ab_budget_record_schema},
+    {"Skill", &ab_skill_record_schema},
+    {"TagCount", &ab_tag_count_schema},
 };
 
 /* Which of their fields hold one (or an array) of which. */
@@ -261,6 +264,11 @@ static const struct {
     {&ab_op_list_prices_answer_schema, "prices", "Price", true},
     {&ab_op_list_budgets_answer_schema, "budgets", "Budget", true},
     {&ab_op_status_answer_schema, "workers", "Worker", true},
+    {&ab_op_deleted_answer_schema, "jobs", "Id", true},
+    {&ab_op_gallery_tags_answer_schema, "tags", "TagCount", true},
+    {&ab_op_list_skills_answer_schema, "skills", "Skill", true},
+    {&ab_op_save_skill_answer_schema, "skill", "Skill", false},
+    {&ab_op_get_skill_answer_schema, "skill", "Skill", false},
 };
 
 static json_t *field_tree(const struct ab_schema *schema, const struct ab_field *field)

@@ -113,6 +113,14 @@ def test_the_document_is_openapi(document, routes):
             assert ref.startswith("#/components/schemas/") and ref.rsplit("/", 1)[1] in schemas, ref
 
 
+def test_every_member_of_every_answer_is_described(document, routes):
+    for method, path, operation in routes:
+        for status, response in operation["responses"].items():
+            for content in response.get("content", {}).values():
+                for name, member in content["schema"].get("properties", {}).items():
+                    assert {"type", "$ref"} & set(member), f"{method} {path} {status}: what is {name}? A row of `holders` in openapi.c says it"
+
+
 def find_refs(tree):
     if isinstance(tree, dict):
         return [v for k, v in tree.items() if k == "$ref"] + [r for v in tree.values() for r in find_refs(v)]
