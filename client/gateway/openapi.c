@@ -236,6 +236,7 @@ static const struct {
     {"Price", &ab_price_schema},
     {"Budget", &ab_budget_record_schema},
     {"Skill", &ab_skill_record_schema},
+    {"Usage", &ab_usage_record_schema},
     {"TagCount", &ab_tag_count_schema},
 };
 
@@ -266,6 +267,7 @@ static const struct {
     {&ab_op_status_answer_schema, "workers", "Worker", true},
     {&ab_op_deleted_answer_schema, "jobs", "Id", true},
     {&ab_op_gallery_tags_answer_schema, "tags", "TagCount", true},
+    {&ab_op_usage_answer_schema, "usage", "Usage", true},
     {&ab_op_list_skills_answer_schema, "skills", "Skill", true},
     {&ab_op_save_skill_answer_schema, "skill", "Skill", false},
     {&ab_op_get_skill_answer_schema, "skill", "Skill", false},

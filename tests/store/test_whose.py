@@ -49,6 +49,10 @@ ASKED = {
     "list_workflows": (lambda t: {"name": "secret"}, None),
     "get_workflow": (lambda t: {"name": "secret"}, "not_found"),
     "delete_workflow": (lambda t: {"name": "secret"}, "not_found"),
+    "save_skill": (lambda t: {"name": "secret", "content": "print(1)", "language": "python"}, None),  # a name of her own
+    "list_skills": (lambda t: {"name": "owl"}, None),
+    "get_skill": (lambda t: {"name": "owl"}, "not_found"),
+    "delete_skill": (lambda t: {"name": "owl"}, "not_found"),
     "import_run": (lambda t: {"job": t["job"], "created_ms": 1, "ended_ms": 2, "hash": HASH, "workflow": TEXT,
                               "input": wire.pack({"content": "x"}),
                               "events": wire.pack(storehouse.ended(content="x"))}, "conflict"),
@@ -76,6 +80,7 @@ def things(store):
     published = store.chat(content="for all")[2]
     item = ann.ask("publish_session", session=published)["gallery"]
     ann.ask("save_workflow", name="secret", workflow=json.dumps({**json.loads(TEXT), "description": SECRET}))
+    ann.ask("save_skill", name="owl", description=SECRET, content="print(1)", language="python")
     ann.ask("set_budget", session=session, limits="calls=77")
     token = wire.make_id()
     ann.ask("create_token", id=token, hash=b"t" * 32, scope="read")
@@ -88,7 +93,7 @@ def all_of_anns(store, things):
     return [ann.ask(op, **request) for op, request in [
         ("get_job", {"job": wire.id_text(things["job"])}), ("journal", {"job": things["job"]}), ("list_jobs", {}), ("get_sessions", {}),
         ("load_messages", {"session": things["session"]}), ("get_gallery", {"gallery": things["gallery"]}),
-        ("get_workflow", {"name": "secret"}), ("list_budgets", {}), ("list_tokens", {"of": "ann"})]]
+        ("get_workflow", {"name": "secret"}), ("get_skill", {"name": "owl"}), ("list_budgets", {}), ("list_tokens", {"of": "ann"})]]
 
 
 def test_every_operation_that_takes_a_user_is_asked_here():
