@@ -176,7 +176,7 @@ static const struct arg reason_args[] = {
 static const struct arg input_args[] = {
     {"job", ARG_ID, .required = true, .doc = "its id"},
     {"text", ARG_STRING, .required = true, .max = 1 << 20, .doc = "the answer"},
-    {"ask", ARG_STRING, .max = AB_NAME_MAX, .doc = "the question it answers; absent: the open one"},
+    {"ask", ARG_STRING, .max = AB_STEP_MAX, .doc = "the question it answers; absent: the open one"},
     {0},
 };
 static const struct arg budget_args[] = {

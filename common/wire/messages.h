@@ -13,6 +13,7 @@ enum { AB_VERSION_MIN = 1, AB_VERSION_MAX = 1 };
 enum {
     AB_USER_MAX = 128,
     AB_NAME_MAX = 128,
+    AB_STEP_MAX = 256, /* a place in a run, which may be deep inside others; also the id of a question */
     AB_HEADER_MAX = 2 << 20, /* a SUBMIT may hold a workflow's text */
     AB_WORKFLOW_MAX = 1 << 20,
     AB_SECRETS_MAX = 64 << 10,
@@ -118,7 +119,7 @@ enum {
 #define AB_DELTA_FIELDS(F, o)                                                                                  \
     F(o, ID, job, REQ, 0, "")                                                                                  \
     F(o, UINT, token, OPT, 0, "from a worker: its lease")                                                      \
-    F(o, STR, step, REQ, AB_NAME_MAX, "the step whose text this is")                                           \
+    F(o, STR, step, REQ, AB_STEP_MAX, "the step whose text this is")                                           \
     F(o, STR, agent, REQ, AB_NAME_MAX, "who speaks")                                                           \
     F(o, UINT, attempt, REQ, 0, "a changed attempt starts the text again")                                     \
     F(o, UINT, offset, REQ, 0, "bytes of this attempt's text before this piece")                               \
@@ -130,7 +131,7 @@ enum {
     F(o, STR, user, REQ, AB_USER_MAX, "who asks")                                                              \
     F(o, ID, id, REQ, 0, "made by the client; the same id again is the same row")                              \
     F(o, STR, kind, REQ, 16, "cancel, input, pause, resume or budget")                                         \
-    F(o, STR, ask, OPT, AB_NAME_MAX, "input: the question it answers; absent: the open one")                   \
+    F(o, STR, ask, OPT, AB_STEP_MAX, "input: the question it answers; absent: the open one")                   \
     F(o, STR, text, OPT, 1 << 20, "input: the answer; cancel: the reason; budget: the limits to set")
 
 #define AB_RECEIPT_FIELDS(F, o)                                                                                \
@@ -197,7 +198,7 @@ enum {
     F(o, STR, kind, REQ, 16,                                                                                   \
       "cancel; input; pause: make no new call, journal those under way, then `paused`; resume; "               \
       "watched: send DELTA from now on")                                                                       \
-    F(o, STR, ask, OPT, AB_NAME_MAX, "")                                                                       \
+    F(o, STR, ask, OPT, AB_STEP_MAX, "")                                                                       \
     F(o, STR, text, OPT, 1 << 20, "")
 
 #define AB_HEARTBEAT_FIELDS(F, o)                                                                              \
@@ -285,7 +286,7 @@ enum ab_command {
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
 #define AB_TURN_FIELDS(F, o)                                                                                   \
-    F(o, STR, step, REQ, AB_NAME_MAX, "node path : that node's counter")                                       \
+    F(o, STR, step, REQ, AB_STEP_MAX, "node path : that node's counter")                                       \
     F(o, STR, agent, REQ, AB_NAME_MAX, "who speaks")                                                           \
     F(o, STR, to, OPT, AB_NAME_MAX, "to whom")                                                                 \
     F(o, ANY, content, REQ, 0, "text, or an array of parts")                                                   \
@@ -293,7 +294,7 @@ enum ab_command {
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
 #define AB_MODEL_REPLY_FIELDS(F, o)                                                                            \
-    F(o, STR, step, REQ, AB_NAME_MAX, "node path : that node's counter")                                       \
+    F(o, STR, step, REQ, AB_STEP_MAX, "node path : that node's counter")                                       \
     F(o, STR, agent, REQ, AB_NAME_MAX, "who speaks")                                                           \
     F(o, STR, to, OPT, AB_NAME_MAX, "to whom")                                                                 \
     F(o, STR, purpose, OPT, 16,                                                                                \
@@ -332,7 +333,7 @@ enum ab_command {
 
 #define AB_WAITING_FIELDS(F, o)                                                                                \
     F(o, STR, reason, REQ, 16, "person, timer or budget")                                                      \
-    F(o, STR, ask, OPT, AB_NAME_MAX, "the question's id")                                                      \
+    F(o, STR, ask, OPT, AB_STEP_MAX, "the question's id")                                                      \
     F(o, STR, agent, OPT, AB_NAME_MAX, "who asks")                                                             \
     F(o, STR, prompt, OPT, 0, "the question")                                                                  \
     F(o, STR, budget, OPT, AB_WHY_MAX, "budget: which one, and why it has no room")                            \
@@ -344,14 +345,14 @@ enum ab_command {
 
 #define AB_INPUT_EVENT_FIELDS(F, o)                                                                            \
     F(o, UINT, k, REQ, 0, "the inbox row it consumes")                                                         \
-    F(o, STR, ask, OPT, AB_NAME_MAX, "the question it answers")                                                \
+    F(o, STR, ask, OPT, AB_STEP_MAX, "the question it answers")                                                \
     F(o, STR, text, REQ, 1 << 20, "")                                                                          \
     F(o, BOOL, timeout, OPT, 0, "nobody answered in time: the agent's human_default, or nothing; k is 0")      \
     F(o, BOOL, edited, OPT, 0, "the text was given when the job was forked")                                   \
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
 #define AB_CODE_RESULT_FIELDS(F, o)                                                                            \
-    F(o, STR, step, REQ, AB_NAME_MAX, "node path : that node's counter")                                       \
+    F(o, STR, step, REQ, AB_STEP_MAX, "node path : that node's counter")                                       \
     F(o, STR, agent, REQ, AB_NAME_MAX, "who ran it")                                                           \
     F(o, STR, to, OPT, AB_NAME_MAX, "whose message the code is from")                                          \
     F(o, UINT, block, REQ, 0, "which code block of that message, from 0")                                      \
@@ -367,7 +368,7 @@ enum ab_command {
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
 #define AB_TOOL_STARTED_FIELDS(F, o)                                                                           \
-    F(o, STR, step, REQ, AB_NAME_MAX, "node path : that node's counter")                                       \
+    F(o, STR, step, REQ, AB_STEP_MAX, "node path : that node's counter")                                       \
     F(o, STR, agent, REQ, AB_NAME_MAX, "whose model calls it")                                                 \
     F(o, UINT, call, REQ, 0, "which of the reply's tool_calls, from 0")                                        \
     F(o, STR, tool, REQ, AB_NAME_MAX, "its name")                                                              \
@@ -376,7 +377,7 @@ enum ab_command {
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
 #define AB_TOOL_RESULT_FIELDS(F, o)                                                                            \
-    F(o, STR, step, REQ, AB_NAME_MAX, "node path : that node's counter")                                       \
+    F(o, STR, step, REQ, AB_STEP_MAX, "node path : that node's counter")                                       \
     F(o, STR, agent, REQ, AB_NAME_MAX, "whose model called it")                                                \
     F(o, UINT, call, REQ, 0, "which of the reply's tool_calls, from 0")                                        \
     F(o, STR, tool, REQ, AB_NAME_MAX, "its name")                                                              \
@@ -405,7 +406,7 @@ enum ab_command {
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
 #define AB_CALL_STARTED_FIELDS(F, o)                                                                           \
-    F(o, STR, step, REQ, AB_NAME_MAX, "of the call; the same step again replaces it")                          \
+    F(o, STR, step, REQ, AB_STEP_MAX, "of the call; the same step again replaces it")                          \
     F(o, STR, agent, REQ, AB_NAME_MAX, "for whom")                                                             \
     F(o, STR, model, OPT, 256, "the first one that is asked")                                                  \
     F(o, UINT, tokens, REQ, INT64_MAX, "reserved: the prompt's as estimated (bytes/3) and max_tokens")         \

@@ -69,7 +69,7 @@
     F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
     F(o, ID, id, REQ, 0, "")                                                                                   \
     F(o, STR, kind, REQ, 16, "")                                                                               \
-    F(o, STR, ask, OPT, AB_NAME_MAX, "")                                                                       \
+    F(o, STR, ask, OPT, AB_STEP_MAX, "")                                                                       \
     F(o, STR, text, OPT, 1 << 20, "")
 #define AB_OP_INBOX_ANSWER_FIELDS(F, o)                                                                        \
     F(o, UINT, n, REQ, 0, "the job")                                                                           \

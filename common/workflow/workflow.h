@@ -59,7 +59,8 @@
 enum {
     AB_WORKFLOW_BYTES_MAX = 1 << 20, /* of the text as written, and of the canonical text */
     AB_WORKFLOW_AGENTS_MAX = 256,    /* members of groupchats included */
-    AB_WORKFLOW_DEPTH_MAX = 16,      /* groupchats within groupchats */
+    AB_WORKFLOW_DEPTH_MAX = 16,      /* groupchats within groupchats, called agents and workflows included */
+    AB_WORKFLOW_CALLS_MAX = 4,       /* of these: agents and workflows that are called by such */
     AB_WORKFLOW_NAME_MAX = 64,       /* letters, digits, "_", ".", "-" and space */
     AB_WORKFLOW_SECRETS_MAX = 256,
     AB_WORKFLOW_CONFIGS_MAX = 16,   /* entries of a config_list */
@@ -154,6 +155,16 @@ struct ab_groupchat {
     struct ab_condition *termination; /* of this chat, instead of the workflow's; NULL: none of its own */
 };
 
+/* A tool that is an agent or a whole workflow: who is asked when the model of the agent that has it calls it. */
+struct ab_delegate {
+    const char *name;            /* of the tool */
+    const char *description;     /* NULL: none */
+    const struct ab_agent *agent; /* of the same workflow, or `own`; NULL: it is a workflow */
+    struct ab_agent *own;         /* that stands in the tool itself; owned */
+    struct ab_workflow *workflow; /* owned; NULL: it is an agent, or */
+    const char *stored;           /* a stored workflow's NAME or NAME@VERSION, which is not resolved yet */
+};
+
 struct ab_agent {
     const char *name; /* unique in the workflow */
     enum ab_agent_type type;
@@ -175,6 +186,8 @@ struct ab_agent {
     struct ab_agent *members;      /* of a groupchat */
     size_t n_members;
     json_t *skills, *tools; /* non-empty arrays, or NULL */
+    struct ab_delegate *delegates; /* those of the tools that are agents and workflows */
+    size_t n_delegates;
     char *path;             /* in the canonical tree: "$.agents[1].agent"; owned */
 };
 

@@ -63,7 +63,7 @@ static void chat_prompt(const struct node *node, const struct engine_effect *eff
     const struct ab_agent *agent = chat->sides[chat->addressed].agent;
     (void)effect;
 
-    prompt_open(prompt, node->engine, agent, chat->addressed == RECEIVER ? "assistant" : "user");
+    prompt_open(prompt, node, agent, chat->addressed == RECEIVER ? "assistant" : "user");
     for (size_t i = 0; i < chat->transcript.n; i++) {
         const struct line *line = &chat->transcript.lines[i];
         if (line->from == agent)

@@ -16,9 +16,9 @@ static bool is_instruction(const json_t *earlier)
     return role && !strcmp(role, "system");
 }
 
-void prompt_open(struct prompt *prompt, const struct engine *engine, const struct ab_agent *agent,
-                 const char *own_role)
+void prompt_open(struct prompt *prompt, const struct node *node, const struct ab_agent *agent, const char *own_role)
 {
+    const json_t *history = node->engine->history;
     size_t i;
     json_t *earlier;
 
@@ -28,13 +28,13 @@ void prompt_open(struct prompt *prompt, const struct engine *engine, const struc
         prompt->system = 1;
     }
     format_open(prompt, agent);
-    json_array_foreach (engine->history, i, earlier)
+    json_array_foreach (history, i, earlier)
         if (is_instruction(earlier)) {
             messages_add(prompt->messages, "system", json_object_get(earlier, "content"));
             prompt->system++;
         }
-    json_array_foreach (engine->history, i, earlier) {
-        if (is_instruction(earlier))
+    json_array_foreach (history, i, earlier) {
+        if (is_instruction(earlier) || node->branch->call)
             continue;
         const char *role = ab_tree_str(earlier, "role");
         messages_add(prompt->messages, role && !strcmp(role, own_role) ? "assistant" : "user",

@@ -135,14 +135,15 @@ static void count_cost(struct node *node, const struct ab_model_reply *reply)
             AB_VIEW_FMT(reply->model));
 }
 
-void ending_count(struct node *node, const struct ab_model_reply *reply)
+void ending_count(struct node *node, const struct journal_event *event)
 {
     struct ending *ending = &node->ending;
+    const struct ab_model_reply *reply = &event->model_reply;
     if (!ending->wanted)
         return;
     ending->tokens += reply->prompt_tokens + reply->completion_tokens;
     count_cost(node, reply);
-    if (reply->tool_calls.p)
+    if (reply->tool_calls.p && event->branch == node->branch)
         note_calls(ending->wanted, reply->tool_calls, &ending->met);
 }
 

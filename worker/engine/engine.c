@@ -9,6 +9,8 @@
 
 #include "common/wire/tree.h"
 
+#define RUN_SUMMARY "summary:1"
+
 const char *engine_stop_name(enum engine_stop stop)
 {
     static const char *const names[] = {"",
@@ -43,9 +45,8 @@ int engine_create(const struct ab_workflow *workflow, json_t *content, const str
     if (!json_is_string(content) && !json_is_array(content))
         return ab_fail_at(err, AB_EINVALID, "content", "the message must be text or an array of parts");
     struct engine *engine = ab_calloc(1, sizeof *engine);
-    engine->workflow = workflow;
+    engine->run = (struct scope){.workflow = workflow, .content = json_incref(content)};
     engine->limits = *limits;
-    engine->content = json_incref(content);
     *out = engine;
     return 0;
 }
@@ -54,8 +55,9 @@ void engine_destroy(struct engine *engine)
 {
     if (!engine)
         return;
-    node_destroy(engine->root);
+    node_destroy(engine->run.root);
     for (size_t i = 0; i < engine->n_branches; i++) {
+        free(engine->branches[i]->path);
         transcript_finish(&engine->branches[i]->log);
         free(engine->branches[i]->usage.rows);
         ab_buf_finish(&engine->branches[i]->files);
@@ -63,32 +65,12 @@ void engine_destroy(struct engine *engine)
     }
     free(engine->branches);
     free(engine->copied.rows);
-    free(engine->summary);
-    json_decref(engine->content);
+    scope_finish(&engine->run);
     json_decref(engine->history);
     free(engine);
 }
 
 /* --- events --------------------------------------------------------------------------------------------------- */
-
-/* A sequence or an autonomous workflow of one receiver is a chat with it. In the first version no step had a task. */
-static struct node *make_root(struct engine *engine)
-{
-    const struct ab_workflow *workflow = engine->workflow;
-    bool tasks = workflow->type == AB_WORKFLOW_SEQUENTIAL && engine->version > 1;
-
-    if (workflow->n_receivers > 1 && workflow->type == AB_WORKFLOW_AUTONOMOUS)
-        return parallel_create(engine, "chats");
-    struct branch *branch = engine_branch(engine);
-    if (workflow->n_receivers > 1)
-        return sequence_create(engine, branch, "steps");
-    json_t *task =
-        tasks ? sequence_task(engine->content, NULL, 0, &workflow->receivers[0]) : json_incref(engine->content);
-    struct node *root = node_converse(engine, branch, "chat", &workflow->sender, &workflow->receivers[0], task,
-                                      workflow->termination);
-    json_decref(task);
-    return root;
-}
 
 static int take_begin(struct engine *engine, struct journal_event *event, struct ab_error *err)
 {
@@ -111,9 +93,7 @@ static int take_begin(struct engine *engine, struct journal_event *event, struct
     engine->seed = begin->seed;
     engine->version = begin->engine;
     engine->begin_ms = event->at_ms;
-    engine->root = make_root(engine);
-    for (size_t i = 0; i < engine->n_branches; i++)
-        engine->branches[i]->events = engine->events;
+    scope_begin(&engine->run, engine, "", NULL);
     return 0;
 }
 
@@ -121,7 +101,7 @@ static int take_begin(struct engine *engine, struct journal_event *event, struct
 static void name_question(const struct engine *engine, struct ab_view *step, char own[ENGINE_STEP_MAX])
 {
     struct engine_effect *effects = ab_calloc(ENGINE_EFFECTS_MAX, sizeof *effects), *found = NULL;
-    size_t n = node_next(engine->root, effects, ENGINE_EFFECTS_MAX);
+    size_t n = node_next(engine->run.root, effects, ENGINE_EFFECTS_MAX);
     for (size_t i = 0; i < n; i++)
         if (effects[i].want == ENGINE_HUMAN && (!found || (effects[i].asked && !found->asked)))
             found = &effects[i];
@@ -141,12 +121,12 @@ static int find_step(struct engine *engine, struct journal_event *event, char ow
 
     if (!engine->begun)
         return ab_fail(err, AB_ENONDETERMINISM, "the journal has a %s before begin", kind);
-    if (engine->root->stop)
+    if (engine->run.root->stop)
         return ab_fail(err, AB_ENONDETERMINISM, "the journal has a %s after the chat ended (%s)", kind,
-                       engine_stop_name(engine->root->stop));
+                       engine_stop_name(engine->run.root->stop));
     if (event->kind == AB_KIND_INPUT && !event->step.n)
         name_question(engine, &event->step, own);
-    *node = node_of_step(engine->root, event->step);
+    *node = node_of_step(engine->run.root, event->step);
     if (!*node)
         return ab_fail(err, AB_ENONDETERMINISM, "the journal has a %s at step %.*s, which is not wanted", kind,
                        AB_VIEW_FMT(event->step));
@@ -162,7 +142,15 @@ static int take_step(struct engine *engine, struct journal_event *event, struct 
         return code;
     struct branch *branch = node->branch; /* the node may be gone then */
     branch->events = engine->events;
-    return node_take(engine->root, event, err);
+    event->branch = branch;
+    return node_take(engine->run.root, event, err);
+}
+
+/* The one call that is no node's. */
+static void run_summary(const struct engine *engine, struct engine_effect *effect)
+{
+    summary_effect(engine, &engine->run, effect);
+    memcpy(effect->step, RUN_SUMMARY, sizeof RUN_SUMMARY);
 }
 
 static void add_usage(struct engine *engine, struct branch *branch, const char *agent,
@@ -185,17 +173,13 @@ static void add_usage(struct engine *engine, struct branch *branch, const char *
 
 static int take_summary(struct engine *engine, const struct journal_event *event, struct ab_error *err)
 {
-    const struct ab_model_reply *reply = &event->model_reply;
     struct engine_effect wanted;
 
-    summary_effect(engine, &wanted);
-    if (!ab_view_is(reply->purpose, wanted.purpose) || !ab_view_is(event->step, wanted.step) ||
-        !ab_view_is(reply->agent, wanted.agent))
-        return ab_fail_at(err, AB_ENONDETERMINISM, wanted.step,
-                          "the journal has a model_reply at step %.*s instead", AB_VIEW_FMT(event->step));
-    engine->summary = ab_view_dup(text_without(reply->content, ""));
-    add_usage(engine, engine->branches[0], wanted.agent, reply);
-    return 0;
+    run_summary(engine, &wanted);
+    int code = summary_take(&engine->run, &wanted, event, err);
+    if (!code)
+        add_usage(engine, engine->branches[0], wanted.agent, &event->model_reply);
+    return code;
 }
 
 static int take_model_reply(struct engine *engine, struct journal_event *event, struct ab_error *err)
@@ -204,7 +188,7 @@ static int take_model_reply(struct engine *engine, struct journal_event *event, 
     struct node *node;
     char own[ENGINE_STEP_MAX];
 
-    if (summary_wanted(engine))
+    if (summary_wanted(engine, &engine->run))
         return take_summary(engine, event, err);
     int code = find_step(engine, event, own, &node, err);
     if (code)
@@ -325,6 +309,7 @@ static int decode(struct ab_view raw, struct journal_event *event, struct ab_err
     memcpy(&at_ms, (const char *)event + kinds[event->kind].at_ms, sizeof at_ms);
     event->at_ms = at_ms > INT64_MAX ? INT64_MAX : (int64_t)at_ms;
     event->step = (struct ab_view){0};
+    event->branch = NULL;
     if (kinds[event->kind].step)
         memcpy(&event->step, (const char *)event + kinds[event->kind].step, sizeof event->step);
     return 0;
@@ -412,13 +397,13 @@ size_t engine_next(const struct engine *engine, struct engine_effect *effects, s
     }
     struct usage total = total_of(engine);
     enum engine_stop stop = over_limit(engine, &total);
-    if (engine->root->stop && (stop || !summary_wanted(engine)))
-        return one(effects, ENGINE_FINISH, engine->root->stop);
+    if (engine->run.root->stop && (stop || !summary_wanted(engine, &engine->run)))
+        return one(effects, ENGINE_FINISH, engine->run.root->stop);
     size_t n = 1;
-    if (engine->root->stop)
-        summary_effect(engine, effects);
+    if (engine->run.root->stop)
+        run_summary(engine, effects);
     else
-        n = node_next(engine->root, effects, max);
+        n = node_next(engine->run.root, effects, max);
     for (size_t i = 0; i < n; i++) {
         bool free = effects[i].want == ENGINE_CODE || effects[i].want == ENGINE_TOOL;
         if (effects[i].want != ENGINE_MODEL && !free)
@@ -436,7 +421,7 @@ size_t engine_next(const struct engine *engine, struct engine_effect *effects, s
 static void make_prompt(const struct engine *engine, const struct engine_effect *effect, uint64_t tokens_max,
                         struct prompt *prompt)
 {
-    const struct node *node = engine->root->stop ? NULL : node_of_step(engine->root, ab_view_of(effect->step));
+    const struct node *node = engine->run.root->stop ? NULL : node_of_step(engine->run.root, ab_view_of(effect->step));
     const struct branch *branch = node ? node->branch : engine->branches[0];
     uint64_t trimmed = tokens_max ? tokens_max : usage_trimmed(&branch->usage, effect->agent);
 
@@ -444,11 +429,11 @@ static void make_prompt(const struct engine *engine, const struct engine_effect 
     if (node)
         node->ops->prompt(node, effect, prompt);
     else
-        summary_prompt(engine, prompt);
+        summary_prompt(engine, &engine->run, prompt);
     if (node)
         format_ask_again(node, prompt);
     prompt_cut(prompt, trimmed);
-    if (!node)
+    if (effect->purpose && !strcmp(effect->purpose, SUMMARY_PURPOSE))
         summary_join(prompt);
 }
 
@@ -472,5 +457,5 @@ uint64_t engine_trim(const struct engine *engine, const struct engine_effect *ef
 
 const json_t *engine_content(const struct engine *engine)
 {
-    return engine->content;
+    return engine->run.content;
 }

@@ -15,7 +15,9 @@
  * SAY             turn         with the effect's step, agent and text: nothing needs to be done for it
  * CODE            code_result  with the effect's step and agent
  * TOOL            tool_result  with the effect's step, agent and index; a tool_started comes before it, unless the call is
- *                              refused. Wanted again after a crash it is `tool_started`
+ *                              refused. Wanted again after a crash it is `tool_started`. A call of an agent or a workflow
+ *                              (`delegated`) is only announced; then its own effects are wanted, and at last it again, with
+ *                              the `answer` that came of it
  * FINISH          end
  *
  * `started`, `attempt_failed`, `paused`, `forked` and `end` are accepted whatever is wanted; any other event that satisfies no wanted effect
@@ -33,6 +35,7 @@
 
 #include "common/bytes.h"
 #include "common/error.h"
+#include "common/wire/messages.h"
 #include "common/workflow/workflow.h"
 #include "worker/engine/blocks.h"
 
@@ -40,7 +43,7 @@ enum {
     ENGINE_VERSION =
         3, /* of the rules that turn a journal into effects; a journal names the one that made it */
     ENGINE_EFFECTS_MAX = 64, /* wanted at the same time */
-    ENGINE_STEP_MAX = 128,
+    ENGINE_STEP_MAX = AB_STEP_MAX,
     ENGINE_FOLDER_MAX = 32,
     ENGINE_TOOL_ROUNDS_MAX = 32,         /* of calls and results in one turn of an agent */
     ENGINE_TOOL_CALLS_MAX = 32,          /* in one round */
@@ -125,6 +128,9 @@ struct engine_effect {
     size_t tool_index;            /* TOOL: which call of the reply it is, from 0 */
     bool tool_started;            /* TOOL: tool_started is in the journal, */
     const char *tool_version;     /* with this version of the tool; "" if it has none */
+    bool delegated;               /* TOOL: an agent or a workflow */
+    const char *answer;           /* TOOL: what came of it, to be journaled; NULL: it must be made */
+    bool answer_failed;           /* TOOL: it says why the call failed */
     enum engine_stop stop;        /* FINISH */
     const struct ab_error
         *failure; /* FINISH: why the run failed; of the engine, as long as it lives; NULL: it did not */

@@ -126,7 +126,7 @@ static int take_reply(struct group *group, const struct journal_event *event, st
 static int group_apply(struct node *node, const struct journal_event *event, struct ab_error *err)
 {
     struct group *group = (struct group *)node;
-    if (node->n_children) /* an inner chat has the word */
+    if (node->n_children && is_group(group)) /* an inner chat has the word */
         return node_not_wanted(node, event, err);
     int code = group->speaker == NOBODY ? group_take_choice(group, event, err) : take_reply(group, event, err);
     settle(group);
@@ -167,7 +167,7 @@ static void speaker_prompt(const struct group *group, struct prompt *prompt)
 {
     const struct ab_agent *agent = group->sides[group->speaker].agent;
 
-    prompt_open(prompt, group->node.engine, agent, "assistant");
+    prompt_open(prompt, &group->node, agent, "assistant");
     for (size_t i = 0; i < group->transcript.n; i++) {
         const struct line *line = &group->transcript.lines[i];
         if (line->from == agent)

@@ -65,13 +65,32 @@ void node_destroy(struct node *node)
     node->ops->destroy(node);
 }
 
-struct branch *engine_branch(struct engine *engine)
+/* In order of the paths, whichever of several calls was announced first. */
+struct branch *engine_branch(struct engine *engine, const char *path, const struct branch *call)
 {
     engine->branches = ab_realloc(engine->branches, (engine->n_branches + 1) * sizeof(struct branch *));
     struct branch *branch = ab_calloc(1, sizeof *branch);
+    branch->path = ab_strdup(path);
+    branch->call = call;
     branch->events = engine->events;
-    engine->branches[engine->n_branches++] = branch;
+    size_t at = engine->n_branches++;
+    for (; at && strverscmp(engine->branches[at - 1]->path, path) > 0; at--)
+        engine->branches[at] = engine->branches[at - 1];
+    engine->branches[at] = branch;
     return branch;
+}
+
+/* Its path as a name; one that would be too long is told by a number that follows from it. */
+void branch_folder(struct branch *branch)
+{
+    int bytes = snprintf(branch->folder, sizeof branch->folder, "call-%s", branch->path);
+    uint64_t number = 0xcbf29ce484222325;
+    for (const char *c = branch->path; *c; c++)
+        number = (number ^ (unsigned char)*c) * 0x100000001b3;
+    if (bytes >= (int)sizeof branch->folder)
+        snprintf(branch->folder, sizeof branch->folder, "call-%016" PRIx64, number);
+    for (char *c = branch->folder; (c = strchr(c, '/'));)
+        *c = '-';
 }
 
 /* --- events --------------------------------------------------------------------------------------------------- */
@@ -114,13 +133,16 @@ int node_take(struct node *node, const struct journal_event *event, struct ab_er
 {
     struct node *child = child_of_step(node, event->step);
     if (event->kind == AB_KIND_MODEL_REPLY)
-        ending_count(node, &event->model_reply);
+        ending_count(node, event);
     if (!child)
         return node->ops->apply(node, event, err);
+    bool fails = node->engine->failure.code; /* by what this event means further up */
     int code = node_take(child, event, err);
-    if (!code && child->stop && !node->engine->failure.code)
+    if (code || fails || tools_heed(node, child))
+        return code;
+    if (child->stop && !node->engine->failure.code)
         node->ops->child_stopped(node, child);
-    return code;
+    return 0;
 }
 
 char *node_answer(const struct node *node)
@@ -137,7 +159,8 @@ size_t node_next(const struct node *node, struct engine_effect *effects, size_t 
         going++;
         n += node_next(node->children[i], effects + n, max - n);
     }
-    return going || !max || node->stop ? n : node->ops->next(node, effects, max);
+    bool waits = going && !node->tools.open; /* of several calls some may be agents and some not */
+    return waits || n == max || node->stop ? n : n + node->ops->next(node, effects + n, max - n);
 }
 
 /* --- talk ----------------------------------------------------------------------------------------------------- */

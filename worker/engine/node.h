@@ -9,6 +9,8 @@
 #include "common/wire/messages.h"
 #include "worker/engine/engine.h"
 
+struct node;
+
 /* One message between two agents. */
 struct line {
     const struct ab_agent *from, *to; /* of the workflow */
@@ -77,9 +79,8 @@ struct prompt {
     struct ab_context context;
 };
 /* Adds the agent's system message, if it has one, and the session's history as one sees it whose words are those of
- * `own_role`. */
-void prompt_open(struct prompt *prompt, const struct engine *engine, const struct ab_agent *agent,
-                 const char *own_role);
+ * `own_role`; whoever is called as a tool sees only what all were told. */
+void prompt_open(struct prompt *prompt, const struct node *node, const struct ab_agent *agent, const char *own_role);
 /* Leaves out what the context does not allow: oldest first, the history before the conversation; a tool call goes with its
  * results, and the newest message stays whatever the bounds are. `trimmed`: the history goes, and not more than so many
  * tokens stay; 0: as the context says. */
@@ -91,6 +92,7 @@ struct journal_event {
     enum ab_event_kind kind;
     int64_t at_ms;
     struct ab_view step; /* of turn and model_reply; the ask of waiting and input; {NULL,0} otherwise */
+    const struct branch *branch; /* whose step it is; NULL: of none */
     union {
         struct ab_started started;
         struct ab_begin begin;
@@ -119,7 +121,6 @@ struct ending {
         waited_ms; /* wall clock, and the engine's time of waiting for people, when it was opened */
 };
 
-struct node;
 struct node_ops {
     const char *name;
     /* Takes the event, which is one of turn, model_reply, waiting, input, and is for this node's own step;
@@ -162,9 +163,12 @@ struct node {
     struct tool_turn tools;
 };
 
-/* What happens one after the other: the whole run, or one of several conversations that go on at the same time. Nothing
- * of a branch depends on another one. */
+/* What happens one after the other: the whole run, one of several conversations that go on at the same time, or what a tool
+ * that is an agent does. Nothing of a branch depends on another one, but what calls on what came of the call. */
 struct branch {
+    char *path;            /* owned; of its node; "" if it is the run's only one. Branches are in this order */
+    const struct branch *call; /* of the call that it is a part of, maybe itself; NULL: of the run */
+    struct ab_agent asker; /* of a call of an agent: who asks */
     struct transcript log; /* all that was said in it, whatever node said it */
     struct usage_table usage;
     uint64_t events;                /* events of the journal up to the last one it took */
@@ -172,16 +176,22 @@ struct branch {
     struct ab_buf files;            /* raw array, of the last code_result; empty: none yet */
 };
 
+/* A workflow that runs: the job's, or one that is called as a tool. */
+struct scope {
+    const struct ab_workflow *workflow; /* NULL: only an agent is asked */
+    json_t *content;                    /* owned; the message */
+    struct node *root;                  /* NULL: not begun. Owned by whoever has the scope */
+    char *summary;                      /* owned; what a model made of it; NULL: nothing yet */
+    const struct branch *call;          /* of its branches; NULL: of the run */
+};
+
 struct engine {
-    const struct ab_workflow *workflow;
+    struct scope run;
     struct engine_limits limits;
-    json_t *content; /* the user's message */
     json_t *history; /* array, from begin; NULL before it */
     uint64_t seed, version;
-    struct branch **branches; /* owned; in the order in which the workflow lists them */
+    struct branch **branches; /* owned; in the order in which the workflow lists them, then by their steps */
     size_t n_branches;
-    struct node *root;
-    char *summary; /* what a model made of the run; NULL: nothing yet */
     bool begun, ended, offline;
     struct ab_error failure;     /* why the run failed; code 0: it did not */
     struct ab_id forked_of;      /* zero: the journal is all its own; else what was copied: */
@@ -205,17 +215,32 @@ struct node *group_create(struct engine *engine, struct branch *branch, const ch
                           const struct ab_agent *sender, const struct ab_agent *receiver, json_t *content,
                           const struct ab_condition *termination);
 /* worker/engine/several.c: a chat with each receiver, in order or all at the same time. */
-struct node *sequence_create(struct engine *engine, struct branch *branch, const char *path);
-struct node *parallel_create(struct engine *engine, const char *path);
+struct node *sequence_create(struct engine *engine, struct branch *branch, const char *path,
+                             const struct scope *scope);
+struct node *parallel_create(struct engine *engine, const char *path, const struct scope *scope);
 /* A sequential step's task: the message, the results of the steps before it, its own instruction. */
 json_t *sequence_task(const json_t *content, struct node *const *before, size_t n_before,
                       const struct ab_agent *receiver);
 /* worker/engine/result.c: what was used, by agents, without what was copied. The caller frees the rows. */
 struct usage_table usage_own(const struct engine *engine);
-/* worker/engine/summary.c: the answer as a model makes it of the run. */
-bool summary_wanted(const struct engine *engine);
-void summary_effect(const struct engine *engine, struct engine_effect *effect);
-void summary_prompt(const struct engine *engine, struct prompt *prompt);
+/* worker/engine/scope.c: a workflow, from its message to its answer. */
+/* Makes the root. `below`: the path it gets is below this one; "": it is the run's own. branch: for a run that is one after
+ * the other; several at the same time make their own. */
+void scope_begin(struct scope *scope, struct engine *engine, const char *below, struct branch *branch);
+char *scope_answer(const struct scope *scope); /* by its summary_method; "" if there is none; the caller frees it */
+void scope_finish(struct scope *scope);
+/* worker/engine/call.c: an agent or a workflow that is called as a tool, at this path. */
+struct node *call_create(struct engine *engine, const char *path, const struct ab_agent *caller,
+                         const struct ab_delegate *delegate, const char *message);
+/* worker/engine/summary.c: the answer as a model makes it of a workflow that has ended. */
+bool summary_wanted(const struct engine *engine, const struct scope *scope);
+#define SUMMARY_PURPOSE "summary"
+/* All but the step. */
+void summary_effect(const struct engine *engine, const struct scope *scope, struct engine_effect *effect);
+/* AB_ENONDETERMINISM unless the reply is what this effect wants. */
+int summary_take(struct scope *scope, const struct engine_effect *wanted, const struct journal_event *event,
+                 struct ab_error *err);
+void summary_prompt(const struct engine *engine, const struct scope *scope, struct prompt *prompt);
 /* The messages of the prompt, once it was cut, become two: the instruction and the record. */
 void summary_join(struct prompt *prompt);
 
@@ -231,7 +256,10 @@ struct node *node_converse(struct engine *engine, struct branch *branch, const c
 void node_adopt(struct node *node, struct node *child); /* takes the child */
 void node_forget_children(struct node *node);
 void node_destroy(struct node *node); /* with its children; NULL is allowed */
-struct branch *engine_branch(struct engine *engine);
+/* path: of its node, or "". call: see there; NULL: of the run. */
+struct branch *engine_branch(struct engine *engine, const char *path, const struct branch *call);
+/* Gives its files a folder of their own, beside all others. */
+void branch_folder(struct branch *branch);
 /* The node whose own step this is: it, or one below it; NULL if there is none that goes on. */
 struct node *node_of_step(struct node *node, struct ab_view step);
 /* Lets the node take the event; if it or a child stops with it, the nodes above are told. */
@@ -264,8 +292,8 @@ void format_ask_again(const struct node *node, struct prompt *prompt);
 /* ---- worker/engine/ending.c: termination conditions ---- */
 
 void ending_begin(struct node *node, const struct ab_condition *wanted);
-/* A model replied in this conversation, or in one inside it. */
-void ending_count(struct node *node, const struct ab_model_reply *reply);
+/* A model replied in this conversation, or in one inside it. What those call that are called themselves is not its tool_call. */
+void ending_count(struct node *node, const struct journal_event *event);
 
 /* What an agent's model sees of its own line: the tool calls that led to it, then the words. */
 void messages_add_own(json_t *messages, const struct line *line);
@@ -311,7 +339,8 @@ int reply_take(struct node *node, struct side *side, struct reply *reply, const 
 /* Each sets *due to the move that follows for the agent, MOVE_STOP if its model is to be asked again. */
 int tools_take_reply(struct node *node, const struct ab_agent *agent, const struct ab_model_reply *reply,
                      enum move *due, struct ab_error *err);
-int tools_take_started(struct node *node, const struct journal_event *event, struct ab_error *err);
+int tools_take_started(struct node *node, const struct ab_agent *agent, const struct journal_event *event,
+                       struct ab_error *err);
 int tools_take_result(struct node *node, const struct journal_event *event, enum move *due,
                       struct ab_error *err);
 int tools_take_answer(struct node *node, const struct journal_event *event, enum move *due,
@@ -320,6 +349,8 @@ int tools_take_answer(struct node *node, const struct journal_event *event, enum
 void tools_want_person(const struct node *node, struct engine_effect *effect);
 size_t tools_want(const struct node *node, const struct ab_agent *agent, struct engine_effect *effects,
                   size_t max);
+/* The child is one that was called as a tool, and has taken an event: the call is answered if it is over. */
+bool tools_heed(struct node *node, struct node *child);
 bool tools_closed(const struct node *node); /* no further round in this turn */
 void tools_prompt(const struct node *node, struct prompt *prompt);
 /* The agent has said the last line of the transcript: the rounds go with it. */

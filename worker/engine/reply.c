@@ -264,7 +264,7 @@ static int take_code_result(struct taking *t, struct ab_error *err)
 static int take_tool_started(struct taking *t, struct ab_error *err)
 {
     return ab_view_is(t->event->tool_started.agent, t->side->agent->name)
-               ? tools_take_started(t->node, t->event, err)
+               ? tools_take_started(t->node, t->side->agent, t->event, err)
                : node_not_wanted(t->node, t->event, err);
 }
 

@@ -11,9 +11,7 @@ static const char *const summary_names[] = {
 
 char *engine_summary(const struct engine *engine)
 {
-    if (engine->workflow->summary == AB_SUMMARY_NONE || !engine->root)
-        return ab_strdup("");
-    return engine->summary ? ab_strdup(engine->summary) : node_answer(engine->root);
+    return scope_answer(&engine->run);
 }
 
 static json_t *time_tree(int64_t at_ms)
@@ -41,12 +39,14 @@ static void add_messages(json_t *messages, const struct transcript *transcript)
     }
 }
 
-/* Branch after branch, as the workflow lists them: not in the order in which they happened to speak. */
+/* Branch after branch, as the workflow lists them: not in the order in which they happened to speak. What was called as a
+ * tool is seen by its caller only. */
 static json_t *messages_tree(const struct engine *engine)
 {
     json_t *messages = json_array();
     for (size_t i = 0; i < engine->n_branches; i++)
-        add_messages(messages, &engine->branches[i]->log);
+        if (!engine->branches[i]->call)
+            add_messages(messages, &engine->branches[i]->log);
     return messages;
 }
 
@@ -113,17 +113,17 @@ json_t *engine_result(const struct engine *engine, const char *stop_reason, int6
     int64_t end_ms = at_ms > engine->last_ms ? at_ms : engine->last_ms;
     int64_t begin_ms = engine->forked_ms ? engine->forked_ms : engine->begun ? engine->begin_ms : end_ms;
     json_t *result = json_pack("{so ss so so so sf ss so}", "messages", messages_tree(engine), "summary_method",
-                               summary_names[engine->workflow->summary], "files", files_tree(engine),
+                               summary_names[engine->run.workflow->summary], "files", files_tree(engine),
                                "start_time", time_tree(begin_ms), "end_time", time_tree(end_ms), "duration_s",
                                (double)(end_ms - begin_ms) / 1000, "stop_reason", stop_reason, "usage",
                                own_usage_tree(engine));
     if (!ab_id_zero(engine->forked_of))
         json_object_set_new(result, "forked", fork_tree(engine));
-    if (engine->root && engine->root->ops->next == NULL)
-        json_object_set_new(result, "results", results_tree(engine->root));
-    add_condition(result, engine->root);
-    if (engine->root && engine->workflow->summary == AB_SUMMARY_LAST)
-        add_parsed(result, engine->root->ops->last(engine->root));
+    if (engine->run.root && engine->run.root->ops->next == NULL)
+        json_object_set_new(result, "results", results_tree(engine->run.root));
+    add_condition(result, engine->run.root);
+    if (engine->run.root && engine->run.workflow->summary == AB_SUMMARY_LAST)
+        add_parsed(result, engine->run.root->ops->last(engine->run.root));
     if (engine->offline)
         json_object_set_new(result, "offline", json_true());
     return result;

@@ -5,6 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+struct several {
+    struct node node;
+    const struct scope *scope; /* whose root it is */
+};
+
 static int nothing_wanted(struct node *node, const struct journal_event *event, struct ab_error *err)
 {
     return node_not_wanted(node, event, err);
@@ -61,11 +66,12 @@ json_t *sequence_task(const json_t *content, struct node *const *before, size_t 
 static void go_on(struct node *node)
 {
     struct engine *engine = node->engine;
-    const struct ab_workflow *workflow = engine->workflow;
+    const struct scope *scope = ((struct several *)node)->scope;
+    const struct ab_workflow *workflow = scope->workflow;
 
     while (node->n_children < workflow->n_receivers) {
         const struct ab_agent *receiver = &workflow->receivers[node->n_children];
-        json_t *task = sequence_task(engine->content, node->children, node->n_children, receiver);
+        json_t *task = sequence_task(scope->content, node->children, node->n_children, receiver);
         char *path = ab_format("%s/%zu", node->path, node->n_children + 1);
         struct node *child =
             node_converse(engine, node->branch, path, &workflow->sender, receiver, task, workflow->termination);
@@ -96,12 +102,14 @@ static const struct node_ops sequence_ops = {.name = "sequence",
                                              .last = sequence_last,
                                              .destroy = several_destroy};
 
-struct node *sequence_create(struct engine *engine, struct branch *branch, const char *path)
+struct node *sequence_create(struct engine *engine, struct branch *branch, const char *path,
+                             const struct scope *scope)
 {
-    struct node *node = ab_calloc(1, sizeof *node);
-    node_init(node, &sequence_ops, engine, branch, path);
-    go_on(node);
-    return node;
+    struct several *several = ab_calloc(1, sizeof *several);
+    several->scope = scope;
+    node_init(&several->node, &sequence_ops, engine, branch, path);
+    go_on(&several->node);
+    return &several->node;
 }
 
 /* --- all at the same time ------------------------------------------------------------------------------------- */
@@ -147,17 +155,22 @@ static const struct node_ops parallel_ops = {.name = "parallel",
                                              .answer = parallel_answer,
                                              .destroy = several_destroy};
 
-struct node *parallel_create(struct engine *engine, const char *path)
+struct node *parallel_create(struct engine *engine, const char *path, const struct scope *scope)
 {
-    struct node *node = ab_calloc(1, sizeof *node);
+    struct several *several = ab_calloc(1, sizeof *several);
+    struct node *node = &several->node;
+    several->scope = scope;
     node_init(node, &parallel_ops, engine, NULL, path);
-    for (size_t i = 0; i < engine->workflow->n_receivers; i++) {
+    for (size_t i = 0; i < scope->workflow->n_receivers; i++) {
         char *below = ab_format("%s/%zu", path, i + 1);
-        struct branch *branch = engine_branch(engine);
-        snprintf(branch->folder, sizeof branch->folder, "chat-%zu", i + 1);
-        node_adopt(node, node_converse(engine, branch, below, &engine->workflow->sender,
-                                       &engine->workflow->receivers[i], engine->content,
-                                       engine->workflow->termination));
+        struct branch *branch = engine_branch(engine, below, scope->call);
+        if (scope->call)
+            branch_folder(branch);
+        else
+            snprintf(branch->folder, sizeof branch->folder, "chat-%zu", i + 1);
+        node_adopt(node, node_converse(engine, branch, below, &scope->workflow->sender,
+                                       &scope->workflow->receivers[i], scope->content,
+                                       scope->workflow->termination));
         free(below);
     }
     settle(node);

@@ -7,6 +7,12 @@
  *   done      there is a result. What needs no tool to be answered (a name the agent does not have, `approval: never`, a
  *             call too many) is so from the beginning
  *
+ * A call of an agent or a workflow is a child node (call.c), which begins with tool_started:
+ *
+ *   calling   its effects are wanted instead
+ *   answered  it is over: what came of it is wanted as the tool_result. A call that names no message is so from the
+ *             beginning, without tool_started
+ *
  * Owns the rounds of the turn; when the agent speaks they go to its line, so that its model sees them in later turns.
  */
 #include "worker/engine/node.h"
@@ -17,15 +23,21 @@
 #include "common/wire/tree.h"
 #include "common/workflow/tools.h"
 
-enum tool_state { TOOL_ASK, TOOL_READY, TOOL_STARTED, TOOL_DONE };
+enum tool_state { TOOL_ASK, TOOL_READY, TOOL_STARTED, TOOL_CALLING, TOOL_ANSWERED, TOOL_DONE };
 struct tool_call {
     enum tool_state state;
-    const char *name, *arguments; /* of the round */
-    char *version;                /* as announced; owned; NULL: none */
-    json_t *result;               /* text; owned; NULL until it is done */
-    json_t *parts;                /* what came besides; owned; NULL: nothing */
+    const char *name, *arguments;       /* of the round */
+    char *version;                      /* as announced; owned; NULL: none */
+    json_t *result;                     /* text; owned; NULL until it is done */
+    json_t *parts;                      /* what came besides; owned; NULL: nothing */
+    const struct ab_delegate *delegate; /* who is called; NULL: a tool that the shell has */
+    const struct node *child;           /* of the node; NULL: not begun */
+    char *answer;                       /* owned; of the child, or why there is none; NULL: none yet */
+    bool failed;
 };
 
+static const char NO_MESSAGE[] =
+    "the arguments do not fit: an object with one member is wanted, {\"message\": text}";
 enum { SHOWN_HEAD = 160, SHOWN_TAIL = 80 /* bytes of a call's arguments in a question to a person */ };
 
 /* --- what an agent may call ----------------------------------------------------------------------------------- */
@@ -39,6 +51,24 @@ static const json_t *tool_of(const struct ab_agent *agent, const char *name)
             return tool;
     }
     return NULL;
+}
+
+/* What came of a call, to be journaled. Takes the text. */
+static void answer(struct tool_call *call, char *text, bool failed)
+{
+    call->state = TOOL_ANSWERED;
+    call->answer = text;
+    call->failed = failed;
+}
+
+/* What an agent or a workflow is told; NULL: the model did not write it as it was told to. The caller frees it. */
+static char *message_of(const char *arguments)
+{
+    json_t *tree = json_loads(arguments, 0, NULL);
+    const char *message = ab_tree_str(tree, "message");
+    char *text = message && json_object_size(tree) == 1 ? ab_strdup(message) : NULL;
+    json_decref(tree);
+    return text;
 }
 
 static void done(struct tool_turn *turn, struct tool_call *call, json_t *result)
@@ -63,13 +93,34 @@ static json_t *unknown(const struct ab_agent *agent, const char *name)
     return result ? result : json_string("error: there is no such tool");
 }
 
+static const struct ab_delegate *delegate_of(const struct ab_agent *agent, const char *name)
+{
+    for (size_t i = 0; i < agent->n_delegates; i++)
+        if (!strcmp(agent->delegates[i].name, name))
+            return &agent->delegates[i];
+    return NULL;
+}
+
+/* It may be made now. */
+static void get_ready(struct tool_call *call)
+{
+    char *message = call->delegate ? message_of(call->arguments) : NULL;
+    call->state = TOOL_READY;
+    if (call->delegate && !message)
+        answer(call, ab_strdup(NO_MESSAGE), true);
+    free(message);
+}
+
 static void settle(struct tool_turn *turn, const struct ab_agent *agent, size_t i)
 {
     struct tool_call *call = &turn->calls[i];
     const json_t *tool = tool_of(agent, call->name);
     const char *approval = tool ? ab_tree_str(tool, "approval") : "";
 
-    call->state = !strcmp(approval, "ask") ? TOOL_ASK : TOOL_READY;
+    call->delegate = delegate_of(agent, call->name);
+    call->state = TOOL_ASK;
+    if (strcmp(approval, "ask"))
+        get_ready(call);
     if (i >= ENGINE_TOOL_CALLS_MAX)
         done(turn, call, json_string("error: too many calls at once; call again what you still need"));
     else if (!tool)
@@ -78,12 +129,55 @@ static void settle(struct tool_turn *turn, const struct ab_agent *agent, size_t 
         done(turn, call, json_string("error: this tool may not be called: its approval is `never`"));
 }
 
+/* --- calls of agents and workflows ----------------------------------------------------------------------------- */
+
+static void begin_call(struct node *node, const struct ab_agent *caller, struct tool_call *call)
+{
+    size_t index = (size_t)(call - node->tools.calls);
+    char *message = message_of(call->arguments);
+    char *path = ab_format("%s/%llu.%zu", node->path, (unsigned long long)node->counter, index + 1);
+    struct node *child = call_create(node->engine, path, caller, call->delegate, message);
+    node_adopt(node, child);
+    call->state = TOOL_CALLING;
+    call->child = child;
+    tools_heed(node, child);
+    free(path);
+    free(message);
+}
+
+bool tools_heed(struct node *node, struct node *child)
+{
+    struct ab_error *failure = &node->engine->failure;
+    struct tool_call *call = node->tools.calls, *end = call ? call + node->tools.n : NULL;
+
+    while (call < end && call->child != child)
+        call++;
+    if (call == end)
+        return false;
+    if (failure->code) { /* what called it may do without */
+        answer(call, ab_strdup(failure->text), true);
+        child->stop = ENGINE_STOP_ERROR;
+        *failure = (struct ab_error){0};
+    } else if (child->stop) {
+        char *said = node_answer(child);
+        if (*said)
+            answer(call, said, false);
+        else
+            answer(call, ab_format("it ended without an answer (%s)", engine_stop_name(child->stop)), true);
+        if (call->answer != said)
+            free(said);
+    }
+    return true;
+}
+
 /* --- rounds --------------------------------------------------------------------------------------------------- */
 
-static void forget_round(struct tool_turn *turn)
+static void forget_round(struct node *node)
 {
+    struct tool_turn *turn = &node->tools;
     for (size_t i = 0; i < turn->n; i++) {
         free(turn->calls[i].version);
+        free(turn->calls[i].answer);
         json_decref(turn->calls[i].result);
         json_decref(turn->calls[i].parts);
     }
@@ -96,7 +190,7 @@ static void forget_round(struct tool_turn *turn)
 
 void tools_finish(struct node *node)
 {
-    forget_round(&node->tools);
+    forget_round(node);
     json_decref(node->tools.said);
     node->tools = (struct tool_turn){0};
 }
@@ -136,7 +230,8 @@ static void close_round(struct node *node)
                                                     "content", turn->calls[i].result));
     }
     say_parts(turn);
-    forget_round(turn);
+    forget_round(node);
+    node_forget_children(node); /* the only ones while a model calls tools are the calls */
 }
 
 static enum move next_move(struct node *node)
@@ -244,7 +339,7 @@ size_t tools_want(const struct node *node, const struct ab_agent *agent, struct 
     size_t n = 0;
     for (size_t i = 0; i < node->tools.n && n < max; i++) {
         const struct tool_call *call = &node->tools.calls[i];
-        if (call->state == TOOL_DONE)
+        if (call->state == TOOL_DONE || call->state == TOOL_CALLING)
             continue;
         effects[n] = base;
         effects[n].want = ENGINE_TOOL;
@@ -253,7 +348,10 @@ size_t tools_want(const struct node *node, const struct ab_agent *agent, struct 
         effects[n].tool_version = call->version ? call->version : "";
         effects[n].arguments = call->arguments;
         effects[n].tool_index = i;
-        effects[n].tool_started = call->state == TOOL_STARTED;
+        effects[n].tool_started = call->state == TOOL_STARTED || call->child;
+        effects[n].delegated = call->delegate;
+        effects[n].answer = call->answer;
+        effects[n].answer_failed = call->failed;
         n++;
     }
     return n;
@@ -271,14 +369,23 @@ static struct tool_call *call_at(struct node *node, uint64_t index)
     return index < node->tools.n ? &node->tools.calls[index] : NULL;
 }
 
-int tools_take_started(struct node *node, const struct journal_event *event, struct ab_error *err)
+int tools_take_started(struct node *node, const struct ab_agent *agent, const struct journal_event *event,
+                       struct ab_error *err)
 {
     struct tool_call *call = call_at(node, event->tool_started.call);
     if (!call || call->state != TOOL_READY)
         return node_not_wanted(node, event, err);
     call->state = TOOL_STARTED;
     call->version = ab_view_dup(event->tool_started.version);
+    if (call->delegate)
+        begin_call(node, agent, call);
     return 0;
+}
+
+static bool may_end(const struct tool_call *call)
+{
+    return call->delegate ? call->state == TOOL_ANSWERED
+                          : call->state == TOOL_READY || call->state == TOOL_STARTED;
 }
 
 int tools_take_result(struct node *node, const struct journal_event *event, enum move *due,
@@ -288,7 +395,7 @@ int tools_take_result(struct node *node, const struct journal_event *event, enum
     struct tool_call *call = call_at(node, result->call);
     struct ab_buf text = {0};
 
-    if (!call || (call->state != TOOL_READY && call->state != TOOL_STARTED))
+    if (!call || !may_end(call))
         return node_not_wanted(node, event, err);
     if (result->failed)
         ab_buf_text(&text, "error: ");
@@ -330,7 +437,7 @@ int tools_take_answer(struct node *node, const struct journal_event *event, enum
     while (call->state != TOOL_ASK)
         call++;
     if (!event->input.timeout && agrees(words)) {
-        call->state = TOOL_READY;
+        get_ready(call);
     } else {
         ab_buf_text(&text, event->input.timeout ? "error: nobody agreed to this call in time"
                                                 : "error: a person refused this call");
