@@ -98,6 +98,43 @@ static void build_termination(struct ab_agent *agent, const json_t *value)
     agent->termination_word = json_is_string(value) ? json_string_value(value) : "TERMINATE";
 }
 
+static void build_agent(struct ab_agent *agent, const json_t *tree, struct ab_buf *path, size_t *n_secrets);
+static struct ab_workflow *build(json_t *tree, const char *path);
+
+/* Names of agents are looked up when all are there. */
+static void build_delegate(struct ab_delegate *delegate, const json_t *tool, struct ab_buf *path,
+                           size_t *n_secrets)
+{
+    json_t *agent = json_object_get(tool, "agent"), *workflow = json_object_get(tool, "workflow");
+    delegate->name = ab_tree_str(tool, "name");
+    delegate->description = ab_tree_str(tool, "description");
+    delegate->stored = json_string_value(workflow);
+    if (json_is_object(agent)) {
+        ab_buf_text(path, ".agent");
+        delegate->agent = delegate->own = ab_calloc(1, sizeof *delegate->own);
+        build_agent(delegate->own, agent, path, n_secrets);
+    } else if (json_is_object(workflow)) {
+        ab_buf_text(path, ".workflow");
+        delegate->workflow = build(json_incref(workflow), ab_buf_cstr(path));
+        if (delegate->workflow->n_secrets > *n_secrets)
+            *n_secrets = delegate->workflow->n_secrets;
+    }
+}
+
+static void build_delegates(struct ab_agent *agent, struct ab_buf *path, size_t *n_secrets)
+{
+    size_t i, mark = path->n;
+    json_t *tool;
+    agent->delegates = ab_calloc(json_array_size(agent->tools) + 1, sizeof *agent->delegates);
+    json_array_foreach (agent->tools, i, tool) {
+        if (!json_object_get(tool, "agent") && !json_object_get(tool, "workflow"))
+            continue;
+        ab_buf_format(path, ".tools[%zu]", i);
+        build_delegate(&agent->delegates[agent->n_delegates++], tool, path, n_secrets);
+        path->n = mark;
+    }
+}
+
 static void build_agent(struct ab_agent *agent, const json_t *tree, struct ab_buf *path, size_t *n_secrets)
 {
     const json_t *config = json_object_get(tree, "config"), *members = json_object_get(tree, "agents");
@@ -118,59 +155,109 @@ static void build_agent(struct ab_agent *agent, const json_t *tree, struct ab_bu
         build_agent(&agent->members[i], json_array_get(members, i), path, n_secrets);
         path->n = mark;
     }
+    build_delegates(agent, path, n_secrets);
 }
 
 static void finish_agent(struct ab_agent *agent)
 {
     for (size_t i = 0; i < agent->n_members; i++)
         finish_agent(&agent->members[i]);
+    for (size_t i = 0; i < agent->n_delegates; i++) {
+        if (agent->delegates[i].own)
+            finish_agent(agent->delegates[i].own);
+        free(agent->delegates[i].own);
+        ab_workflow_destroy(agent->delegates[i].workflow);
+    }
+    free(agent->delegates);
     free(agent->members);
     ab_condition_destroy(agent->groupchat.termination);
     free(agent->llm.entries);
     free(agent->path);
 }
 
-/* The workflow's for those that have none of their own. */
-static void inherit_context(struct ab_agent *agent, const json_t *tree, const struct ab_context *context)
+static const struct ab_agent *find_below(const struct ab_agent *agent, const char *name)
 {
-    const json_t *members = json_object_get(tree, "agents");
+    const struct ab_agent *found = strcmp(agent->name, name) ? NULL : agent;
+    for (size_t i = 0; !found && i < agent->n_members; i++)
+        found = find_below(&agent->members[i], name);
+    for (size_t i = 0; !found && i < agent->n_delegates; i++)
+        found = agent->delegates[i].own ? find_below(agent->delegates[i].own, name) : NULL;
+    return found;
+}
+
+const struct ab_agent *ab_workflow_agent(const struct ab_workflow *workflow, const char *name)
+{
+    const struct ab_agent *found = find_below(&workflow->sender, name);
+    for (size_t i = 0; !found && i < workflow->n_receivers; i++)
+        found = find_below(&workflow->receivers[i], name);
+    return found;
+}
+
+/* What depends on the whole: whom its tools name; and the workflow's context, unless it has one of its own. */
+static void settle_agent(struct ab_agent *agent, const json_t *tree, const struct ab_workflow *workflow,
+                         const struct ab_context *context)
+{
+    const json_t *members = json_object_get(tree, "agents"), *tool;
+    size_t i, k = 0;
     if (!json_object_get(json_object_get(tree, "config"), "context"))
         agent->context = *context;
-    for (size_t i = 0; i < agent->n_members; i++)
-        inherit_context(&agent->members[i], json_array_get(members, i), context);
+    for (i = 0; i < agent->n_members; i++)
+        settle_agent(&agent->members[i], json_array_get(members, i), workflow, context);
+    json_array_foreach (agent->tools, i, tool) {
+        json_t *called = json_object_get(tool, "agent");
+        if (!called && !json_object_get(tool, "workflow"))
+            continue;
+        struct ab_delegate *delegate = &agent->delegates[k++];
+        if (delegate->own)
+            settle_agent(delegate->own, called, workflow, context);
+        else if (called)
+            delegate->agent = ab_workflow_agent(workflow, json_string_value(called));
+    }
 }
 
 /* --- the whole -------------------------------------------------------------------------------------------- */
 
+static const json_t *tree_of(const struct ab_workflow *w, size_t i)
+{
+    return json_object_get(json_array_get(json_object_get(w->tree, "agents"), i), "agent");
+}
+
 static void build_listed(struct ab_workflow *w, struct ab_agent *agent, size_t i)
 {
-    const json_t *agents = json_object_get(w->tree, "agents");
-    const json_t *tree = json_object_get(json_array_get(agents, i), "agent");
-    struct ab_context context = {0};
     struct ab_buf path = {0};
-    ab_buf_format(&path, "$.agents[%zu].agent", i);
-    build_agent(agent, tree, &path, &w->n_secrets);
+    ab_buf_format(&path, "%s.agents[%zu].agent", w->path, i);
+    build_agent(agent, tree_of(w, i), &path, &w->n_secrets);
     ab_buf_finish(&path);
-    fill(&ab_context_table, json_object_get(w->tree, "context"), &context);
-    inherit_context(agent, tree, &context);
+}
+
+/* Takes the tree. */
+static struct ab_workflow *build(json_t *tree, const char *path)
+{
+    struct ab_workflow *w = ab_calloc(1, sizeof *w);
+    struct ab_context context = {0};
+    w->tree = tree;
+    w->path = ab_strdup(path);
+    fill(&ab_flow_table, tree, w);
+    fill(&ab_context_table, json_object_get(tree, "context"), &context);
+    w->output = ab_tree_str(tree, "output");
+    w->termination = ab_condition_build(json_object_get(tree, "termination"));
+    build_listed(w, &w->sender, 0);
+    w->n_receivers = json_array_size(json_object_get(tree, "agents")) - 1;
+    w->receivers = ab_calloc(w->n_receivers, sizeof *w->receivers);
+    for (size_t i = 0; i < w->n_receivers; i++)
+        build_listed(w, &w->receivers[i], i + 1);
+    settle_agent(&w->sender, tree_of(w, 0), w, &context);
+    for (size_t i = 0; i < w->n_receivers; i++)
+        settle_agent(&w->receivers[i], tree_of(w, i + 1), w, &context);
+    return w;
 }
 
 struct ab_workflow *ab_workflow_build(json_t *tree, char *text, size_t text_bytes)
 {
-    struct ab_workflow *w = ab_calloc(1, sizeof *w);
-    const json_t *entries = json_object_get(tree, "agents");
-    w->tree = tree;
+    struct ab_workflow *w = build(tree, "$");
     w->text = text;
     w->text_bytes = text_bytes;
     ab_workflow_hash(ab_view(text, text_bytes), w->hash);
-    fill(&ab_flow_table, tree, w);
-    w->output = ab_tree_str(tree, "output");
-    w->termination = ab_condition_build(json_object_get(tree, "termination"));
-    build_listed(w, &w->sender, 0);
-    w->n_receivers = json_array_size(entries) - 1;
-    w->receivers = ab_calloc(w->n_receivers, sizeof *w->receivers);
-    for (size_t i = 0; i < w->n_receivers; i++)
-        build_listed(w, &w->receivers[i], i + 1);
     return w;
 }
 
@@ -184,6 +271,7 @@ void ab_workflow_destroy(struct ab_workflow *workflow)
     ab_condition_destroy(workflow->termination);
     free(workflow->receivers);
     free(workflow->text);
+    free(workflow->path);
     json_decref(workflow->tree);
     free(workflow);
 }

@@ -22,6 +22,8 @@ enum {
 
 /* Marks, in what was read of the workflow itself, that its model or script was given but faulty. */
 static const char FAULTY[] = "$faulty";
+/* An agent in a tool, as it was read and as it was written. */
+static const char FLAT[] = "$flat", SOURCE[] = "$source";
 
 static void move(json_t *to, const json_t *from, const char *key)
 {
@@ -117,6 +119,17 @@ static json_t *read_agent(struct ab_reading *r, json_t *value)
     return flat;
 }
 
+/* It becomes canonical when the workflow's model and settings are known, as those around it do. */
+json_t *ab_read_concise_agent(struct ab_reading *r, json_t *value)
+{
+    json_t *flat = read_agent(r, value);
+    if (!flat)
+        return NULL;
+    if (is_user(flat))
+        ab_reading_fault_key(r, "type", ab_format("a user cannot be called"), ab_format("remove it"));
+    return json_pack("{s:O, s:o, s:O}", "name", json_object_get(flat, "name"), FLAT, flat, SOURCE, value);
+}
+
 static json_t *read_agents(struct ab_reading *r, json_t *value)
 {
     return ab_read_list(r, value, 1, AB_WORKFLOW_AGENTS_MAX, "agents", read_agent);
@@ -140,11 +153,34 @@ static void check_model(struct ab_reading *r, const json_t *flat, const json_t *
 
 static void check_task(struct ab_reading *r, const json_t *flat, const char *type)
 {
-    bool step = !type || (!strcmp(type, "sequential") && !is_user(flat));
+    bool step = !r->depth && (!type || (!strcmp(type, "sequential") && !is_user(flat)));
     if (!step && json_object_get(flat, "task_instruction"))
         ab_reading_fault_key(r, "task",
                              ab_format("only an agent of a sequential workflow has a task of its own"),
                              ab_format("put it into system, or set type to sequential"));
+}
+
+static json_t *make_agent(struct ab_reading *r, const json_t *flat, json_t *source, const json_t *defaults);
+
+/* Those of its tools that are agents. */
+static void make_tools(struct ab_reading *r, json_t *tools, const json_t *defaults)
+{
+    size_t i, mark = r->path.n;
+    json_t *tool;
+    json_array_foreach (tools, i, tool) {
+        json_t *inside = json_object_get(tool, "agent"), *flat = json_object_get(inside, FLAT);
+        if (!flat)
+            continue;
+        ab_path_key(&r->path, "tools");
+        ab_path_index(&r->path, i);
+        ab_path_key(&r->path, "agent");
+        r->depth++;
+        json_t *agent = make_agent(r, flat, json_object_get(inside, SOURCE), defaults);
+        r->depth--;
+        ab_reading_place(r, agent);
+        json_object_set_new(tool, "agent", agent);
+        r->path.n = mark;
+    }
 }
 
 /* flat (as read) → canonical agent, at the path of the agent as written */
@@ -161,6 +197,7 @@ static json_t *make_agent(struct ab_reading *r, const json_t *flat, json_t *sour
     move(agent, flat, "type");
     move(agent, flat, "task_instruction");
     check_task(r, flat, ab_tree_str(defaults, "type"));
+    make_tools(r, json_object_get(flat, "tools"), defaults);
     if (json_array_size(json_object_get(flat, "tools")))
         move(agent, flat, "tools");
     json_object_set_new(agent, "config", config);

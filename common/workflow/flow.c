@@ -250,6 +250,11 @@ static json_t *read_agent(struct ab_reading *r, json_t *value, bool is_sender)
     return out;
 }
 
+json_t *ab_read_flow_agent(struct ab_reading *r, json_t *value)
+{
+    return read_agent(r, value, false);
+}
+
 json_t *ab_silent_user(struct ab_reading *r)
 {
     char *name = ab_reading_fresh_name(r, "user");

@@ -353,6 +353,16 @@ json_t *ab_read_mentions(struct ab_reading *r, json_t *source)
     return ab_read_list(r, source, 1, AB_WORKFLOW_AGENTS_MAX, "names of agents", ab_read_mention);
 }
 
+void ab_reading_fault_at(struct ab_reading *r, const char *path, char *what, char *hint)
+{
+    struct ab_buf here = r->path;
+    r->path = (struct ab_buf){0};
+    ab_buf_text(&r->path, path);
+    ab_reading_fault(r, what, hint);
+    ab_buf_finish(&r->path);
+    r->path = here;
+}
+
 static void check_mention(struct ab_reading *r, const char *path, const char *name)
 {
     const char *names[AB_WORKFLOW_AGENTS_MAX], *key;
@@ -364,9 +374,7 @@ static void check_mention(struct ab_reading *r, const char *path, const char *na
         if (n < AB_WORKFLOW_AGENTS_MAX)
             names[n++] = key;
     }
-    ab_buf_clear(&r->path);
-    ab_buf_text(&r->path, path);
-    ab_reading_fault(r, ab_format("no agent is named \"%s\"", name),
+    ab_reading_fault_at(r, path, ab_format("no agent is named \"%s\"", name),
                      choices_hint(name, "the agents are: ", names, n));
 }
 

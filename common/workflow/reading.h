@@ -17,8 +17,11 @@ struct ab_reading {
     struct ab_buf path; /* of the value being read, in the document as written */
     json_t *names;      /* agent names seen so far → true */
     json_t *mentions;   /* [[path, name] …] that must be agents once all were seen */
+    json_t *places;     /* [[path, value] …] of tools that are agents or workflows */
     size_t n_agents;
-    size_t depth;      /* groupchats around the agent being read */
+    size_t depth;      /* groupchats and tools around the agent being read, within its workflow */
+    size_t calls;      /* tools around it */
+    bool concise;      /* which form the workflow has */
     bool steps;        /* receivers are steps of a sequence */
     size_t n_no_model; /* how many of the faults are agents without a model */
 };
@@ -89,6 +92,8 @@ const char *ab_read_choice(struct ab_reading *r, const struct ab_choice *choices
 /* Adds a fault at the current path, or at path.key. what and hint are taken (malloc'ed by ab_format). */
 void ab_reading_fault(struct ab_reading *r, char *what, char *hint);
 void ab_reading_fault_key(struct ab_reading *r, const char *key, char *what, char *hint);
+/* The same at another path. */
+void ab_reading_fault_at(struct ab_reading *r, const char *path, char *what, char *hint);
 /* A fault if strict, else a warning: what the seed ignored. */
 void ab_reading_tolerate_key(struct ab_reading *r, const char *key, char *what, char *hint);
 void ab_reading_no_model(struct ab_reading *r, const char *key, char *what, char *hint);
@@ -138,6 +143,19 @@ char *ab_reading_fresh_name(struct ab_reading *r, const char *wanted);
 json_t *ab_silent_user(struct ab_reading *r);
 /* Agent = {name, type, config …} with a given link, as an entry of the canonical agents[]. Takes agent. */
 json_t *ab_agent_entry(json_t *agent, const char *link);
+
+/* ---- delegates.c: tools that are agents or workflows ---- */
+
+json_t *ab_read_tool_agent(struct ab_reading *r, json_t *value); /* a name, or an agent */
+json_t *ab_read_tool_flow(struct ab_reading *r, json_t *value);  /* NAME, NAME@VERSION, or a workflow */
+void ab_reading_place(struct ab_reading *r, json_t *value);
+/* Once all agents were seen: describes such tools, and faults those that come to call themselves or go too deep. */
+void ab_check_delegates(struct ab_reading *r, json_t *workflow);
+/* One agent that stands in a tool. The concise one becomes canonical with those around it. */
+json_t *ab_read_flow_agent(struct ab_reading *r, json_t *value);
+json_t *ab_read_concise_agent(struct ab_reading *r, json_t *value);
+/* A workflow inside of another one: its agents are its own. */
+json_t *ab_read_workflow(struct ab_reading *r, json_t *value);
 
 /* The two forms. Each returns the canonical tree or NULL. */
 json_t *ab_read_flow_config(struct ab_reading *r, json_t *source);

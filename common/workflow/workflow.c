@@ -24,16 +24,58 @@ static bool is_flow_config(const json_t *source)
     return type && !strcmp(type, "default");
 }
 
-static json_t *read_root(struct ab_reading *r, json_t *source)
+static json_t *read_form(struct ab_reading *r, json_t *source)
 {
-    if (!json_is_object(source))
+    if (!json_is_object(source)) {
         ab_reading_fault(r, ab_format("must be an object, not %s", ab_kind_name(source)),
                          ab_format("a workflow has at least agents: with a name each"));
-    else if (is_flow_config(source))
-        return ab_read_flow_config(r, source);
-    else
-        return ab_read_concise(r, source);
-    return NULL;
+        return NULL;
+    }
+    r->concise = !is_flow_config(source);
+    return r->concise ? ab_read_concise(r, source) : ab_read_flow_config(r, source);
+}
+
+static json_t *read_root(struct ab_reading *r, json_t *source)
+{
+    r->names = json_object();
+    r->mentions = json_array();
+    r->places = json_array();
+    json_t *tree = read_form(r, source);
+    ab_check_mentions(r);
+    if (tree)
+        ab_check_delegates(r, tree);
+    json_decref(r->names);
+    json_decref(r->mentions);
+    json_decref(r->places);
+    return tree;
+}
+
+/* What only a job of its own has. */
+static void drop_of_jobs(struct ab_reading *r, json_t *tree)
+{
+    static const char *const keys[] = {"budget", "task", "output"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (json_object_get(tree, keys[i]))
+            ab_reading_tolerate_key(r, keys[i], ab_format("only a job has it, a tool has none"),
+                                    ab_format("set it on the workflow that is submitted"));
+        json_object_del(tree, keys[i]);
+    }
+}
+
+json_t *ab_read_workflow(struct ab_reading *r, json_t *value)
+{
+    struct ab_reading outer = *r;
+    r->steps = false;
+    r->depth = 0;
+    json_t *tree = read_root(r, value);
+    drop_of_jobs(r, tree);
+    r->names = outer.names;
+    r->mentions = outer.mentions;
+    r->places = outer.places;
+    r->steps = outer.steps;
+    r->depth = outer.depth;
+    r->concise = outer.concise;
+    return tree;
 }
 
 static void move_faults(struct ab_faults *to, struct ab_faults *from)
@@ -79,18 +121,15 @@ static int finish(struct ab_reading *r, json_t *tree, struct ab_workflow **out, 
 int ab_workflow_parse(const json_t *flow_config, unsigned flags, struct ab_workflow **out,
                       struct ab_faults *faults, struct ab_faults *warnings, struct ab_error *err)
 {
-    struct ab_reading r = {.flags = flags, .names = json_object(), .mentions = json_array()};
+    struct ab_reading r = {.flags = flags};
     json_t *source = json_deep_copy(flow_config); /* parts of it are shared by the canonical tree */
     *out = NULL;
     ab_buf_char(&r.path, '$');
     json_t *tree = read_root(&r, source);
-    ab_check_mentions(&r);
     int code = finish(&r, tree, out, err);
     move_faults(faults, &r.faults);
     move_faults(warnings, &r.warnings);
     json_decref(source);
-    json_decref(r.names);
-    json_decref(r.mentions);
     ab_buf_finish(&r.path);
     return code;
 }
@@ -221,6 +260,12 @@ static void check_agent(const struct ab_agent *agent, struct ab_faults *faults)
     }
     for (size_t i = 0; i < agent->n_members; i++)
         check_agent(&agent->members[i], faults);
+    for (size_t i = 0; i < agent->n_delegates; i++) {
+        if (agent->delegates[i].own)
+            check_agent(agent->delegates[i].own, faults);
+        else if (agent->delegates[i].workflow)
+            ab_workflow_supported(agent->delegates[i].workflow, faults);
+    }
 }
 
 static bool has_model(const struct ab_agent *agent)
@@ -239,16 +284,59 @@ static bool somebody_has_model(const struct ab_workflow *workflow)
     return found;
 }
 
+static void no_summary(const struct ab_workflow *workflow, struct ab_faults *faults)
+{
+    char *path = ab_format("%s.summary_method", workflow->path);
+    ab_faults_add(faults, path, "no agent has a model that could write the summary", "%s", "use last or none");
+    free(path);
+}
+
 size_t ab_workflow_supported(const struct ab_workflow *workflow, struct ab_faults *faults)
 {
     size_t before = faults->n + faults->dropped;
     if (workflow->summary == AB_SUMMARY_LLM && !somebody_has_model(workflow))
-        ab_faults_add(faults, "$.summary_method", "no agent has a model that could write the summary", "%s",
-                      "use last or none");
+        no_summary(workflow, faults);
     check_agent(&workflow->sender, faults);
     for (size_t i = 0; i < workflow->n_receivers; i++)
         check_agent(&workflow->receivers[i], faults);
     return faults->n + faults->dropped - before;
+}
+
+static const struct ab_delegate *named_in(const struct ab_workflow *workflow, const char **path);
+
+static const struct ab_delegate *named_below(const struct ab_agent *agent, const char **path)
+{
+    const struct ab_delegate *found = NULL;
+    for (size_t i = 0; !found && i < agent->n_members; i++)
+        found = named_below(&agent->members[i], path);
+    for (size_t i = 0; !found && i < agent->n_delegates; i++) {
+        const struct ab_delegate *delegate = &agent->delegates[i];
+        if (delegate->stored)
+            *path = agent->path;
+        found = delegate->stored     ? delegate
+                : delegate->own      ? named_below(delegate->own, path)
+                : delegate->workflow ? named_in(delegate->workflow, path)
+                                     : NULL;
+    }
+    return found;
+}
+
+/* A tool that names a stored workflow, and the path of the agent that has it. */
+static const struct ab_delegate *named_in(const struct ab_workflow *workflow, const char **path)
+{
+    const struct ab_delegate *found = named_below(&workflow->sender, path);
+    for (size_t i = 0; !found && i < workflow->n_receivers; i++)
+        found = named_below(&workflow->receivers[i], path);
+    return found;
+}
+
+int ab_workflow_resolved(const struct ab_workflow *workflow, struct ab_error *err)
+{
+    const char *path = "";
+    const struct ab_delegate *named = named_in(workflow, &path);
+    return named ? ab_fail_at(err, AB_EINVALID, path, "the tool %s names the stored workflow %s, which is not looked up",
+                              named->name, named->stored)
+                 : 0;
 }
 
 /* --- the built-in one ------------------------------------------------------------------------------------- */

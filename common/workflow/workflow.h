@@ -207,6 +207,7 @@ struct ab_workflow {
     size_t n_secrets;                 /* references {"$secret": 0 … n_secrets-1} may occur */
 
     json_t *tree; /* canonical; owned, as are the following */
+    char *path;   /* of it: "$", or where it stands in another one, which alone has text and hash */
     char *text;   /* ab_json_text(tree), NUL-terminated */
     size_t text_bytes;
     uint8_t hash[AB_WORKFLOW_HASH_BYTES]; /* ab_workflow_hash(text) */
@@ -225,6 +226,8 @@ enum {
 int ab_workflow_parse(const json_t *flow_config, unsigned flags, struct ab_workflow **out,
                       struct ab_faults *faults, struct ab_faults *warnings, struct ab_error *err);
 void ab_workflow_destroy(struct ab_workflow *workflow); /* NULL is allowed */
+/* By its name, also one that is a member or a tool; not of workflows inside. NULL if there is none. */
+const struct ab_agent *ab_workflow_agent(const struct ab_workflow *workflow, const char *name);
 
 /* The same from text, JSON or YAML (as ab_tree_parse decides; file may be NULL), for tools and tests.
  * A syntax error is in err alone, with "line L column C" as its path. places may be NULL. */
@@ -238,6 +241,18 @@ size_t ab_workflow_supported(const struct ab_workflow *workflow, struct ab_fault
 
 /* The content hash: BLAKE2b-256 of the canonical text. */
 void ab_workflow_hash(struct ab_view canonical_text, uint8_t hash[AB_WORKFLOW_HASH_BYTES]);
+
+/* --- stored workflows as tools ---------------------------------------------------------------------------- */
+
+/* *version 0: the newest; sets it. *out is the canonical tree, a new reference. */
+typedef int ab_stored_fn(void *context, struct ab_view name, uint64_t *version, json_t **out,
+                         struct ab_error *err);
+/* Puts the stored workflows that tools name where their names stand, so that the workflow is the same for ever. *out is NULL if
+ * there are none. An error has the path in the canonical tree. */
+int ab_workflow_resolve(const struct ab_workflow *workflow, ab_stored_fn *find, void *context,
+                        struct ab_workflow **out, struct ab_faults *faults, struct ab_error *err);
+/* A tool names a stored workflow that was not put there: AB_EINVALID with its path. */
+int ab_workflow_resolved(const struct ab_workflow *workflow, struct ab_error *err);
 
 /* --- secrets ---------------------------------------------------------------------------------------------- */
 
