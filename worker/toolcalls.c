@@ -114,7 +114,7 @@ static struct ab_view beginning(struct ab_view text)
     return text;
 }
 
-static int announce(struct run *run, const struct tool *tool, const struct engine_effect *effect,
+static int announce(struct run *run, const char *version, const struct engine_effect *effect,
                     struct ab_error *err)
 {
     struct ab_tool_started started = {.step = ab_view_of(effect->step),
@@ -122,10 +122,10 @@ static int announce(struct run *run, const struct tool *tool, const struct engin
                                       .call = effect->tool_index,
                                       .tool = ab_view_of(effect->tool),
                                       .arguments = ab_view_of(effect->arguments),
-                                      .version = ab_view_of(*tool->version ? tool->version : NULL),
+                                      .version = ab_view_of(*version ? version : NULL),
                                       .at_ms = (uint64_t)ab_wall_ms()};
     int code = journal_add(run, AB_KIND_TOOL_STARTED, &started, err);
-    if (!code)
+    if (!code && !effect->delegated)
         remember(run, effect);
     return code;
 }
@@ -305,9 +305,19 @@ static bool go_on(struct run *run, const struct toolbox *toolbox, const struct e
     else if (effect->tool_started)
         call = perform(run, toolbox, tool, effect, arguments);
     else
-        code = announce(run, tool, effect, err);
+        code = announce(run, tool->version, effect, err);
     json_decref(arguments);
     return call ? call->over && !finish(run, call, effect, err) : !code;
+}
+
+/* An agent or a workflow: what it does are effects of its own, and what came of it is told by the engine. */
+static int delegate(struct run *run, const struct engine_effect *effect, struct ab_error *err)
+{
+    struct outcome outcome = {.failed = effect->answer_failed};
+    if (!effect->answer)
+        return announce(run, "", effect, err);
+    ab_buf_text(&outcome.text, effect->answer);
+    return journal(run, effect, &outcome, err);
 }
 
 bool toolcall_step(struct run *run, const struct engine_effect *effect, struct ab_error *err)
@@ -316,6 +326,8 @@ bool toolcall_step(struct run *run, const struct engine_effect *effect, struct a
 
     if (!journal_holds(run, effect->after))
         return false;
+    if (effect->delegated)
+        return !delegate(run, effect, err);
     if (call && call->over)
         return !finish(run, call, effect, err);
     if (call && call->tool) /* under way */

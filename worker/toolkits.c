@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
+#include "common/tree.h"
 #include "common/workflow/tools.h"
 #include "worker/tool/tool.h"
 #include "worker/worker.h"
@@ -140,21 +141,46 @@ static void *no_skill(void *self, const struct tool_scope *scope, const json_t *
     return NULL;
 }
 
-static void *no_child(void *self, const struct tool_scope *scope, const json_t *entry, struct tool_offer *offer)
+static const struct tool_source no_mcp_source = {.kind = "mcp", .open = no_mcp},
+                                no_skill_source = {.kind = "skill", .open = no_skill};
+
+/* Agents and workflows are called inside the engine (worker/engine/call.c): here models are only told of them. */
+static int no_call(const struct tool *tool, const json_t *arguments, const struct tool_context *context,
+                   struct ab_buf *text, struct ab_error *err)
 {
+    (void)arguments;
+    (void)context;
+    (void)text;
+    return ab_fail(err, AB_EINTERNAL, "%s is no tool of the worker", tool->name);
+}
+
+static void *tell_of(void *self, const struct tool_scope *scope, const json_t *entry, struct tool_offer *offer)
+{
+    static const struct tool_ops ops = {.call = no_call};
+    const char *name = ab_tree_str(entry, "name"), *description = ab_tree_str(entry, "description");
+    char *otherwise = ab_format("Asks %s, who answers.", name);
+    json_t *parameters =
+        json_pack("{s:s, s:{s:{s:s, s:s}}, s:[s], s:b}", "type", "object", "properties", "message", "type",
+                  "string", "description", "All it has to know: it does not see this conversation.", "required",
+                  "message", "additionalProperties", 0);
+    struct tool_spec spec = {.name = name,
+                             .description = description && *description ? description : otherwise,
+                             .parameters = parameters,
+                             .ops = &ops};
     struct ab_error err = {0};
     (void)self;
-    ab_fail(&err, AB_EINVALID,
-            "this release cannot run the tool %s of the agent %s: agents and workflows as tools",
-            json_string_value(json_object_get(entry, "name")), scope->agent);
-    tool_offer_fail(offer, &err);
+    (void)scope;
+    if (tool_offer_add(offer, &spec, &err))
+        tool_offer_fail(offer, &err);
+    else
+        tool_offer_ready(offer);
+    json_decref(parameters);
+    free(otherwise);
     return NULL;
 }
 
-static const struct tool_source no_mcp_source = {.kind = "mcp", .open = no_mcp},
-                                no_skill_source = {.kind = "skill", .open = no_skill},
-                                no_agent_source = {.kind = "agent", .open = no_child},
-                                no_workflow_source = {.kind = "workflow", .open = no_child};
+static const struct tool_source agent_source = {.kind = "agent", .open = tell_of},
+                                workflow_source = {.kind = "workflow", .open = tell_of};
 
 int toolkits_start(struct worker *worker, struct ab_error *err)
 {
@@ -168,7 +194,7 @@ int toolkits_start(struct worker *worker, struct ab_error *err)
     tools_register(worker->tools, &tool_builtin_source, &worker->builtins);
     tools_register(worker->tools, &no_mcp_source, worker);
     tools_register(worker->tools, &no_skill_source, worker);
-    tools_register(worker->tools, &no_agent_source, worker);
-    tools_register(worker->tools, &no_workflow_source, worker);
+    tools_register(worker->tools, &agent_source, worker);
+    tools_register(worker->tools, &workflow_source, worker);
     return 0;
 }

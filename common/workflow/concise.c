@@ -165,22 +165,23 @@ static json_t *make_agent(struct ab_reading *r, const json_t *flat, json_t *sour
 /* Those of its tools that are agents. */
 static void make_tools(struct ab_reading *r, json_t *tools, const json_t *defaults)
 {
-    size_t i, mark = r->path.n;
+    struct ab_buf here = r->path;
+    size_t i;
     json_t *tool;
     json_array_foreach (tools, i, tool) {
         json_t *inside = json_object_get(tool, "agent"), *flat = json_object_get(inside, FLAT);
         if (!flat)
             continue;
-        ab_path_key(&r->path, "tools");
-        ab_path_index(&r->path, i);
-        ab_path_key(&r->path, "agent");
+        r->path = (struct ab_buf){0};
+        ab_buf_text(&r->path, ab_reading_place_of(r, inside)); /* faulty tools before it are not in the list */
         r->depth++;
         json_t *agent = make_agent(r, flat, json_object_get(inside, SOURCE), defaults);
         r->depth--;
         ab_reading_place(r, agent);
         json_object_set_new(tool, "agent", agent);
-        r->path.n = mark;
+        ab_buf_finish(&r->path);
     }
+    r->path = here;
 }
 
 /* flat (as read) → canonical agent, at the path of the agent as written */

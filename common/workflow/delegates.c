@@ -22,7 +22,24 @@ void ab_reading_place(struct ab_reading *r, json_t *value)
     json_array_append_new(r->places, place);
 }
 
-#define TOO_DEEP \
+const char *ab_reading_place_of(struct ab_reading *r, const json_t *value)
+{
+    const char *path = ab_buf_cstr(&r->path);
+    size_t i;
+    json_t *place;
+    json_array_foreach (r->places, i, place) {
+        if (json_array_get(place, 1) == value)
+            path = json_string_value(json_array_get(place, 0));
+    }
+    return path;
+}
+
+static void fault_at(struct ab_reading *r, const json_t *value, char *what, char *hint)
+{
+    ab_reading_fault_at(r, ab_reading_place_of(r, value), what, hint);
+}
+
+#define TOO_DEEP                                                                                               \
     ab_format("agents and workflows call each other over more than %d levels", AB_WORKFLOW_CALLS_MAX)
 
 static json_t *read_inside(struct ab_reading *r, json_t *value, ab_read_fn *read)
@@ -82,8 +99,9 @@ json_t *ab_read_tool_flow(struct ab_reading *r, json_t *value)
     if (json_is_object(value))
         return read_inside(r, value, ab_read_workflow);
     if (!json_is_string(value))
-        ab_reading_fault(r, ab_format("must be the name of a stored workflow or a workflow, not %s", ab_kind_name(value)),
-                         ab_format("NAME, NAME@VERSION or {agents: [...]}"));
+        ab_reading_fault(
+            r, ab_format("must be the name of a stored workflow or a workflow, not %s", ab_kind_name(value)),
+            ab_format("NAME, NAME@VERSION or {agents: [...]}"));
     else if (!stored_name(json_string_value(value), &name, &version))
         ab_reading_fault(r, ab_format("\"%.80s\" is no name of a stored workflow", json_string_value(value)),
                          ab_format("NAME or NAME@VERSION, as `autobots workflows` lists them"));
@@ -162,29 +180,17 @@ static struct height height_of_workflow(json_t *workflow)
     return highest;
 }
 
-/* At the place where this value was written. */
-static void fault_at(struct ab_reading *r, const json_t *value, char *what, char *hint)
-{
-    const char *path = ab_buf_cstr(&r->path);
-    size_t i;
-    json_t *place;
-    json_array_foreach (r->places, i, place) {
-        if (json_array_get(place, 1) == value)
-            path = json_string_value(json_array_get(place, 0));
-    }
-    ab_reading_fault_at(r, path, what, hint);
-}
-
 static void check_height(struct measure *m, struct height *height, const json_t *called)
 {
     bool calls = height->calls > AB_WORKFLOW_CALLS_MAX;
     if (!calls && height->levels <= AB_WORKFLOW_DEPTH_MAX)
         return;
     if (m->r)
-        fault_at(m->r, called,
-                 calls ? TOO_DEEP
-                       : ab_format("groupchats and tools are nested deeper than %d levels", AB_WORKFLOW_DEPTH_MAX),
-                 ab_format("flatten the workflow"));
+        fault_at(
+            m->r, called,
+            calls ? TOO_DEEP
+                  : ab_format("groupchats and tools are nested deeper than %d levels", AB_WORKFLOW_DEPTH_MAX),
+            ab_format("flatten the workflow"));
     *height = (struct height){0}; /* told once */
 }
 

@@ -365,8 +365,8 @@ const struct ab_table ab_tool_skill_table = {"a skill as a tool", tool_skill_fie
                                              NULL, true};
 
 static const struct ab_field tool_agent_fields[] = {
-    {"agent", CUSTOM(ab_read_mention, "an agent's name"), .required = true,
-     .doc = "an agent of this workflow that is asked"},
+    {"agent", CUSTOM(ab_read_tool_agent, "an agent's name, or an agent"), .required = true,
+     .doc = "who is asked: another agent of this workflow, or one that is only this tool"},
     DESCRIBED,
     APPROVAL,
 };
@@ -374,8 +374,10 @@ const struct ab_table ab_tool_agent_table = {"an agent as a tool", tool_agent_fi
                                              NULL, true};
 
 static const struct ab_field tool_workflow_fields[] = {
-    {"workflow", CUSTOM(ab_read_tool_workflow, "NAME or NAME@VERSION"), .required = true,
-     .doc = "a stored workflow that is run"},
+    {"workflow", CUSTOM(ab_read_tool_flow, "NAME, NAME@VERSION or a workflow"), .required = true,
+     .doc = "what is run: a workflow in either form, or a stored one as it is when this one is submitted or "
+            "stored"},
+    {"source", TEXT(SHORT_MAX), .doc = "which stored one it was, NAME@VERSION; written by the service"},
     DESCRIBED,
     APPROVAL,
 };

@@ -375,7 +375,7 @@ static void check_mention(struct ab_reading *r, const char *path, const char *na
             names[n++] = key;
     }
     ab_reading_fault_at(r, path, ab_format("no agent is named \"%s\"", name),
-                     choices_hint(name, "the agents are: ", names, n));
+                        choices_hint(name, "the agents are: ", names, n));
 }
 
 void ab_check_mentions(struct ab_reading *r)

@@ -124,7 +124,6 @@ json_t *ab_read_tool_builtin(struct ab_reading *r, json_t *value);
 json_t *ab_read_tool_server(struct ab_reading *r, json_t *value);
 json_t *ab_read_tool_allow(struct ab_reading *r, json_t *value);
 json_t *ab_read_tool_skill(struct ab_reading *r, json_t *value);
-json_t *ab_read_tool_workflow(struct ab_reading *r, json_t *value);
 json_t *ab_read_tool_name(struct ab_reading *r, json_t *value); /* as models see it */
 json_t *ab_read_tool_calls(struct ab_reading *r, json_t *value);
 json_t *ab_read_arguments(struct ab_reading *r, json_t *value);
@@ -148,7 +147,9 @@ json_t *ab_agent_entry(json_t *agent, const char *link);
 
 json_t *ab_read_tool_agent(struct ab_reading *r, json_t *value); /* a name, or an agent */
 json_t *ab_read_tool_flow(struct ab_reading *r, json_t *value);  /* NAME, NAME@VERSION, or a workflow */
+/* Where a value was written that is at the current path now; and where that was. */
 void ab_reading_place(struct ab_reading *r, json_t *value);
+const char *ab_reading_place_of(struct ab_reading *r, const json_t *value);
 /* Once all agents were seen: describes such tools, and faults those that come to call themselves or go too deep. */
 void ab_check_delegates(struct ab_reading *r, json_t *workflow);
 /* One agent that stands in a tool. The concise one becomes canonical with those around it. */

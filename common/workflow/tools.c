@@ -76,19 +76,12 @@ json_t *ab_read_tool_name(struct ab_reading *r, json_t *value)
     return fault(r, ab_format("\"%.80s\" is no name of a tool", name), "at most 64 of A-Z a-z 0-9 _ -");
 }
 
-json_t *ab_read_tool_workflow(struct ab_reading *r, json_t *value)
-{
-    const char *name = text_of(r, value, "the name of a stored workflow", "as `autobots workflows` lists it");
-    if (!name || ab_workflow_name_ok(ab_view(name, strcspn(name, "@"))))
-        return name ? json_incref(value) : NULL;
-    return fault(r, ab_format("\"%.80s\" is no name of a workflow", name), "NAME or NAME@VERSION");
-}
-
 /* What a model calls an agent or a workflow that says nothing about it. */
 static void name_it(json_t *out, const char *kind)
 {
     char name[AB_TOOL_NAME_MAX + 1];
-    const char *text = ab_tree_str(out, kind);
+    const json_t *called = json_object_get(out, kind);
+    const char *text = json_is_object(called) ? ab_tree_str(called, "name") : json_string_value(called);
     if (!text || json_object_get(out, "name"))
         return;
     snprintf(name, sizeof name, "%.*s", (int)strcspn(text, "@"), text);

@@ -3,8 +3,8 @@
  *   calculator                                a built-in, or {name, approval}
  *   {mcp: SERVER, allow: [TOOL…]}             an MCP server that the worker's configuration names; without allow: all its tools
  *   {skill: NAME} or {skill: NAME@VERSION}    a stored skill of the user's
- *   {agent: NAME, name, description}          another agent of the workflow
- *   {workflow: NAME, name, description}       a stored workflow
+ *   {agent: NAME, name, description}          another agent of the workflow; or {agent: {…}}, one that is only this tool
+ *   {workflow: NAME, name, description}       a stored workflow, or NAME@VERSION; or {workflow: {…}}, one that stands there
  *
  * each with `approval`. What a model calls a tool:
  *
@@ -35,8 +35,8 @@
 #define AB_TOOL_KINDS(X)                                                                                       \
     X(mcp, "an MCP server of the worker's configuration")                                                      \
     X(skill, "a stored skill, NAME or NAME@VERSION")                                                           \
-    X(agent, "an agent of this workflow")                                                                      \
-    X(workflow, "a stored workflow")                                                                           \
+    X(agent, "an agent")                                                                                       \
+    X(workflow, "a workflow")                                                                                  \
     X(name, "a built-in tool")
 
 enum {

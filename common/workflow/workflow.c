@@ -334,8 +334,9 @@ int ab_workflow_resolved(const struct ab_workflow *workflow, struct ab_error *er
 {
     const char *path = "";
     const struct ab_delegate *named = named_in(workflow, &path);
-    return named ? ab_fail_at(err, AB_EINVALID, path, "the tool %s names the stored workflow %s, which is not looked up",
-                              named->name, named->stored)
+    return named ? ab_fail_at(err, AB_EINVALID, path,
+                              "the tool %s names the stored workflow %s, which is not looked up", named->name,
+                              named->stored)
                  : 0;
 }
 

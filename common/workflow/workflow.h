@@ -12,8 +12,8 @@
  *                 { "agent": AGENT, "link": {"agent_type": "receiver"} } … ] }   one or more receivers
  *   AGENT  = { "name", "type": assistant|userproxy|groupchat, "task_instruction"?, "config": CONFIG,
  *              "agents": [AGENT…] only in a groupchat, "skills"?, "tools"?: [TOOL…] }
- *   TOOL   = one of { "name" } { "mcp", "allow"?: [names] } { "skill" } { "agent", "name", "description"? }
- *            { "workflow", "name", "description"? }, with "approval": always|ask|never and, but
+ *   TOOL   = one of { "name" } { "mcp", "allow"?: [names] } { "skill" } { "agent": name or AGENT, "name", "description"? }
+ *            { "workflow": name or all this, "source"?, "name", "description"? }, with "approval": always|ask|never and, but
  *            for agents and workflows, "timeout_s"? (common/workflow/tools.h)
  *   CONFIG = { "system_message"?, "description"?, "human_input_mode": NEVER|TERMINATE|ALWAYS,
  *              "human_timeout_s"?, "human_default"?, "max_consecutive_auto_reply", "default_auto_reply", "is_termination_msg"?: bool or text,
@@ -157,8 +157,8 @@ struct ab_groupchat {
 
 /* A tool that is an agent or a whole workflow: who is asked when the model of the agent that has it calls it. */
 struct ab_delegate {
-    const char *name;            /* of the tool */
-    const char *description;     /* NULL: none */
+    const char *name;             /* of the tool */
+    const char *description;      /* NULL: none */
     const struct ab_agent *agent; /* of the same workflow, or `own`; NULL: it is a workflow */
     struct ab_agent *own;         /* that stands in the tool itself; owned */
     struct ab_workflow *workflow; /* owned; NULL: it is an agent, or */
@@ -185,10 +185,10 @@ struct ab_agent {
     struct ab_groupchat groupchat; /* meaningful if type is groupchat */
     struct ab_agent *members;      /* of a groupchat */
     size_t n_members;
-    json_t *skills, *tools; /* non-empty arrays, or NULL */
+    json_t *skills, *tools;        /* non-empty arrays, or NULL */
     struct ab_delegate *delegates; /* those of the tools that are agents and workflows */
     size_t n_delegates;
-    char *path;             /* in the canonical tree: "$.agents[1].agent"; owned */
+    char *path; /* in the canonical tree: "$.agents[1].agent"; owned */
 };
 
 struct ab_workflow {

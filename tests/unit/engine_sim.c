@@ -119,6 +119,24 @@ static char *told(const struct sim *sim, const struct engine_effect *effect)
     return ab_buf_detach(&text);
 }
 
+static bool asks_others(const json_t *tools)
+{
+    size_t i;
+    json_t *tool;
+    json_array_foreach (tools, i, tool)
+        if (json_object_get(tool, "agent") || json_object_get(tool, "workflow"))
+            return true;
+    return false;
+}
+
+static const char *chatter_calls(const struct engine_effect *effect, uint64_t x)
+{
+    static const char *const plain[] = {"call now", "call calculator now rm"};
+    static const char *const others[] = {"call ask_1", "call ask_1 now ask_1", "call ask_2 ask_1 ask_0",
+                                         "call calculator ask_1"};
+    return asks_others(effect->tools) ? others[x % 4] : plain[x % 2];
+}
+
 /* Now and then somebody ends a chat, names a speaker, or talks nonsense; always because of what was said before. */
 static const char *chatter(const struct sim *sim, const struct engine_effect *effect, char text[256])
 {
@@ -127,9 +145,10 @@ static const char *chatter(const struct sim *sim, const struct engine_effect *ef
         " m1 or m2", " DONE",      " a2", "\n```sh\nx\n```\n```sh\nfalse\n```\n```sh\ny\n```"};
     char *before = told(sim, effect);
     uint64_t x = sim_hash(sim_hash(effect->call_index * 8 + (effect->purpose ? 3 : 4), effect->step), before);
-    if (effect->tools && !effect->tools_closed && x % 5 < 2) {
+    uint64_t calls = strchr(effect->step, '.') ? 12 : 4; /* whoever is called calls others less often */
+    if (effect->tools && !effect->tools_closed && x % calls < 2) {
         free(before);
-        return x % 5 ? "call now" : "call calculator now rm";
+        return chatter_calls(effect, x / calls);
     }
     snprintf(text, 256, "%.60s says %llu at %.60s%s", effect->purpose ? "it" : effect->agent,
              (unsigned long long)(x % 1000), effect->step, ends[x / 1000 % (sizeof ends / sizeof *ends)]);
@@ -151,7 +170,8 @@ static const char *model_line(const struct sim *sim, const struct engine_effect 
     return line(is_sender ? world->sender : world->receiver, effect->call_index, true);
 }
 
-/* A line "call NAME NAME" is a call of each of these tools, without words. */
+/* A line "call NAME NAME" is a call of each of these tools, without words. What begins with ask_ is told something, but for ask_0
+ * which is told nothing. */
 static bool pack_call(const char *line, struct ab_buf *out)
 {
     char names[256], *rest = names;
@@ -162,8 +182,10 @@ static bool pack_call(const char *line, struct ab_buf *out)
     for (char *name; (name = strsep(&rest, " "));) {
         char id[32];
         snprintf(id, sizeof id, "call-%zu", json_array_size(calls) + 1);
+        bool told = !strncmp(name, "ask_", 4) && strcmp(name, "ask_0");
         json_array_append_new(calls, json_pack("{ss ss s{ss ss}}", "id", id, "type", "function", "function",
-                                               "name", name, "arguments", "{}"));
+                                               "name", strcmp(name, "ask_0") ? name : "ask_1", "arguments",
+                                               told ? "{\"message\": \"well?\"}" : "{}"));
     }
     ab_tree_pack(out, calls);
     json_decref(calls);
@@ -174,14 +196,15 @@ static bool pack_call(const char *line, struct ab_buf *out)
 static int run_tool(struct sim *sim, const struct engine_effect *effect, struct ab_error *err)
 {
     char text[ENGINE_STEP_MAX + 64];
-    bool refused = sim_hash(effect->tool_index, effect->step) % 5 == 0;
+    bool refused =
+        effect->answer_failed || (!effect->delegated && sim_hash(effect->tool_index, effect->step) % 5 == 0);
     struct ab_tool_started started = {.step = ab_view_of(effect->step),
                                       .agent = ab_view_of(effect->agent),
                                       .call = effect->tool_index,
                                       .tool = ab_view_of(effect->tool),
                                       .arguments = ab_view_of(effect->arguments),
                                       .at_ms = now(sim)};
-    if (!refused && !effect->tool_started)
+    if (!refused && !effect->tool_started && !effect->answer)
         return sim_add(sim, AB_KIND_TOOL_STARTED, &started, err);
     snprintf(text, sizeof text, "%s of %s", effect->tool, effect->step);
     struct ab_tool_result result = {.step = started.step,
@@ -189,7 +212,7 @@ static int run_tool(struct sim *sim, const struct engine_effect *effect, struct 
                                     .call = started.call,
                                     .tool = started.tool,
                                     .failed = refused,
-                                    .content = ab_view_of(text),
+                                    .content = ab_view_of(effect->answer ? effect->answer : text),
                                     .at_ms = started.at_ms};
     return sim_add(sim, AB_KIND_TOOL_RESULT, &result, err);
 }
@@ -264,12 +287,12 @@ uint64_t sim_wanted(const struct sim *sim)
     for (size_t i = 0; i < n; i++) {
         const struct engine_effect *e = &wanted[i];
         char *messages = e->want == ENGINE_MODEL ? told(sim, e) : ab_strdup("");
-        ab_buf_format(&text, "%d %s %s %s %s %llu %llu %llu %lld %s %d %s %d %s %s %zu %d|", e->want, e->step,
-                      e->agent ? e->agent : "", e->to ? e->to : "", e->purpose ? e->purpose : "",
+        ab_buf_format(&text, "%d %s %s %s %s %llu %llu %llu %lld %s %d %s %d %s %s %zu %d %s|", e->want,
+                      e->step, e->agent ? e->agent : "", e->to ? e->to : "", e->purpose ? e->purpose : "",
                       (unsigned long long)e->call_index, (unsigned long long)e->calls_left,
                       (unsigned long long)e->after, (long long)e->left_ms, e->prompt, e->asked,
                       e->text ? e->text : "", e->stop, messages, e->tool ? e->tool : "", e->tool_index,
-                      e->tool_started);
+                      e->tool_started, e->answer ? e->answer : "");
         free(messages);
     }
     uint64_t hash = sim_hash(n, ab_buf_cstr(&text));
@@ -277,16 +300,47 @@ uint64_t sim_wanted(const struct sim *sim)
     return hash;
 }
 
-/* After how many events an effect's conversation had its last one: of those at the same time only its own. */
+/* How much of a step says which branch it is of: the call it is in, and of several conversations which one. *call: without
+ * that. */
+static size_t branch_bytes(struct ab_view step, size_t *call)
+{
+    size_t n = 0;
+    *call = 0;
+    for (size_t i = 0; i < step.n; i++)
+        if (step.p[i] == '.')
+            for (*call = i; *call < step.n && !strchr("/:", step.p[*call]);)
+                ++*call;
+    n = *call + (*call > 0);
+    if (step.n - n < 6 || memcmp(step.p + n, "chats/", 6))
+        return *call;
+    for (n += 6; n < step.n && !strchr("/:", step.p[n]);)
+        n++;
+    return n;
+}
+
+/* This event began the call. */
+static bool begins(struct ab_view event, struct ab_view call)
+{
+    struct ab_view step = ab_any_str(ab_map_get(event, "step")), index = ab_map_get(event, "call");
+    if (ab_event_kind(event) != AB_KIND_TOOL_STARTED)
+        return false;
+    char *path = ab_format("%.*s.%d", AB_VIEW_FMT(step), *index.p + 1); /* it is a byte */
+    *strchr(path, ':') = '/';
+    bool is = ab_view_is(call, path);
+    free(path);
+    return is;
+}
+
+/* After how many events an effect's branch had its last one. */
 static uint64_t last_of_branch(const struct sim *sim, const char *step)
 {
-    size_t bytes = strncmp(step, "chats/", 6) ? 0 : 6 + strcspn(step + 6, "/:");
+    size_t call, other, bytes = branch_bytes(ab_view_of(step), &call);
     for (size_t n = sim->n; n; n--) {
         struct ab_view event = ab_buf_view(&sim->events[n - 1]), at = ab_any_str(ab_map_get(event, "step"));
         if (!at.p)
             at = ab_any_str(ab_map_get(event, "ask"));
-        if (ab_event_kind(event) == AB_KIND_BEGIN ||
-            (at.n > bytes && !memcmp(at.p, step, bytes) && (!bytes || strchr("/:", at.p[bytes]))))
+        bool same = at.p && branch_bytes(at, &other) == bytes && !memcmp(at.p, step, bytes);
+        if (same || ab_event_kind(event) == AB_KIND_BEGIN || (call && begins(event, ab_view(step, call))))
             return n;
     }
     return 0;
@@ -337,8 +391,8 @@ enum engine_stop sim_run(struct sim *sim)
         for (size_t i = 0; i < n; i++) {
             assert_int_equal(wanted[i].want, again[i].want);
             assert_string_equal(wanted[i].step, again[i].step);
-            bool of_branch = (wanted[i].want == ENGINE_MODEL && strcmp(wanted[i].step, "summary:1")) ||
-                             wanted[i].want == ENGINE_HUMAN;
+            bool sums_up = wanted[i].purpose && !strcmp(wanted[i].purpose, "summary"); /* several branches */
+            bool of_branch = (wanted[i].want == ENGINE_MODEL && !sums_up) || wanted[i].want == ENGINE_HUMAN;
             assert_int_equal(wanted[i].after,
                              of_branch ? last_of_branch(sim, wanted[i].step) : wanted[i].after);
         }

@@ -149,6 +149,26 @@ static const struct golden {
                   {"b", LIST("call calculator calculator", "2", "3")}),
      .people = LIST("yes", "too dear"),
      .shuffle = 3},
+    {.name = "calls",
+     .flow =
+         "{\"name\": \"w\", \"type\": \"autonomous\", \"sender\": {\"name\": \"user\", \"config\": {" NO_MODEL
+         ", \"max_consecutive_auto_reply\": 0}}, \"receiver\": [{\"name\": \"a\", \"tools\": [\"now\", "
+         "{\"name\": "
+         "\"ask_1\", \"agent\": {\"name\": \"x\", \"description\": \"Knows.\", \"config\": {" MODEL
+         ", \"human_input_mode\": \"ALWAYS\"}}}, {\"name\": \"ask_2\", \"source\": \"inner@3\", "
+         "\"workflow\": " FLOW(
+             "autonomous", "llm",
+             GROUP("random", "\"max_round\": 3", AGENT("ann", MODEL) ", " AGENT("bob", MODEL)) ", " AGENT(
+                 "c", MODEL)) "}], "
+                              "\"config\": {" MODEL "}}, {\"name\": \"b\", \"tools\": [{\"name\": \"ask_1\", "
+                                                    "\"agent\": \"a\"}], \"config\": "
+                              "{" MODEL "}}]}",
+     .text = "Who knows?",
+     .cast = CAST({"a", LIST("call ask_1 now ask_2", "call ask_2 ask_0", "I do.")},
+                  {"b", LIST("call ask_1", "He does.")}, {"x", LIST("Perhaps.")}, {"Admin", LIST("ann")},
+                  {"team", LIST("Both.")}, {"ann", LIST("Ann.")}, {"bob", LIST("Bob.")}, {"c", LIST("C.")}),
+     .people = LIST("", "Surely.", "exit", ""),
+     .shuffle = 11},
 };
 
 static json_t *journal_tree(const struct sim *sim)

@@ -19,6 +19,9 @@ struct maker {
     struct ab_buf json;
     uint64_t seed;
     unsigned drawn, agents, models;
+    unsigned calls; /* tools around what is being made */
+    char made[16];  /* an agent that is complete, of the same workflow; "": there is none */
+    unsigned made_calls;
 };
 
 static uint64_t draw(struct maker *maker, uint64_t n)
@@ -71,10 +74,12 @@ static void make_transitions(struct maker *maker, const unsigned *members, uint6
     ADD(maker, "}");
 }
 
-static void make_agent(struct maker *maker, int depth, bool group);
+/* Returns how deep it calls others, as those below. */
+static unsigned make_agent(struct maker *maker, int depth, bool group);
 
-static void make_group(struct maker *maker, int depth)
+static unsigned make_group(struct maker *maker, int depth)
 {
+    unsigned calls = 0, below;
     static const char *const how[] = {"auto", "round_robin", "random", "manual"};
     static const char *const repeat[] = {"true", "false"};
     unsigned members[MEMBERS_MAX];
@@ -84,7 +89,8 @@ static void make_group(struct maker *maker, int depth)
     for (uint64_t i = 0; i < n; i++) {
         ADD(maker, i ? ", " : "");
         members[i] = maker->agents;
-        make_agent(maker, depth - 1, depth > 1 && !draw(maker, 3));
+        below = make_agent(maker, depth - 1, depth > 1 && !draw(maker, 3));
+        calls = below > calls ? below : calls;
     }
     name_of(members[0], name);
     ADD(maker, "], \"config\": {" LLM ", \"speaker_selection_method\": \"%s\", \"max_round\": %d, ",
@@ -99,9 +105,57 @@ static void make_group(struct maker *maker, int depth)
         ADD(maker, ", \"messages\": [\"rules\", {\"name\": \"%s\", \"content\": \"yes\"}]", name);
     make_termination(maker);
     ADD(maker, "}}");
+    return calls;
 }
 
-static void make_agent(struct maker *maker, int depth, bool group)
+static void make_workflow(struct maker *maker, int depth);
+
+/* Another agent as a tool, or a workflow. Returns how many calls deep it is. */
+static unsigned make_delegate(struct maker *maker, int depth)
+{
+    static const char *const approvals[] = {"always", "always", "always", "always", "ask", "never"};
+    char made[16];
+    unsigned calls, made_calls = maker->made_calls;
+    ADD(maker, "{\"name\": \"ask_%d\", \"approval\": \"%s\", ", (int)(1 + !draw(maker, 4)),
+        PICK(maker, approvals));
+    if (*maker->made && maker->calls + 1 + made_calls <= AB_WORKFLOW_CALLS_MAX && draw(maker, 2)) {
+        ADD(maker, "\"agent\": \"%s\"}", maker->made);
+        return 1 + made_calls;
+    }
+    memcpy(made, maker->made, sizeof made);
+    maker->calls++;
+    if (draw(maker, 2)) {
+        ADD(maker, "\"agent\": ");
+        calls = make_agent(maker, depth, !draw(maker, 4));
+    } else {
+        ADD(maker, "\"workflow\": ");
+        *maker->made = 0;
+        make_workflow(maker, depth);
+        calls = AB_WORKFLOW_CALLS_MAX - maker->calls;
+        memcpy(maker->made, made, sizeof made);
+        maker->made_calls = made_calls;
+    }
+    maker->calls--;
+    ADD(maker, "}");
+    return 1 + calls;
+}
+
+static unsigned make_tools(struct maker *maker, int depth)
+{
+    static const char *const tools[] = {"[\"now\"]",
+                                        "[\"calculator\", {\"name\": \"now\", \"approval\": \"ask\"}]",
+                                        "[{\"name\": \"calculator\", \"approval\": \"never\"}]"};
+    if (maker->calls >= 2 || !draw(maker, 4)) {
+        ADD(maker, "\"tools\": %s, ", PICK(maker, tools));
+        return 0;
+    }
+    ADD(maker, "\"tools\": [\"now\", ");
+    unsigned calls = make_delegate(maker, depth - 1);
+    ADD(maker, "], ");
+    return calls;
+}
+
+static unsigned make_agent(struct maker *maker, int depth, bool group)
 {
     static const char *const human[] = {"NEVER", "NEVER", "TERMINATE", "ALWAYS"};
     static const char *const more[] = {"",
@@ -110,51 +164,55 @@ static void make_agent(struct maker *maker, int depth, bool group)
                                        ", \"code_execution_config\": \"local\"",
                                        ", \"context\": {\"last\": 2}",
                                        ", \"context\": {\"head\": 1, \"tokens\": 40}"};
-    static const char *const tools[] = {"[\"now\"]",
-                                        "[\"calculator\", {\"name\": \"now\", \"approval\": \"ask\"}]",
-                                        "[{\"name\": \"calculator\", \"approval\": \"never\"}]"};
     char name[16];
     name_of(maker->agents++, name);
     ADD(maker, "{\"name\": \"%s\", ", name);
-    if (group) {
-        make_group(maker, depth);
-        return;
-    }
-    unsigned models = maker->models;
+    if (group)
+        return make_group(maker, depth);
+    unsigned models = maker->models, calls = 0;
     const char *llm = make_llm(maker);
-    if (maker->models > models && !draw(maker, 3))
-        ADD(maker, "\"tools\": %s, ", PICK(maker, tools));
+    if (maker->models > models && draw(maker, 5) < 2)
+        calls = make_tools(maker, depth);
     ADD(maker, "\"type\": \"assistant\", \"config\": {%s, \"human_input_mode\": \"%s\", ", llm,
         PICK(maker, human));
     ADD(maker, "\"max_consecutive_auto_reply\": %d, \"default_auto_reply\": \"well\"%s}}",
         (int)(1 + draw(maker, 4)), PICK(maker, more));
+    memcpy(maker->made, name, sizeof name);
+    maker->made_calls = calls;
+    return calls;
 }
 
-static struct ab_workflow *random_workflow(uint64_t seed)
+static void make_workflow(struct maker *maker, int depth)
 {
     static const char *const types[] = {"sequential", "autonomous", "autonomous", "groupchat", "default"};
     static const char *const summaries[] = {"last", "llm", "none"};
     static const char *const human[] = {"NEVER", "NEVER", "TERMINATE", "ALWAYS"};
-    struct maker maker = {.seed = seed};
-    const char *type = PICK(&maker, types);
+    const char *type = PICK(maker, types);
     bool one = *type == 'g' || *type == 'd';
-    uint64_t receivers = one ? 1 : 1 + draw(&maker, 5);
-    ADD(&maker, "{\"name\": \"w\", \"type\": \"%s\", ", type);
-    ADD(&maker,
+    uint64_t receivers = one ? 1 : 1 + draw(maker, maker->calls ? 2 : 5);
+    unsigned models = maker->models;
+    ADD(maker, "{\"name\": \"w\", \"type\": \"%s\", ", type);
+    ADD(maker,
         "\"sender\": {\"name\": \"user\", \"config\": {%s, \"human_input_mode\": \"%s\", "
         "\"max_consecutive_auto_reply\": %d}}, \"receiver\": [",
-        make_llm(&maker), PICK(&maker, human), (int)draw(&maker, 4));
+        make_llm(maker), PICK(maker, human), (int)draw(maker, 4));
     for (uint64_t i = 0; i < receivers; i++) {
-        ADD(&maker, i ? ", " : "");
-        make_agent(&maker, 3, *type == 'g' || (!one && !draw(&maker, 3)));
-        if (*type == 's' && !draw(&maker, 3)) {
-            maker.json.n--; /* into the agent */
-            ADD(&maker, ", \"task_instruction\": \"Step %d.\"}", (int)i);
+        ADD(maker, i ? ", " : "");
+        make_agent(maker, depth, *type == 'g' || (!one && !draw(maker, 3)));
+        if (*type == 's' && !draw(maker, 3)) {
+            maker->json.n--; /* into the agent */
+            ADD(maker, ", \"task_instruction\": \"Step %d.\"}", (int)i);
         }
     }
-    ADD(&maker, "]");
-    make_termination(&maker);
-    ADD(&maker, ", \"summary_method\": \"%s\"}", maker.models ? PICK(&maker, summaries) : "last");
+    ADD(maker, "]");
+    make_termination(maker);
+    ADD(maker, ", \"summary_method\": \"%s\"}", maker->models > models ? PICK(maker, summaries) : "last");
+}
+
+static struct ab_workflow *random_workflow(uint64_t seed)
+{
+    struct maker maker = {.seed = seed};
+    make_workflow(&maker, 3);
     struct ab_workflow *workflow = sim_workflow(ab_buf_cstr(&maker.json));
     ab_buf_finish(&maker.json);
     return workflow;
@@ -162,16 +220,24 @@ static struct ab_workflow *random_workflow(uint64_t seed)
 
 /* What was tried, so that nobody narrows it by mistake. */
 struct seen {
-    size_t events, cuts, branching, blocks, tools;
+    size_t events, cuts, branching, blocks, tools, called;
     size_t stops[64];
 };
+
+/* By an agent or in a workflow that was called as a tool. */
+static bool is_called(struct ab_view event)
+{
+    struct ab_view step = ab_any_str(ab_map_get(event, "step"));
+    return step.n && memchr(step.p, '.', step.n);
+}
 
 static void one_workflow(uint64_t seed, struct ab_view history, struct seen *seen)
 {
     struct ab_workflow *workflow = random_workflow(seed);
     bool branching = workflow->n_receivers > 1 && workflow->type == AB_WORKFLOW_AUTONOMOUS;
     /* Which of several conversations has spent the last call depends on their order. */
-    struct engine_limits limits = {.calls_max = !branching && seed % 7 == 0 ? 5 : 0, .seconds_max = 86400};
+    bool at_once = branching || strstr(workflow->text, "\"ask_");
+    struct engine_limits limits = {.calls_max = !at_once && seed % 7 == 0 ? 5 : 0, .seconds_max = 86400};
     struct sim_world world = {
         .chatter = true, .record = true, .waiting = seed % 2, .shuffle = seed, .limits = &limits};
     if (seed % 3 == 0)
@@ -186,6 +252,8 @@ static void one_workflow(uint64_t seed, struct ab_view history, struct seen *see
     seen->events += whole.n;
     for (size_t i = 0; i < whole.n; i++)
         seen->blocks += ab_event_kind(ab_buf_view(&whole.events[i])) == AB_KIND_CODE_RESULT;
+    for (size_t i = 0; i < whole.n; i++)
+        seen->called += is_called(ab_buf_view(&whole.events[i]));
     for (size_t i = 0; i < whole.n; i++)
         seen->tools += ab_event_kind(ab_buf_view(&whole.events[i])) == AB_KIND_TOOL_RESULT;
     seen->branching += branching;
@@ -213,11 +281,11 @@ static void random_workflows_do_not_depend_on_cuts_and_orders(void **state)
             one_workflow(seed, ab_buf_view(&history), &seen);
     }
     ab_buf_finish(&history);
-    print_message("  %d workflows, %zu with branches, %zu events, %zu of code, %zu cuts\n", WORKFLOWS,
-                  seen.branching, seen.events, seen.blocks, seen.cuts);
+    print_message("  %d workflows, %zu with branches, %zu events, %zu of code, %zu of calls, %zu cuts\n",
+                  WORKFLOWS, seen.branching, seen.events, seen.blocks, seen.called, seen.cuts);
     if (only)
         return;
-    assert_true(seen.events > 8000 && seen.branching > 80 && seen.blocks > 20);
+    assert_true(seen.events > 8000 && seen.branching > 80 && seen.blocks > 20 && seen.called > 500);
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
         print_message("  %s: %zu\n", engine_stop_name(stops[i]), seen.stops[stops[i]]);
         assert_true(seen.stops[stops[i]]);

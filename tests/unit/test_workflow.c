@@ -462,7 +462,12 @@ static void canonical_text_is_a_fixed_point_and_hashed(void **state)
         "{name: b}]",
         "model: m\nagents: [{name: a.b, tools: [{mcp: files, allow: [read.it, write], approval: ask}, {skill: "
         "s@3}, {agent: "
-        "a.b}, {workflow: w w, name: ww, description: d}]}]",
+        "c}, {workflow: w w, name: ww, description: d}]}, {name: c, description: C}]",
+        "model: m\nagents: [{name: a, tools: [{agent: {name: b c, tools: [{workflow: {model: n, agents: "
+        "[{name: a}]}, "
+        "approval: ask}]}}, {name: d, agent: {name: g, config: {speaker_selection_method: random}, agents: "
+        "[{name: x, "
+        "config: {default_auto_reply: x}}, {name: y, config: {default_auto_reply: y}}]}}]}]",
         "name: w\ntype: groupchat\nreceiver: {name: g, config: {messages: [hi], speaker_selection_method: "
         "random, agents: "
         "[{name: a, config: {llm_config: false}}, {name: b, type: userproxy}]}}",

@@ -16,7 +16,8 @@ static bool is_instruction(const json_t *earlier)
     return role && !strcmp(role, "system");
 }
 
-void prompt_open(struct prompt *prompt, const struct node *node, const struct ab_agent *agent, const char *own_role)
+void prompt_open(struct prompt *prompt, const struct node *node, const struct ab_agent *agent,
+                 const char *own_role)
 {
     const json_t *history = node->engine->history;
     size_t i;

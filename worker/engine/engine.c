@@ -26,9 +26,9 @@ const char *engine_stop_name(enum engine_stop stop)
 static int check_workflow(const struct ab_workflow *workflow, struct ab_error *err)
 {
     struct ab_faults faults = {0};
-    int code = 0;
+    int code = ab_workflow_resolved(workflow, err);
 
-    if (ab_workflow_supported(workflow, &faults))
+    if (!code && ab_workflow_supported(workflow, &faults))
         code = ab_fail_at(err, AB_EINVALID, faults.items[0].path, "%s%s%s", faults.items[0].what,
                           *faults.items[0].hint ? ": " : "", faults.items[0].hint);
     ab_faults_finish(&faults);
@@ -421,7 +421,8 @@ size_t engine_next(const struct engine *engine, struct engine_effect *effects, s
 static void make_prompt(const struct engine *engine, const struct engine_effect *effect, uint64_t tokens_max,
                         struct prompt *prompt)
 {
-    const struct node *node = engine->run.root->stop ? NULL : node_of_step(engine->run.root, ab_view_of(effect->step));
+    const struct node *node =
+        engine->run.root->stop ? NULL : node_of_step(engine->run.root, ab_view_of(effect->step));
     const struct branch *branch = node ? node->branch : engine->branches[0];
     uint64_t trimmed = tokens_max ? tokens_max : usage_trimmed(&branch->usage, effect->agent);
 

@@ -80,7 +80,8 @@ struct prompt {
 };
 /* Adds the agent's system message, if it has one, and the session's history as one sees it whose words are those of
  * `own_role`; whoever is called as a tool sees only what all were told. */
-void prompt_open(struct prompt *prompt, const struct node *node, const struct ab_agent *agent, const char *own_role);
+void prompt_open(struct prompt *prompt, const struct node *node, const struct ab_agent *agent,
+                 const char *own_role);
 /* Leaves out what the context does not allow: oldest first, the history before the conversation; a tool call goes with its
  * results, and the newest message stays whatever the bounds are. `trimmed`: the history goes, and not more than so many
  * tokens stay; 0: as the context says. */
@@ -91,7 +92,7 @@ uint64_t prompt_tokens(const json_t *messages); /* estimated */
 struct journal_event {
     enum ab_event_kind kind;
     int64_t at_ms;
-    struct ab_view step; /* of turn and model_reply; the ask of waiting and input; {NULL,0} otherwise */
+    struct ab_view step;         /* of turn and model_reply; the ask of waiting and input; {NULL,0} otherwise */
     const struct branch *branch; /* whose step it is; NULL: of none */
     union {
         struct ab_started started;
@@ -166,10 +167,10 @@ struct node {
 /* What happens one after the other: the whole run, one of several conversations that go on at the same time, or what a tool
  * that is an agent does. Nothing of a branch depends on another one, but what calls on what came of the call. */
 struct branch {
-    char *path;            /* owned; of its node; "" if it is the run's only one. Branches are in this order */
+    char *path; /* owned; of its node; "" if it is the run's only one. Branches are in this order */
     const struct branch *call; /* of the call that it is a part of, maybe itself; NULL: of the run */
-    struct ab_agent asker; /* of a call of an agent: who asks */
-    struct transcript log; /* all that was said in it, whatever node said it */
+    struct ab_agent asker;     /* of a call of an agent: who asks */
+    struct transcript log;     /* all that was said in it, whatever node said it */
     struct usage_table usage;
     uint64_t events;                /* events of the journal up to the last one it took */
     char folder[ENGINE_FOLDER_MAX]; /* of its files, among those of the job; "" if it is the only one */
@@ -227,7 +228,8 @@ struct usage_table usage_own(const struct engine *engine);
 /* Makes the root. `below`: the path it gets is below this one; "": it is the run's own. branch: for a run that is one after
  * the other; several at the same time make their own. */
 void scope_begin(struct scope *scope, struct engine *engine, const char *below, struct branch *branch);
-char *scope_answer(const struct scope *scope); /* by its summary_method; "" if there is none; the caller frees it */
+char *
+scope_answer(const struct scope *scope); /* by its summary_method; "" if there is none; the caller frees it */
 void scope_finish(struct scope *scope);
 /* worker/engine/call.c: an agent or a workflow that is called as a tool, at this path. */
 struct node *call_create(struct engine *engine, const char *path, const struct ab_agent *caller,

@@ -168,9 +168,9 @@ struct node *parallel_create(struct engine *engine, const char *path, const stru
             branch_folder(branch);
         else
             snprintf(branch->folder, sizeof branch->folder, "chat-%zu", i + 1);
-        node_adopt(node, node_converse(engine, branch, below, &scope->workflow->sender,
-                                       &scope->workflow->receivers[i], scope->content,
-                                       scope->workflow->termination));
+        node_adopt(node,
+                   node_converse(engine, branch, below, &scope->workflow->sender,
+                                 &scope->workflow->receivers[i], scope->content, scope->workflow->termination));
         free(below);
     }
     settle(node);
