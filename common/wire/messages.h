@@ -13,7 +13,7 @@ enum { AB_VERSION_MIN = 1, AB_VERSION_MAX = 1 };
 enum {
     AB_USER_MAX = 128,
     AB_NAME_MAX = 128,
-    AB_STEP_MAX = 256, /* a place in a run, which may be deep inside others; also the id of a question */
+    AB_STEP_MAX = 256,       /* a place in a run, which may be deep inside others; also the id of a question */
     AB_HEADER_MAX = 2 << 20, /* a SUBMIT may hold a workflow's text */
     AB_WORKFLOW_MAX = 1 << 20,
     AB_SECRETS_MAX = 64 << 10,

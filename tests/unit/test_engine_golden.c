@@ -161,7 +161,7 @@ static const struct golden {
              GROUP("random", "\"max_round\": 3", AGENT("ann", MODEL) ", " AGENT("bob", MODEL)) ", " AGENT(
                  "c", MODEL)) "}], "
                               "\"config\": {" MODEL "}}, {\"name\": \"b\", \"tools\": [{\"name\": \"ask_1\", "
-                                                    "\"agent\": \"a\"}], \"config\": "
+                              "\"agent\": \"a\"}], \"config\": "
                               "{" MODEL "}}]}",
      .text = "Who knows?",
      .cast = CAST({"a", LIST("call ask_1 now ask_2", "call ask_2 ask_0", "I do.")},
