@@ -26,6 +26,9 @@
  *     itself is refused here: it would end up in listings and backups.
  * limits: how many jobs may run at once, by name, "*" for those not named:
  *   {tenant: {"*": 10, alice: 50}, pool: {gpu: 4}, concurrency_key: {"crm": 1}}
+ * mcp_servers: programs and addresses whose tools agents may call (worker/mcp/README.md has all members):
+ *   {files: {command: [npx, -y, "@modelcontextprotocol/server-filesystem", /srv/files]},
+ *    crm: {url: "https://…/mcp", headers: {Authorization: "Bearer ${CRM_TOKEN}"}, per: worker}}
  *
  * Borrowed values live as long as the configuration. It is immutable after creation: any thread may read it.
  */
@@ -97,6 +100,10 @@ enum ab_program {
       "hosts the tool http_get may ask: HOST, *.DOMAIN or *, each with :PORT unless 80 or 443; and private addresses") \
     X(TOOL_SECONDS_MAX, tool_seconds_max, INT, "600", 1, 86400, NULL, WORKER,                                          \
       "time of one call of a tool, and of finding out which tools an agent has")                                       \
+    X(MCP_SERVERS, mcp_servers, TREE, "", 0, 0, NULL, WORKER, "MCP servers whose tools workflows may name")               \
+    X(MCP_PINS, mcp_pins, PATH, "", 0, 0, NULL, WORKER | CLI,                                                          \
+      "file of approved tools of MCP servers; empty: DIR/mcp-pins.json")                                               \
+    X(MCP_PROCESSES_MAX, mcp_processes_max, INT, "64", 1, 4096, NULL, WORKER, "processes of MCP servers at once")        \
     X(WORK_DIR, work_dir, PATH, "", 0, 0, NULL, WORKER, "folder for the directories of jobs' code; empty: DIR/work")   \
     X(CODE_MEMORY_BYTES_MAX, code_memory_bytes_max, BYTES, "1GiB", 67108864, AB_CONFIG_INT_MAX, NULL, WORKER,          \
       "memory of a code block")                                                                                        \

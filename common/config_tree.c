@@ -1,7 +1,10 @@
-/* The inside of the configuration's nested values, models and limits: every member is known and of its type. */
+/* The inside of the configuration's nested values, models, limits and mcp_servers: every member is known and of its type. */
 #include "common/config_value.h"
 
+#include <ctype.h>
 #include <stdlib.h>
+
+#include "common/workflow/tools.h"
 
 enum { RUNNING_MAX = 1000000 };
 
@@ -137,10 +140,228 @@ static int check_limits(struct inside *in, json_t *limits)
     return 0;
 }
 
+/* ---- mcp_servers ----------------------------------------------------------------------------------------- */
+
+enum { SERVERS_MAX = 64, WAIT_MS_MAX = 86400000 };
+
+/* Names whose values are secrets as a rule. */
+static bool sounds_secret(const char *name)
+{
+    static const char *const words[] = {"key", "token", "secret", "password", "authorization", "cookie"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcasestr(name, words[i]))
+            return true;
+    return false;
+}
+
+static bool is_variable(const char *name)
+{
+    size_t n = 0;
+    while (isalnum((unsigned char)name[n]) || name[n] == '_')
+        n++;
+    return n && !name[n] && !isdigit((unsigned char)*name);
+}
+
+static bool is_field_name(const char *name)
+{
+    size_t n = 0;
+    while (isalnum((unsigned char)name[n]) || name[n] == '-' || name[n] == '_')
+        n++;
+    return n && !name[n];
+}
+
+static bool is_line(const json_t *value)
+{
+    const char *text = json_string_value(value);
+    while (text && (*text == '\t' || !iscntrl((unsigned char)*text)) && *text)
+        text++;
+    return text && !*text;
+}
+
+/* A mapping of names to lines of text. */
+static int check_lines(struct inside *in, json_t *lines, bool (*ok)(const char *), const char *wanted)
+{
+    const char *name;
+    json_t *value;
+    if (!json_is_object(lines))
+        return wrong(in, "must be a mapping of names to texts");
+    json_object_foreach (lines, name, value) {
+        size_t mark = in->path.n;
+        ab_path_key(&in->path, name);
+        if (!ok(name))
+            return wrong(in, wanted);
+        if (!is_line(value))
+            return wrong(in, "must be text on one line");
+        if (sounds_secret(name) && !strstr(json_string_value(value), "${"))
+            return wrong(
+                in,
+                "a secret does not belong into the configuration: write ${NAME}, the name of a variable of the "
+                "worker's environment that has it");
+        in->path.n = mark;
+    }
+    return 0;
+}
+
+static int check_env(struct inside *in, json_t *value)
+{
+    return check_lines(in, value, is_variable, "is no name of an environment variable");
+}
+
+static int check_headers(struct inside *in, json_t *value)
+{
+    return check_lines(in, value, is_field_name, "is no name of an HTTP header");
+}
+
+static int check_texts(struct inside *in, json_t *list, bool (*ok)(const char *), const char *wanted)
+{
+    size_t i;
+    json_t *value;
+    if (!json_is_array(list) || !json_array_size(list))
+        return wrong(in, wanted);
+    json_array_foreach (list, i, value) {
+        const char *text = json_string_value(value);
+        if (!text || strlen(text) != json_string_length(value) || (ok && !ok(text)))
+            return wrong(in, wanted);
+    }
+    return 0;
+}
+
+static int check_command(struct inside *in, json_t *value)
+{
+    int code = check_texts(in, value, NULL, "must be a list: a program and its arguments");
+    if (!code && !json_string_length(json_array_get(value, 0)))
+        code = wrong(in, "must begin with a program");
+    return code;
+}
+
+static int check_env_from(struct inside *in, json_t *value)
+{
+    return check_texts(in, value, is_variable,
+                       "must be a list of names of variables of the worker's environment");
+}
+
+static int check_cwd(struct inside *in, json_t *value)
+{
+    const char *text = json_string_value(value);
+    return text && *text == '/' ? 0 : wrong(in, "must be the absolute path of a folder");
+}
+
+static int check_url(struct inside *in, json_t *value)
+{
+    const char *text = json_string_value(value), *host = text ? strstr(text, "://") : NULL;
+    if (!is_line(value) || !host || (strncmp(text, "http://", 7) && strncmp(text, "https://", 8)) || !host[3])
+        return wrong(in, "must be an http:// or https:// address");
+    if (memchr(host + 3, '@', strcspn(host + 3, "/?#")))
+        return wrong(in, "has a user or password in it: use `headers`");
+    return 0;
+}
+
+static int check_word(struct inside *in, const json_t *value, const char *const *words, size_t n,
+                      const char *wanted)
+{
+    return json_is_string(value) && is_one_of(words, n, json_string_value(value)) ? 0 : wrong(in, wanted);
+}
+
+static int check_per(struct inside *in, json_t *value)
+{
+    static const char *const words[] = {"job", "user", "worker"};
+    return check_word(in, value, words, 3, "must be job, user or worker: whom one process or session is for");
+}
+
+static int check_pin(struct inside *in, json_t *value)
+{
+    static const char *const words[] = {"first", "strict", "report"};
+    return check_word(in, value, words, 3,
+                      "must be first, strict or report: what becomes of tools that change");
+}
+
+static int check_wait(struct inside *in, json_t *value)
+{
+    bool good =
+        json_is_integer(value) && json_integer_value(value) >= 10 && json_integer_value(value) <= WAIT_MS_MAX;
+    return good ? 0 : wrong(in, "must be a number of milliseconds from 10 to 86400000");
+}
+
+enum { PROCESS = 1, REMOTE = 2 };
+static const struct {
+    const char *name;
+    int (*check)(struct inside *in, json_t *value);
+    unsigned goes_with; /* command, url */
+} server_members[] = {
+    {"command", check_command, PROCESS},
+    {"url", check_url, REMOTE},
+    {"env", check_env, PROCESS},
+    {"env_from", check_env_from, PROCESS},
+    {"cwd", check_cwd, PROCESS},
+    {"headers", check_headers, REMOTE},
+    {"per", check_per, PROCESS | REMOTE},
+    {"pin", check_pin, PROCESS | REMOTE},
+    {"timeout_ms", check_wait, PROCESS | REMOTE},
+    {"timeout_max_ms", check_wait, PROCESS | REMOTE},
+    {"start_ms", check_wait, PROCESS | REMOTE},
+};
+enum { SERVER_MEMBERS = sizeof server_members / sizeof *server_members };
+
+static int check_server_member(struct inside *in, const char *member, json_t *value, unsigned kind)
+{
+    const char *names[SERVER_MEMBERS];
+    for (size_t i = 0; i < SERVER_MEMBERS; i++) {
+        names[i] = server_members[i].name;
+        if (strcmp(names[i], member))
+            continue;
+        if (!(server_members[i].goes_with & kind))
+            return wrong(in, kind == REMOTE ? "belongs to a server with `command`, not `url`"
+                                            : "belongs to a server with `url`, not `command`");
+        return server_members[i].check(in, value);
+    }
+    return unknown_member(in, names, SERVER_MEMBERS, member);
+}
+
+static int check_server(struct inside *in, json_t *server)
+{
+    bool process = json_object_get(server, "command"), remote = json_object_get(server, "url");
+    const char *member;
+    json_t *value;
+    if (!json_is_object(server) || process == remote)
+        return wrong(in, "must be a mapping with either command or url");
+    json_object_foreach (server, member, value) {
+        size_t mark = in->path.n;
+        ab_path_key(&in->path, member);
+        int code = check_server_member(in, member, value, process ? PROCESS : REMOTE);
+        if (code)
+            return code;
+        in->path.n = mark;
+    }
+    if (json_object_get(server, "timeout_max_ms") &&
+        ab_tree_int(server, "timeout_max_ms", 0) < ab_tree_int(server, "timeout_ms", 0))
+        return wrong(in, "has a timeout_max_ms below its timeout_ms");
+    return 0;
+}
+
+static int check_servers(struct inside *in, json_t *servers)
+{
+    const char *name;
+    json_t *server;
+    if (!json_is_object(servers) || json_object_size(servers) > SERVERS_MAX)
+        return wrong(in, "must be a mapping of at most 64 names to MCP servers");
+    json_object_foreach (servers, name, server) {
+        size_t mark = in->path.n;
+        ab_path_key(&in->path, name);
+        if (!ab_tool_server_ok(ab_view_of(name)))
+            return wrong(in, "is no name of a server: at most 32 of A-Z a-z 0-9 - and single _ between them");
+        int code = check_server(in, server);
+        if (code)
+            return code;
+        in->path.n = mark;
+    }
+    return 0;
+}
+
 static const struct {
     enum ab_config_key key;
     int (*check)(struct inside *in, json_t *tree);
-} checks[] = {{AB_CONF_MODELS, check_models}, {AB_CONF_LIMITS, check_limits}};
+} checks[] = {
+    {AB_CONF_MODELS, check_models}, {AB_CONF_LIMITS, check_limits}, {AB_CONF_MCP_SERVERS, check_servers}};
 
 int config_check_tree(const struct config_row *row, json_t *tree, const struct config_origin *origin,
                       const char *json_path, struct ab_error *err)

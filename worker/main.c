@@ -1,7 +1,8 @@
-/* autobots-worker: runs the jobs of one pool; with --check only says whether code could be run here. Exit codes as in
+/* autobots-worker: runs the jobs of one pool; with --mcp-keeper it keeps an MCP server (worker/mcp/keeper.h); with --check only says whether code could be run here. Exit codes as in
  * common/program.h. */
 #include <malloc.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include "common/log.h"
 #include "common/program.h"
 #include "worker/exec/exec.h"
+#include "worker/mcp/keeper.h"
 #include "worker/worker.h"
 
 /* Keys are in this memory: no core file shall hold it, and no other process of the user may look into it. (The sanitizers
@@ -59,6 +61,8 @@ int main(int argc, char **argv)
     struct ab_config *config;
     struct ab_error err = {0};
 
+    if (argc > 1 && !strcmp(argv[1], KEEPER_FLAG))
+        return keeper_main(argc, argv);
     bool only_check = ab_take_check(&argc, argv);
     close_memory();
     mallopt(M_ARENA_MAX, 2); /* libzmq's threads must not each keep an arena */

@@ -5,6 +5,7 @@
 #include "common/clock.h"
 #include "common/tree.h"
 #include "common/workflow/tools.h"
+#include "worker/mcp/source.h"
 #include "worker/tool/tool.h"
 #include "worker/worker.h"
 
@@ -120,17 +121,6 @@ static const struct tool_builtin *const builtins[] = {
         NULL};
 
 /* Kinds that this release's workers have no source for: said when the agent's model is about to be called. */
-static void *no_mcp(void *self, const struct tool_scope *scope, const json_t *entry, struct tool_offer *offer)
-{
-    struct ab_error err = {0};
-    (void)self;
-    ab_fail(&err, AB_EINVALID,
-            "no MCP server `%s`, which the agent %s names, is configured; configured are: none",
-            json_string_value(json_object_get(entry, "mcp")), scope->agent);
-    tool_offer_fail(offer, &err);
-    return NULL;
-}
-
 static void *no_skill(void *self, const struct tool_scope *scope, const json_t *entry, struct tool_offer *offer)
 {
     struct ab_error err = {0};
@@ -141,8 +131,7 @@ static void *no_skill(void *self, const struct tool_scope *scope, const json_t *
     return NULL;
 }
 
-static const struct tool_source no_mcp_source = {.kind = "mcp", .open = no_mcp},
-                                no_skill_source = {.kind = "skill", .open = no_skill};
+static const struct tool_source no_skill_source = {.kind = "skill", .open = no_skill};
 
 /* Agents and workflows are called inside the engine (worker/engine/call.c): here models are only told of them. */
 static int no_call(const struct tool *tool, const json_t *arguments, const struct tool_context *context,
@@ -192,7 +181,7 @@ int toolkits_start(struct worker *worker, struct ab_error *err)
     TAILQ_INIT(&worker->calling);
     worker->builtins = (struct tool_builtins){builtins, worker->tools};
     tools_register(worker->tools, &tool_builtin_source, &worker->builtins);
-    tools_register(worker->tools, &no_mcp_source, worker);
+    tools_register(worker->tools, &mcp_tool_source, worker->mcp);
     tools_register(worker->tools, &no_skill_source, worker);
     tools_register(worker->tools, &agent_source, worker);
     tools_register(worker->tools, &workflow_source, worker);

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/version.h"
 #include "worker/exec/exec.h"
+#include "worker/mcp/mcp.h"
 #include "worker/tool/tool.h"
 
 /* --- the broker's commands ------------------------------------------------------------------------------------ */
@@ -332,6 +333,13 @@ static bool on_tools(void *owner)
     return false;
 }
 
+static bool on_mcp(void *owner)
+{
+    struct worker *worker = owner;
+    mcp_run(worker->mcp, ab_mono_ms());
+    return false;
+}
+
 static int64_t sooner(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -345,6 +353,7 @@ static int64_t deadline(void *owner, int64_t now_ms)
     at = sooner(at, sooner(queries_deadline(worker, now_ms), model_client_deadline_ms(worker->models)));
     at = sooner(at, sooner(pricing_deadline(worker), tools_deadline_ms(worker->tools)));
     at = sooner(at, sooner(toolcalls_deadline(worker), toolkits_deadline(worker)));
+    at = sooner(at, mcp_deadline_ms(worker->mcp));
     return worker->unsent ? sooner(at, now_ms + WORKER_RETRY_MS) : at;
 }
 
@@ -370,6 +379,8 @@ static void tick(void *owner, int64_t now_ms)
         tools_run(worker->tools, now_ms);
     toolcalls_tick(worker, now_ms);
     toolkits_tick(worker, now_ms);
+    if (mcp_deadline_ms(worker->mcp) <= now_ms)
+        mcp_run(worker->mcp, now_ms);
     link_tick(&worker->broker, now_ms);
     link_tick(&worker->storage, now_ms);
     queries_tick(worker, now_ms);
@@ -481,6 +492,14 @@ static int start_exec(struct worker *worker, struct ab_error *err)
     return code;
 }
 
+/* Servers are started when a job wants them. */
+static int start_mcp(struct worker *worker, struct ab_error *err)
+{
+    struct mcp_options options;
+    worker->mcp_pins = mcp_options_of(worker->config, &options);
+    return mcp_create(&options, &worker->mcp, err);
+}
+
 static void name_worker(struct worker *worker)
 {
     char host[HOST_NAME_MAX + 1] = "";
@@ -518,9 +537,12 @@ int worker_init(struct worker *worker, const struct ab_config *config, struct ab
     if (!code)
         code = start_exec(worker, err);
     if (!code)
+        code = start_mcp(worker, err);
+    if (!code)
         code = toolkits_start(worker, err);
     if (code)
         return code;
+    ab_loop_add_fd(worker->loop, mcp_fd(worker->mcp), on_mcp, worker);
     ab_loop_add_fd(worker->loop, tools_fd(worker->tools), on_tools, worker);
     ab_loop_add_fd(worker->loop, exec_fd(worker->exec), on_exec, worker);
     ab_loop_add_fd(worker->loop, model_client_fd(worker->models), on_models, worker);
@@ -547,6 +569,8 @@ void worker_finish(struct worker *worker)
     model_client_destroy(worker->models);
     exec_destroy(worker->exec);
     tools_destroy(worker->tools);
+    mcp_destroy(worker->mcp);
+    free(worker->mcp_pins);
     workdirs_destroy(worker->workdirs);
     workflows_finish(&worker->workflows);
     prices_finish(&worker->pricing.prices);

@@ -342,6 +342,8 @@ struct worker {
     int64_t tool_ms_max;
     TAILQ_HEAD(preparing_list, toolkit) preparing; /* toolboxes that are not known yet */
     TAILQ_HEAD(calling_list, toolcall) calling;    /* calls under way */
+    struct mcp *mcp;
+    char *mcp_pins; /* owned */
 
     char name[AB_NAME_MAX];
     struct ab_id instance; /* of this process */

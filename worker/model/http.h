@@ -52,6 +52,7 @@ struct http_request {
     struct ab_view body;        /* POSTed; must stay valid until on_head or the end */
     bool direct;                /* ignore the environment's proxy */
     bool get;                   /* GET instead, without a body */
+    const char *method;         /* instead of POST or GET; NULL: as said; static */
     int connect_timeout_ms;
     int total_timeout_ms; /* until the last byte; 0: none */
     /* NULL: any. Asked for the very address that is connected to, with the transfer's user; the URL's host may be anybody's. */
