@@ -107,6 +107,8 @@ enum ab_program {
     X(WORK_DIR, work_dir, PATH, "", 0, 0, NULL, WORKER, "folder for the directories of jobs' code; empty: DIR/work")   \
     X(CODE_MEMORY_BYTES_MAX, code_memory_bytes_max, BYTES, "1GiB", 67108864, AB_CONFIG_INT_MAX, NULL, WORKER,          \
       "memory of a code block")                                                                                        \
+    X(CODE_UIDS, code_uids, STRING, "", 0, 0, NULL, WORKER,                                                            \
+      "FIRST-LAST: user ids, nobody's, for code of workers run as root; empty: made from the worker's process id")     \
     X(DEFAULT_USER_ID, default_user_id, STRING, "default", 0, 0, NULL, CLI | GATEWAY, "user if none is named")         \
     X(DEFAULT_SESSION_ID, default_session_id, STRING, "", 0, 0, NULL, CLI | GATEWAY, "session if none is named")       \
     X(DEFAULT_GALLERY_ID, default_gallery_id, STRING, "", 0, 0, NULL, CLI | GATEWAY, "gallery item if none is named")  \

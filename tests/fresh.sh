@@ -1,7 +1,9 @@
 #!/bin/bash
-# fresh.sh [DIR]: proves the README's two commands on a new user's machine: a bare Debian 12 (minbase plus git,
+# fresh.sh [--without-sys] [DIR]: proves the README's two commands on a new user's machine: a bare Debian 12 (minbase plus git,
 # make and ca-certificates) in which the current commit is cloned, then `make demo`, `make demo` again (built by
 # then), and `make check`. Prints what each took; exits non-zero if one failed. Uncommitted changes do not take part.
+#
+# --without-sys: the machine has no /sys, and so no control groups, as some containers.
 #
 # Needs root and debootstrap. DIR keeps the bare system for the next run; without it all is made and removed again.
 # The machine inside has its own mount and process namespaces and a pivoted root: unlike a chroot, that allows user
@@ -16,6 +18,8 @@ for tool in debootstrap unshare pivot_root git; do
     command -v "$tool" >/dev/null || fail "needs $tool; on Debian: apt-get install debootstrap util-linux git"
 done
 
+sys=yes
+[ "${1:-}" != --without-sys ] || { sys=no; shift; }
 keep=${1:-}
 work=$(readlink -m "${keep:-$(mktemp -d -t autobots-fresh-XXXXXX)}")
 base=$work/base machine=$work/machine
@@ -84,17 +88,17 @@ PROVE
 code=0
 unshare --mount --pid --fork --kill-child bash -c '
     set -e
-    machine=$1; shift
+    machine=$1 sys=$2; shift 2
     mount --make-rprivate /
     mount --bind "$machine" "$machine"
     cd "$machine"
     mkdir -p .outside
     mount --rbind /dev dev
     mount -t proc proc proc
-    mount --rbind /sys sys # with the control groups a machine has
+    [ "$sys" = no ] || mount --rbind /sys sys # with the control groups a machine has
     mount -t tmpfs tmpfs tmp
     pivot_root . .outside
     cd /
     umount -l /.outside
-    exec env -i "$@" bash /prove' fresh "$machine" "${inside[@]}" || code=$?
+    exec env -i "$@" bash /prove' fresh "$machine" "$sys" "${inside[@]}" || code=$?
 exit $code

@@ -39,6 +39,7 @@ static int check(const struct ab_config *config)
     struct exec_options options = {
         .unsafe_host = !strcmp(ab_config_text(config, AB_CONF_ISOLATION), "unsafe-host"),
         .memory_bytes_max = (uint64_t)ab_config_int(config, AB_CONF_CODE_MEMORY_BYTES_MAX),
+        .code_uids = ab_config_text(config, AB_CONF_CODE_UIDS),
         .docker_socket = ab_config_text(config, AB_CONF_DOCKER_SOCKET),
         .docker_image = ab_config_text(config, AB_CONF_DOCKER_IMAGE)};
     struct exec *exec;

@@ -481,6 +481,7 @@ static int start_exec(struct worker *worker, struct ab_error *err)
     struct exec_options options = {
         .unsafe_host = !strcmp(ab_config_text(worker->config, AB_CONF_ISOLATION), "unsafe-host"),
         .memory_bytes_max = (uint64_t)ab_config_int(worker->config, AB_CONF_CODE_MEMORY_BYTES_MAX),
+        .code_uids = ab_config_text(worker->config, AB_CONF_CODE_UIDS),
         .docker_socket = ab_config_text(worker->config, AB_CONF_DOCKER_SOCKET),
         .docker_image = ab_config_text(worker->config, AB_CONF_DOCKER_IMAGE)};
     const char *work_dir = ab_config_text(worker->config, AB_CONF_WORK_DIR);

@@ -184,7 +184,7 @@ def test_a_worker_removes_the_directories_of_a_dead_one(make_service):
     marker = f"97{os.getpid()}5"
     with service.client() as client:
         job = client.submit(code.flow(code.block(f"touch file; sleep {marker}", "sh")), "go", watch="all").id
-        wait_until(lambda: list((service.dir / "work").glob("w-*/*/file")), what="the file")
+        wait_until(lambda: processes("sleep", marker), what="the code runs")
         service.kill("worker1")
         wait_until(lambda: not processes("sleep", marker), 10, "the code died with its worker")
         [left] = (service.dir / "work").iterdir()

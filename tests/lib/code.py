@@ -48,6 +48,13 @@ def one(client, text, language="python", **more):
     return result
 
 
+def attack(client, text, **more):
+    """The result of a Python block that begins with the helpers, none of whose attempts came through."""
+    result = one(client, PYTHON + text, **more)
+    assert "ESCAPED" not in result["output"], result["output"]
+    return result
+
+
 def said(end):
     """What the user replied with, in order, without the opening message."""
     return [m["content"] for m in end["result"]["messages"] if m["agent"] == "user"][1:]

@@ -52,16 +52,20 @@ static const char *const environment[ENVIRONMENT_N][2] = {
     {"MPLCONFIGDIR", "/tmp"},
 };
 
-/* "$1" processes, then the rest as a command. dash and busybox call the limit -p, bash -u. */
+/* "$1" processes, in the folder "$2", the rest as a command, once the worker has put the files there. dash and busybox call the
+ * limit -p, bash -u. */
 static const char in_front[] =
-    "ulimit -p \"$1\" 2>/dev/null || ulimit -u \"$1\" || exit 126; shift; exec \"$@\"";
+    "ulimit -p \"$1\" 2>/dev/null || ulimit -u \"$1\" || exit 126; echo >&5; read -r go <&5 || exit 126; "
+    "exec 5>&-; cd \"$2\" || exit 126; unset go OLDPWD; shift 2; exec \"$@\"";
 
-/* From inside: limits, capabilities, filter, namespaces, and what must not be writable. */
+/* From inside: limits, capabilities, filter, namespaces, what must not be writable, and whether the limit on processes holds. */
 static const char probe_script[] =
     "cat /proc/self/status /proc/self/limits; for n in user pid net ipc uts mnt cgroup; do "
     "echo \"ns $(readlink /proc/self/ns/$n)\"; done; for f in / /usr /proc/sys/kernel/core_pattern /dev /bin; "
     "do "
-    "[ -w $f ] && echo \"writable $f\"; done; exit 0";
+    "[ -w $f ] && echo \"writable $f\"; done; "
+    "more=$( (ulimit -p 1 2>/dev/null || ulimit -u 1; (exit 0); echo any) 2>/dev/null); "
+    "echo \"processes ${more:-bounded}\"; exit 0";
 
 char *args_environment(size_t i)
 {
@@ -103,6 +107,13 @@ json_t *args_environment_json(void)
     return list;
 }
 
+static void add_space(struct args *args, const char *path, unsigned bytes_max)
+{
+    add_number(args, "--size", bytes_max);
+    add(args, "--tmpfs");
+    add(args, path);
+}
+
 /* Folders of the system beside /usr: links into it, or folders of their own on older systems. */
 static void add_system(struct args *args)
 {
@@ -124,23 +135,6 @@ static void add_system(struct args *args)
         add(args, optional[i]);
         add(args, optional[i]);
     }
-}
-
-static void add_workspace(struct args *args, const struct exec_run *run)
-{
-    const char *folder = run->probe ? "" : run->request.folder;
-    char *inside = ab_format("/workspace%s%s", *folder ? "/" : "", folder);
-    if (run->probe) {
-        add(args, "--tmpfs");
-    } else {
-        add(args, "--bind");
-        add(args, workdir_path(run->request.dir));
-    }
-    add(args, "/workspace");
-    static const char *const closing[] = {"--remount-ro", "/", "--chdir", NULL};
-    args_add(args, closing);
-    add(args, inside);
-    free(inside);
 }
 
 void args_bubblewrap(struct args *args, const struct exec_run *run)
@@ -178,16 +172,13 @@ void args_bubblewrap(struct args *args, const struct exec_run *run)
                                         "--remount-ro",
                                         "/dev",
                                         NULL};
-    static const char *const spaces[] = {"/tmp", "/dev/shm"};
+    static const char *const closing[] = {"--remount-ro", "/", "--chdir", "/workspace", "--clearenv", NULL};
     args_add(args, first);
-    for (size_t i = 0; i < sizeof spaces / sizeof *spaces; i++) {
-        add_number(args, "--size", EXEC_TMP_BYTES_MAX);
-        add(args, "--tmpfs");
-        add(args, spaces[i]);
-    }
+    add_space(args, "/tmp", EXEC_TMP_BYTES_MAX);
+    add_space(args, "/dev/shm", EXEC_TMP_BYTES_MAX);
+    add_space(args, "/workspace", EXEC_SPACE_BYTES_MAX);
     add_system(args);
-    add_workspace(args, run);
-    add(args, "--clearenv");
+    args_add(args, closing);
     for (size_t i = 0; i < ENVIRONMENT_N; i++) {
         add(args, "--setenv");
         add(args, environment[i][0]);
@@ -196,4 +187,7 @@ void args_bubblewrap(struct args *args, const struct exec_run *run)
     static const char *const shell[] = {"--", "/bin/sh", "-c", in_front, NULL};
     args_add(args, shell);
     add_number(args, "sh", EXEC_PROCESSES_MAX);
+    char *folder = ab_format("./%s", run->probe ? "" : run->request.folder);
+    add(args, folder);
+    free(folder);
 }

@@ -26,15 +26,44 @@ int beneath_fault(struct ab_error *err, const char *path, const char *doing)
     return ab_fail_at(err, code, path, "cannot %s: %s", doing, strerror(errno));
 }
 
+/* fchmod refuses such descriptors; its name in /proc does not follow what is at the file's own name. */
+int beneath_chmod(int fd, mode_t mode)
+{
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return chmod(path, mode);
+}
+
+int beneath_folder(int dir, const char *path)
+{
+    int at =
+        strcmp(path, ".") ? beneath_open(dir, path, O_PATH | O_DIRECTORY, 0) : fcntl(dir, F_DUPFD_CLOEXEC, 0);
+    int fd = at < 0 ? -1 : beneath_open(at, ".", O_RDONLY | O_DIRECTORY, 0);
+    if (at >= 0 && fd < 0 && errno == EACCES && !beneath_chmod(at, 0700))
+        fd = beneath_open(at, ".", O_RDONLY | O_DIRECTORY, 0);
+    if (at >= 0)
+        close(at);
+    return fd;
+}
+
 DIR *beneath_list(int dir, const char *path)
 {
-    int fd = beneath_open(dir, path, O_RDONLY | O_DIRECTORY, 0);
-    if (fd < 0 && errno == EACCES && !fchmodat(dir, path, 0700, 0)) /* code may have closed it */
-        fd = beneath_open(dir, path, O_RDONLY | O_DIRECTORY, 0);
+    int fd = beneath_folder(dir, path);
     DIR *list = fd < 0 ? NULL : fdopendir(fd);
     if (!list && fd >= 0)
         close(fd);
     return list;
+}
+
+struct file_stamp beneath_stamp(const struct stat *st)
+{
+    enum { NS = 1000000000 };
+    return (struct file_stamp){
+        .device = st->st_dev,
+        .inode = st->st_ino,
+        .changed_ns = (uint64_t)st->st_ctim.tv_sec * NS + (uint64_t)st->st_ctim.tv_nsec,
+        .modified_ns = (uint64_t)st->st_mtim.tv_sec * NS + (uint64_t)st->st_mtim.tv_nsec,
+    };
 }
 
 const struct dirent *beneath_next(DIR *list)

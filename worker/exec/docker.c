@@ -310,7 +310,7 @@ static int judge_docker(const struct exec_run *probe, char protections[EXEC_PROT
 {
     struct ab_buf text = {0};
     ab_buf_add(&text, probe->kept.p, probe->kept.n);
-    const char *lacks = probe_missing(ab_buf_cstr(&text), true, true);
+    const char *lacks = probe_missing(ab_buf_cstr(&text), true);
     int code = 0;
     if (probe->exit_code || !probe->ran)
         code = ab_fail(err, AB_ESYSTEM,
@@ -328,5 +328,12 @@ static int judge_docker(const struct exec_run *probe, char protections[EXEC_PROT
     return code;
 }
 
-const struct exec_backend exec_docker = {"docker",    ANSWER_MS_MAX, true,        start_docker,
-                                         kill_docker, wait_docker,   tick_docker, judge_docker};
+const struct exec_backend exec_docker = {.name = "docker",
+                                         .kill_ms = ANSWER_MS_MAX,
+                                         .lingers = true,
+                                         .look_ms = LOOK_MS,
+                                         .start = start_docker,
+                                         .kill = kill_docker,
+                                         .wait = wait_docker,
+                                         .tick = tick_docker,
+                                         .judge = judge_docker};

@@ -5,6 +5,7 @@
 #include <curl/curl.h>
 
 #include "worker/exec/internal.h"
+#include "worker/exec/users.h"
 
 enum {
     API_LEAST = 25, /* 1.25: NetworkDisabled, Init, PidsLimit, no-new-privileges */
@@ -13,7 +14,6 @@ enum {
     ANSWER_MS_MAX = 30000, /* for each request but attach and wait */
     FRAME_HEAD = 8,
     NAME_BYTES = 96,
-    USER_INSIDE = 65534,
     USER_PROCESSES = 4096, /* of that user in all containers; PidsLimit bounds each of them */
 };
 

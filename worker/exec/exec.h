@@ -28,9 +28,12 @@ enum {
     EXEC_PROCESSES_MAX = 64,          /* of a run, threads included */
     EXEC_OPEN_FILES_MAX = 256,        /* of one process */
     EXEC_TMP_BYTES_MAX = 64 << 20,    /* of the private /tmp, and as much of /dev/shm; in memory */
-    EXEC_TIMED_OUT = 124,             /* exit code of a run that was stopped at its deadline */
-    EXEC_KILLED = 137,                /* of one that was stopped at another limit */
-    EXEC_RUNS_MAX = 16,               /* at the same time; later ones wait for their turn */
+    EXEC_TMP_FILES_MAX = 10000,       /* in each of them */
+    EXEC_SPACE_SLACK = 8 << 20,       /* small files take whole pages; and code is stopped a little late */
+    EXEC_SPACE_BYTES_MAX = WORKDIR_BYTES_MAX + EXEC_SPACE_SLACK, /* of a sandbox's /workspace; in memory */
+    EXEC_TIMED_OUT = 124, /* exit code of a run that was stopped at its deadline */
+    EXEC_KILLED = 137,    /* of one that was stopped at another limit */
+    EXEC_RUNS_MAX = 16,   /* at the same time; later ones wait for their turn */
     EXEC_PROTECTIONS_MAX = 256,
 };
 
@@ -39,6 +42,7 @@ enum exec_kind { EXEC_LOCAL, EXEC_DOCKER, EXEC_UNSAFE_HOST, EXEC_KINDS };
 struct exec_options {
     bool unsafe_host;          /* `local` means: without isolation */
     uint64_t memory_bytes_max; /* of a run; of each of its processes if there is no cgroup for it */
+    const char *code_uids;     /* FIRST-LAST, user ids for code of a worker that runs as root; empty: derived */
     const char *docker_socket; /* of the Docker Engine API */
     const char *docker_image;
 };

@@ -6,15 +6,16 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
+#include "worker/exec/box.h"
 #include "worker/exec/cgroup.h"
 #include "worker/exec/exec.h"
 
 enum {
-    PROBE_MS = 10000,       /* for a probe */
-    PROBE_AGAIN_MS = 15000, /* before a back end that was not there is looked for again */
-    LOOK_MS = 100,          /* between looks at the directory of code that runs */
-    KILL_MS = 2000,         /* that processes of this machine take to go */
-    HASH_BYTES = 1 << 20,   /* in one go, before others have their turn */
+    PROBE_MS = 10000,        /* for a probe */
+    PROBE_AGAIN_MS = 15000,  /* before a back end that was not there is looked for again */
+    LOOK_MS = 100,           /* between looks at the directory of code that runs */
+    KILL_MS = 2000,          /* that processes of this machine take to go */
+    PIECE_OF_WORK = 1 << 20, /* bytes hashed or copied in one go, before others have their turn */
     READ_BYTES = 64 << 10,
 };
 
@@ -43,15 +44,20 @@ struct exec_run {
     struct exec_callbacks callbacks;
     void *user;
     bool orphan; /* cancelled, nobody waits for it: it goes when its processes are gone */
-    bool probe;  /* no directory: it looks at the sandbox from inside */
+    bool has_turn;
+    bool probe; /* no directory: it looks at the sandbox from inside */
 
     enum exec_state state;
     int64_t started_ms, deadline_ms, look_ms; /* monotonic */
 
     pid_t pid;
     struct watch exited, init, output, status; /* pidfd; pidfd of the namespace's init; pipes */
-    bool init_known;                           /* `init` is open, or it is gone already */
-    bool ran;                                  /* the script was started: else the back end failed */
+    struct watch gate;                         /* at which a sandbox waits for its files */
+    pid_t init_pid;
+    struct box box;  /* open from then on: the directory is not what code works in, but a copy */
+    bool placing;    /* it gets its files */
+    bool init_known; /* `init` is open, or it is gone already */
+    bool ran;        /* the script was started: else the back end failed */
     struct ab_buf status_text;
     struct cgroup cgroup;
     struct container *container; /* docker.c: owned */
@@ -62,7 +68,7 @@ struct exec_run {
     int exit_code;
     char *stopped; /* owned */
     struct file_list files;
-    bool listed;
+    bool listed, hashed;
     struct ab_error error;
     TAILQ_ENTRY(exec_run) in_all;
 };
@@ -72,6 +78,8 @@ struct exec_backend {
     int64_t
         kill_ms;  /* that its processes take to go, at most; then they are given up, with an error in the log */
     bool lingers; /* that takes too long to wait for it */
+    bool boxed;   /* its runs have a private file system, once their sandbox is made */
+    int64_t look_ms; /* between looks at what it has written */
     /* Starts it, with its watches and `pid`. */
     int (*start)(struct exec_run *run, struct ab_error *err);
     /* Ends all its processes; they may not be gone yet. */
@@ -98,10 +106,11 @@ struct exec {
     int epoll, more; /* an eventfd: there is work that no descriptor tells of */
     int filter;      /* the seccomp program */
     struct cgroups cgroups;
+    struct users users;
     struct docker *docker; /* docker.c; NULL: no container was asked for yet */
     struct kind_state kinds[EXEC_KINDS];
     TAILQ_HEAD(exec_run_list, exec_run) all;
-    size_t running;
+    size_t turns; /* that runs have: until they are reported, as what they left is in memory until then */
 };
 
 void watch_add(struct exec_run *run, struct watch *watch, int fd, void (*ready)(struct exec_run *run));
@@ -115,6 +124,9 @@ void run_text(struct exec_run *run, struct ab_view bytes);
 void exec_again(struct exec *exec); /* exec_poll is called again, although no descriptor tells of it */
 
 /* ---- arguments.c ---- */
+
+/* Descriptors as bubblewrap's arguments name them. */
+enum { STATUS_FD = 3, FILTER_FD, GATE_FD, FDS_END };
 
 enum { ARGS_MAX = 160, ENVIRONMENT_N = 9 };
 struct args {
@@ -134,7 +146,7 @@ json_t *args_environment_json(void);
 /* ---- probe.c ---- */
 
 /* What the probe saw to be missing; NULL: nothing. */
-const char *probe_missing(const char *text, bool container, bool pids_bounded);
+const char *probe_missing(const char *text, bool container);
 int probe_judge(const struct exec_run *probe, char protections[EXEC_PROTECTIONS_MAX], struct ab_error *err);
 
 /* ---- docker.c ---- */

@@ -16,19 +16,19 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "common/tree.h"
 #include "worker/exec/internal.h"
 
 enum {
-    STATUS_FD = 3, /* as bubblewrap's arguments name them */
-    FILTER_FD = 4,
-    FDS_FROM = 16, /* descriptors that are moved to those numbers stand above */
+    FDS_FROM = 16, /* descriptors that are moved to those that bubblewrap's arguments name stand above */
     STATUS_BYTES_MAX = 4096,
 };
 
@@ -39,7 +39,8 @@ struct launch {
     struct args args;
     char *env[ENVIRONMENT_N + 1]; /* owned */
     const char *program, *cwd;
-    int nothing, output, status, filter; /* status, filter: -1 if there is none */
+    int nothing, output, status, filter, gate; /* the last three: -1 if there is none */
+    int space;                                 /* user namespace to go into; -1: none. Borrowed */
     const struct cgroup *cgroup;
     uint64_t memory_bytes; /* of one process; 0: the control group bounds it */
     pid_t parent;
@@ -96,20 +97,33 @@ static void go_first(void)
     }
 }
 
+/* As root it becomes the run's own user, which is root in that user's namespace only and so may make the sandbox's. The death
+ * signal is the last thing, as a change of ids takes it back. */
+static void become(const struct launch *launch)
+{
+    if (launch->space >= 0 && (syscall(SYS_setgroups, 0, NULL) || setns(launch->space, CLONE_NEWUSER) ||
+                               syscall(SYS_setresgid, 0, 0, 0) || syscall(SYS_setresuid, 0, 0, 0)))
+        _exit(126);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != launch->parent)
+        _exit(126);
+}
+
 static void child(const struct launch *launch) __attribute__((noreturn));
 static void child(const struct launch *launch)
 {
     take_signals();
-    if (setsid() < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != launch->parent)
+    if (setsid() < 0)
         _exit(126);
     join(launch->cgroup);
     go_first();
+    become(launch);
     put_fd(launch->nothing, STDIN_FILENO);
     put_fd(launch->output, STDOUT_FILENO);
     put_fd(launch->output, STDERR_FILENO);
     put_fd(launch->status, STATUS_FD);
     put_fd(launch->filter, FILTER_FD);
-    if (syscall(SYS_close_range, FILTER_FD + 1, ~0u, 0))
+    put_fd(launch->gate, GATE_FD);
+    if (syscall(SYS_close_range, FDS_END, ~0u, 0))
         _exit(126);
     umask(022);
     set_limits(launch);
@@ -150,6 +164,15 @@ static int open_pipe(int *reading, int *writing)
     return *writing < 0 ? -1 : fcntl(fds[0], F_SETFL, O_NONBLOCK);
 }
 
+/* A shell writes and reads there. */
+static int open_gate(int gates[2], int *inside)
+{
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, gates))
+        return -1;
+    *inside = lifted(gates[1]);
+    return *inside < 0 ? -1 : fcntl(gates[0], F_SETFL, O_NONBLOCK);
+}
+
 static void gone_if(struct exec_run *run)
 {
     if (run->exited.fd < 0 && run->init_known && run->init.fd < 0)
@@ -166,6 +189,7 @@ static void on_init(struct exec_run *run)
 static void learn_init(struct exec_run *run, long pid)
 {
     run->init_known = true;
+    run->init_pid = (pid_t)pid;
     int fd = pid > 0 ? (int)syscall(SYS_pidfd_open, (pid_t)pid, 0) : -1;
     if (fd >= 0)
         watch_add(run, &run->init, fd, on_init);
@@ -220,18 +244,74 @@ static int own_filter(const struct exec *exec)
     return lifted(open(path, O_RDONLY | O_CLOEXEC));
 }
 
+/* --- its files ------------------------------------------------------------------------------------------------ */
+
+static void box_fault(struct exec_run *run, const struct ab_error *err)
+{
+    if (!run->error.code && !run->stopped)
+        run->error = *err;
+    run_stop(run, EXEC_KILLED, ab_strdup(err->text));
+}
+
+/* Its shell waits for the files: the worker looks in. */
+static void on_gate(struct exec_run *run)
+{
+    char byte;
+    struct ab_error err = {0};
+    ssize_t n = read(run->gate.fd, &byte, 1);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n == 1 && !run->init_known && run->status.fd >= 0)
+        on_status(run); /* said before */
+    if (n != 1 || run->placing || run->stopped) {
+        watch_close(run->exec, &run->gate);
+    } else if (box_open(&run->box, run->init_pid, &err)) {
+        box_fault(run, &err);
+    } else {
+        run->placing = true;
+        exec_again(run->exec);
+    }
+}
+
+/* Opens the gate: the script's time begins. */
+static void let_go(struct exec_run *run)
+{
+    run->placing = false;
+    run->started_ms = ab_mono_ms();
+    run->deadline_ms = run->started_ms + run->request.timeout_ms;
+    if (send(run->gate.fd, "\n", 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
+        ab_log(AB_WARN, "exec.gate", "error", strerror(errno), NULL); /* it is gone: its end says why */
+    watch_close(run->exec, &run->gate);
+}
+
+static void tick_local(struct exec_run *run)
+{
+    struct ab_error err = {0};
+    bool done = run->probe;
+    if (!run->placing || run->stopped)
+        return;
+    if (!run->probe && box_place(&run->box, run->request.dir, run->request.before, PIECE_OF_WORK, &done, &err))
+        box_fault(run, &err);
+    else if (done)
+        let_go(run);
+    else
+        exec_again(run->exec);
+}
+
+/* --- starting ------------------------------------------------------------------------------------------------- */
+
 static int launch(struct exec_run *run, struct launch *l, struct ab_error *err)
 {
-    int reading = -1, status_in = -1;
+    int reading = -1, status_in = -1, gates[2] = {-1, -1};
     l->parent = getpid();
-    l->output = l->status = -1;
+    l->output = l->status = l->gate = -1;
     l->nothing = lifted(open("/dev/null", O_RDONLY | O_CLOEXEC));
     for (size_t i = 0; i < ENVIRONMENT_N; i++)
         l->env[i] = args_environment(i);
     bool sandboxed = run->backend == &exec_local;
     l->filter = sandboxed ? own_filter(run->exec) : -1;
     bool ready = l->nothing >= 0 && (!sandboxed || l->filter >= 0) && !open_pipe(&reading, &l->output) &&
-                 (!sandboxed || !open_pipe(&status_in, &l->status));
+                 (!sandboxed || (!open_pipe(&status_in, &l->status) && !open_gate(gates, &l->gate)));
     pid_t pid = ready ? fork() : -1;
     if (!pid)
         child(l);
@@ -240,10 +320,19 @@ static int launch(struct exec_run *run, struct launch *l, struct ab_error *err)
     if (pid > 0) {
         watch_add(run, &run->exited, (int)syscall(SYS_pidfd_open, pid, 0), on_exited);
         watch_add(run, &run->output, reading, run_output);
-        if (sandboxed)
+        if (sandboxed) {
             watch_add(run, &run->status, status_in, on_status);
+            watch_add(run, &run->gate, gates[0], on_gate);
+        }
     }
-    int own[] = {l->nothing, l->output, l->status, l->filter, pid > 0 ? -1 : reading, pid > 0 ? -1 : status_in};
+    int own[] = {l->nothing,
+                 l->output,
+                 l->status,
+                 l->filter,
+                 l->gate,
+                 pid > 0 ? -1 : reading,
+                 pid > 0 ? -1 : status_in,
+                 pid > 0 ? -1 : gates[0]};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (own[i] >= 0)
             close(own[i]);
@@ -271,6 +360,8 @@ static int start_local(struct exec_run *run, struct ab_error *err)
             err, AB_ESYSTEM,
             "code cannot be run: there is no bubblewrap here; install it (package bubblewrap) on the "
             "worker's machine");
+    if (users_take(&run->exec->users, &run->box.user, &l.space, err))
+        return err->code;
     args_bubblewrap(&l.args, run);
     args_command(&l.args, run);
     int code = start(run, &l, err);
@@ -281,7 +372,7 @@ static int start_local(struct exec_run *run, struct ab_error *err)
 /* Nothing protects here: the worker's configuration wants it so. */
 static int start_unsafe_host(struct exec_run *run, struct ab_error *err)
 {
-    struct launch l = {.program = "/bin/sh"};
+    struct launch l = {.program = "/bin/sh", .space = -1};
     static const char *const shell[] = {"/bin/sh", "-c", "shift; exec \"$@\"", "sh", "-", NULL};
     const char *folder = run->probe ? "" : run->request.folder;
     char *cwd = run->probe ? ab_strdup("/tmp")
@@ -342,7 +433,19 @@ static int judge_unsafe_host(const struct exec_run *probe, char protections[EXEC
     return 0;
 }
 
-const struct exec_backend exec_local = {"local",    KILL_MS,    false, start_local,
-                                        kill_local, wait_local, NULL,  probe_judge};
-const struct exec_backend exec_unsafe_host = {"unsafe-host",    KILL_MS,    false, start_unsafe_host,
-                                              kill_unsafe_host, wait_local, NULL,  judge_unsafe_host};
+const struct exec_backend exec_local = {.name = "local",
+                                        .kill_ms = KILL_MS,
+                                        .boxed = true,
+                                        .look_ms = BOX_LOOK_MS,
+                                        .start = start_local,
+                                        .kill = kill_local,
+                                        .wait = wait_local,
+                                        .tick = tick_local,
+                                        .judge = probe_judge};
+const struct exec_backend exec_unsafe_host = {.name = "unsafe-host",
+                                              .kill_ms = KILL_MS,
+                                              .look_ms = LOOK_MS,
+                                              .start = start_unsafe_host,
+                                              .kill = kill_unsafe_host,
+                                              .wait = wait_local,
+                                              .judge = judge_unsafe_host};

@@ -37,7 +37,9 @@ static bool own_namespace(const char *text, const char *name)
     return there && !strstr(text, line);
 }
 
-const char *probe_missing(const char *text, bool container, bool pids_bounded)
+static const char processes[] = "limit on processes";
+
+const char *probe_missing(const char *text, bool container)
 {
     static const char *const namespaces[] = {"pid", "net", "ipc", "uts", "mnt", "user"};
     char number[16];
@@ -56,7 +58,7 @@ const char *probe_missing(const char *text, bool container, bool pids_bounded)
         !has_field(text, "\nMax core file size", "0"))
         return "limits (rlimits)";
     /* The kernel does not count root's processes, whatever it is called inside. */
-    return !container && !geteuid() && !pids_bounded ? "limit on processes" : NULL;
+    return !container && !strstr(text, "\nprocesses bounded") ? processes : NULL;
 }
 
 int probe_judge(const struct exec_run *probe, char protections[EXEC_PROTECTIONS_MAX], struct ab_error *err)
@@ -73,20 +75,22 @@ int probe_judge(const struct exec_run *probe, char protections[EXEC_PROTECTIONS_
             "namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
             "kernel.apparmor_restrict_unprivileged_userns; in a container also its seccomp profile)",
             (int)strcspn(seen, "\n"), seen);
-    else if ((lacks = probe_missing(seen, false, base[CGROUP_PIDS])))
-        code = ab_fail(err, AB_ESYSTEM, "code cannot be run: the sandbox has no %s here%s", lacks,
-                       strcmp(lacks, "limit on processes")
-                           ? ""
-                           : "; run the worker as another user than root, or let it "
-                             "make control groups (pids) below its own");
+    else if ((lacks = probe_missing(seen, false)) && (lacks != processes || !base[CGROUP_PIDS]))
+        code = ab_fail(
+            err, AB_ESYSTEM, "code cannot be run: the sandbox has no %s here%s", lacks,
+            lacks != processes
+                ? ""
+                : "; run the worker as another user than root, give it user ids of its own (code_uids), or "
+                  "let it make control groups (pids) below its own");
     else
-        snprintf(
-            protections, EXEC_PROTECTIONS_MAX,
-            "bubblewrap: namespaces user pid net ipc uts mnt%s; read-only system; no capabilities; seccomp; "
-            "rlimits%s%s%s",
-            own_namespace(seen, "cgroup") ? " cgroup" : "",
-            base[CGROUP_MEMORY] || base[CGROUP_PIDS] ? "; cgroup" : "", base[CGROUP_MEMORY] ? " memory" : "",
-            base[CGROUP_PIDS] ? " pids" : "");
+        snprintf(protections, EXEC_PROTECTIONS_MAX,
+                 "bubblewrap: namespaces user pid net ipc uts mnt%s; %sread-only system; private files in "
+                 "memory; no "
+                 "capabilities; seccomp; rlimits%s%s%s",
+                 own_namespace(seen, "cgroup") ? " cgroup" : "",
+                 probe->box.user.id ? "user id of its own; " : "",
+                 base[CGROUP_MEMORY] || base[CGROUP_PIDS] ? "; cgroup" : "",
+                 base[CGROUP_MEMORY] ? " memory" : "", base[CGROUP_PIDS] ? " pids" : "");
     ab_buf_finish(&text);
     return code;
 }

@@ -50,7 +50,8 @@ static struct exec_run *run_make(struct exec *exec, const struct exec_request *r
     run->request.folder = run->texts[0] = ab_strdup(request->folder ? request->folder : "");
     run->request.language = run->texts[1] = ab_strdup(request->language ? request->language : "");
     run->request.file = run->texts[2] = ab_strdup(request->file ? request->file : "");
-    run->exited.fd = run->init.fd = run->output.fd = run->status.fd = -1;
+    run->exited.fd = run->init.fd = run->output.fd = run->status.fd = run->gate.fd = -1;
+    box_init(&run->box);
     run->cgroup = (struct cgroup){.procs = {-1, -1}};
     run->deadline_ms = run->look_ms = INT64_MAX;
     TAILQ_INSERT_TAIL(&exec->all, run, in_all);
@@ -61,12 +62,15 @@ static struct exec_run *run_make(struct exec *exec, const struct exec_request *r
 static void run_free(struct exec_run *run)
 {
     struct exec *exec = run->exec;
-    struct watch *watches[] = {&run->exited, &run->init, &run->output, &run->status};
+    struct watch *watches[] = {&run->exited, &run->init, &run->output, &run->status, &run->gate};
     for (size_t i = 0; i < sizeof watches / sizeof *watches; i++)
         watch_close(exec, watches[i]);
-    if (run->state == RUN_RUNNING)
-        exec->running--;
+    exec->turns -= run->has_turn;
+    if (run->has_turn)
+        exec_again(exec); /* another's turn */
     cgroup_finish(&run->cgroup);
+    users_give_back(&exec->users, &run->box.user);
+    box_finish(&run->box);
     docker_forget(run);
     TAILQ_REMOVE(&exec->all, run, in_all);
     for (size_t i = 0; i < sizeof run->texts / sizeof *run->texts; i++)
@@ -111,7 +115,6 @@ static void explain_end(struct exec_run *run)
 
 void run_gone(struct exec_run *run)
 {
-    run->exec->running--;
     run->state = RUN_COLLECTING;
     while (run->output.fd >= 0) { /* what is in the pipe; nobody writes any more */
         uint64_t before = run->written;
@@ -132,14 +135,13 @@ static void start(struct exec_run *run, int64_t now_ms)
 {
     struct ab_error err = {0};
     run->state = RUN_RUNNING;
-    run->exec->running++;
+    run->exec->turns++;
+    run->has_turn = true;
     run->started_ms = now_ms;
     run->deadline_ms = now_ms + run->request.timeout_ms;
-    run->look_ms = run->probe ? INT64_MAX : now_ms + LOOK_MS;
-    if (!run->backend->start(run, &err))
-        return;
-    run->exec->running--;
-    fail(run, &err);
+    run->look_ms = run->probe ? INT64_MAX : now_ms + run->backend->look_ms;
+    if (run->backend->start(run, &err))
+        fail(run, &err);
 }
 
 static void probe(struct exec *exec, enum exec_kind kind, int64_t now_ms)
@@ -178,7 +180,7 @@ static void advance(struct exec_run *run, int64_t now_ms)
         probe(exec, run->request.kind, now_ms);
     } else if (kind->readiness == BROKEN) {
         fail(run, &kind->why);
-    } else if (kind->readiness == READY && exec->running < EXEC_RUNS_MAX) {
+    } else if (kind->readiness == READY && exec->turns < EXEC_RUNS_MAX) {
         start(run, now_ms);
     }
 }
@@ -202,22 +204,38 @@ static void remove_script(struct exec_run *run)
     if (request->keep_file)
         return;
     char *path = ab_format("%s%s%s", request->folder, *request->folder ? "/" : "", request->file);
-    workdir_remove(request->dir, path);
+    if (run->box.open)
+        box_remove(&run->box, path);
+    else
+        workdir_remove(request->dir, path);
     free(path);
+}
+
+static int list_files(struct exec_run *run, struct ab_error *err)
+{
+    remove_script(run);
+    run->listed = true;
+    return run->box.open ? box_list(&run->box, &run->files, err)
+                         : workdir_list(run->request.dir, &run->files, err);
+}
+
+static int take_files(struct exec_run *run, bool *done, struct ab_error *err)
+{
+    const struct exec_request *request = &run->request;
+    if (!run->box.open)
+        return workdir_hash(request->dir, &run->files, request->before, PIECE_OF_WORK, done, err);
+    if (!run->hashed)
+        return box_hash(&run->box, &run->files, PIECE_OF_WORK, &run->hashed, err);
+    return box_take(&run->box, request->dir, &run->files, PIECE_OF_WORK, done, err);
 }
 
 static void collect(struct exec_run *run)
 {
     struct ab_error err = {0};
     bool done = false;
-    int code = 0;
-    if (!run->listed && !run->error.code) {
-        remove_script(run);
-        code = workdir_list(run->request.dir, &run->files, &err);
-        run->listed = true;
-    }
+    int code = run->listed ? 0 : list_files(run, &err);
     if (!code)
-        code = workdir_hash(run->request.dir, &run->files, run->request.before, HASH_BYTES, &done, &err);
+        code = take_files(run, &done, &err);
     exec_again(run->exec);
     if (code == AB_ETOOLARGE)
         over_limit(run, &err);
@@ -230,7 +248,12 @@ static void collect(struct exec_run *run)
 static void collected(struct exec_run *run)
 {
     struct ab_error err = {0};
-    if (run->error.code) {
+    if (run->error.code == AB_ETOOLARGE) { /* what it was to be given */
+        err = run->error;
+        run->error = (struct ab_error){0};
+        over_limit(run, &err);
+        exec_again(run->exec);
+    } else if (run->error.code) {
         fail(run, &run->error);
     } else if (!run->ran && !run->stopped && !run->probe) {
         ab_fail(&err, AB_EUNAVAILABLE, "the sandbox could not be made: %.*s",
@@ -261,10 +284,14 @@ static void report(struct exec_run *run, int64_t now_ms)
 
 static void look(struct exec_run *run, int64_t now_ms)
 {
-    const char *over = workdir_over(run->request.dir);
-    run->look_ms = now_ms + LOOK_MS;
+    bool boxed = run->backend->boxed;
+    const char *over = boxed ? workdir_disk_over(run->request.dir) : workdir_over(run->request.dir);
+    const char *box = run->box.open ? box_over(&run->box) : NULL;
+    run->look_ms = now_ms + run->backend->look_ms;
     if (over)
         run_stop(run, EXEC_KILLED, ab_format("the job's directory has %s", over));
+    else if (box)
+        run_stop(run, EXEC_KILLED, ab_strdup(box));
 }
 
 static void heed_time(struct exec_run *run, int64_t now_ms)
@@ -281,7 +308,6 @@ static void heed_time(struct exec_run *run, int64_t now_ms)
     struct ab_error err = {0};
     ab_fail(&err, AB_ESYSTEM, "code was killed (%s), but its processes do not go", run->stopped);
     ab_log(AB_ERROR_LEVEL, "exec.stuck", "text", err.text, NULL);
-    run->exec->running--;
     fail(run, &err);
 }
 
@@ -330,7 +356,8 @@ int exec_create(const struct exec_options *options, struct exec **out, struct ab
     if (exec->epoll < 0 || exec->more < 0 || epoll_ctl(exec->epoll, EPOLL_CTL_ADD, exec->more, &event))
         return ab_fail(err, AB_ESYSTEM, "cannot make a descriptor set: %s", strerror(errno));
     cgroups_init(&exec->cgroups, "/sys/fs/cgroup", "/proc/self/cgroup");
-    return filter_create(&exec->filter, err);
+    int code = users_init(&exec->users, options->code_uids, err);
+    return code ? code : filter_create(&exec->filter, err);
 }
 
 void exec_cancel(struct exec_run *run)
@@ -364,6 +391,7 @@ void exec_destroy(struct exec *exec)
     }
     docker_destroy(exec);
     cgroups_finish(&exec->cgroups);
+    users_finish(&exec->users);
     int fds[] = {exec->epoll, exec->more, exec->filter};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
         if (fds[i] >= 0)

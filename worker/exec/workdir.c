@@ -232,13 +232,11 @@ static int open_file(struct workdir *dir, const char *path)
     int fd = beneath_open(dir->fd, path, O_RDONLY | O_NONBLOCK, 0);
     if (fd >= 0 || errno != EACCES)
         return fd;
-    int above = beneath_open(dir->fd, path, O_PATH, 0); /* code may have closed it to itself */
-    char *link = ab_format("/proc/self/fd/%d", above);
-    if (above >= 0 && !chmod(link, 0644))
+    int file = beneath_open(dir->fd, path, O_PATH, 0); /* code may have closed it to itself */
+    if (file >= 0 && !beneath_chmod(file, 0644))
         fd = beneath_open(dir->fd, path, O_RDONLY | O_NONBLOCK, 0);
-    free(link);
-    if (above >= 0)
-        close(above);
+    if (file >= 0)
+        close(file);
     return fd;
 }
 
@@ -263,14 +261,47 @@ int workdir_read(struct workdir *dir, const char *path, uint64_t offset, size_t 
     return code;
 }
 
+/* Folder by folder, as code may have closed each of them. */
+static void remove_one(struct workdir *dir, const char *path, int flags)
+{
+    int fd = beneath_folder(dir->fd, ".");
+    const char *slash;
+    for (; fd >= 0 && (slash = strchr(path, '/')); path = slash + 1) {
+        char *name = ab_strndup(path, (size_t)(slash - path));
+        int below = beneath_folder(fd, name);
+        close(fd);
+        fd = below;
+        free(name);
+    }
+    if (fd < 0)
+        return;
+    unlinkat(fd, path, flags);
+    close(fd);
+}
+
 void workdir_remove(struct workdir *dir, const char *path)
 {
-    const char *slash = strrchr(path, '/');
-    char *above = slash ? ab_strndup(path, (size_t)(slash - path)) : ab_strdup(".");
-    int fd = beneath_open(dir->fd, above, O_RDONLY | O_DIRECTORY, 0);
-    if (fd >= 0) {
-        unlinkat(fd, slash ? slash + 1 : path, 0);
+    remove_one(dir, path, 0);
+}
+
+void workdir_remove_folder(struct workdir *dir, const char *path)
+{
+    remove_one(dir, path, AT_REMOVEDIR);
+}
+
+int workdir_stamp(struct workdir *dir, struct file *file, bool give_time, struct ab_error *err)
+{
+    enum { NS = 1000000000 };
+    uint64_t at = file->stamp.modified_ns;
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {(time_t)(at / NS), (long)(at % NS)}};
+    struct stat st;
+    int fd = beneath_open(dir->fd, file->path, O_WRONLY | O_NONBLOCK, 0);
+    int code = fd < 0 || (give_time && futimens(fd, times)) || fstat(fd, &st)
+                   ? beneath_fault(err, file->path, "look at this file")
+                   : 0;
+    if (!code)
+        file->stamp = beneath_stamp(&st);
+    if (fd >= 0)
         close(fd);
-    }
-    free(above);
+    return code;
 }

@@ -34,14 +34,20 @@ struct file {
     bool executable;
     bool hashed;
     uint8_t hash[WORKDIR_HASH_BYTES];
-    uint64_t stamp[4]; /* device, inode, change time: the same means the same content */
+    struct file_stamp {
+        uint64_t device, inode, changed_ns, modified_ns;
+    } stamp; /* the same means the same content, where nobody wrote through a mapping of a file in memory */
 };
 struct file_list {
     struct file *items; /* sorted by path */
     size_t n, cap;
     uint64_t bytes;
+    char **folders; /* sorted, owned; not part of what is kept of a directory */
+    size_t folders_n, folders_cap;
 };
 void file_list_finish(struct file_list *list);
+bool file_same(const struct file *a, const struct file *b); /* content and mode; both are hashed */
+bool file_list_has_folder(const struct file_list *list, const char *path);
 struct file *file_list_find(const struct file_list *list, const char *path); /* NULL: it is not there */
 
 /* Makes ROOT and this process's folder in it, and removes those of dead processes. */
@@ -66,7 +72,10 @@ int workdir_read(struct workdir *dir, const char *path, uint64_t offset, size_t 
 
 /* All of it belongs to that user from here on; only as root. */
 int workdir_give(struct workdir *dir, unsigned user, struct ab_error *err);
-void workdir_remove(struct workdir *dir, const char *path); /* a file, if it is there */
+void workdir_remove(struct workdir *dir, const char *path);        /* a file, if it is there */
+void workdir_remove_folder(struct workdir *dir, const char *path); /* if it is there, and empty */
+/* Notes the stamp of the file that is there; give_time: after it was given the time of the stamp that it has. */
+int workdir_stamp(struct workdir *dir, struct file *file, bool give_time, struct ab_error *err);
 
 /* Lists what is there, without hashes, and removes what cannot be kept. AB_ETOOLARGE if it is over a limit. */
 int workdir_list(struct workdir *dir, struct file_list *list, struct ab_error *err);
@@ -76,5 +85,6 @@ int workdir_hash(struct workdir *dir, struct file_list *list, const struct file_
                  uint64_t bytes_max, bool *done, struct ab_error *err);
 /* Which limit is passed now, for people; cheap enough to be asked while code runs. NULL: none. */
 const char *workdir_over(struct workdir *dir);
+const char *workdir_disk_over(struct workdir *dir); /* of these, what its disk is over */
 
 #endif

@@ -18,13 +18,31 @@ void file_list_finish(struct file_list *list)
 {
     for (size_t i = 0; i < list->n; i++)
         free(list->items[i].path);
+    for (size_t i = 0; i < list->folders_n; i++)
+        free(list->folders[i]);
     free(list->items);
+    free(list->folders);
     *list = (struct file_list){0};
 }
 
 static int by_path(const void *a, const void *b)
 {
     return strcmp(((const struct file *)a)->path, ((const struct file *)b)->path);
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+bool file_list_has_folder(const struct file_list *list, const char *path)
+{
+    return list->folders_n && bsearch(&path, list->folders, list->folders_n, sizeof *list->folders, by_text);
+}
+
+bool file_same(const struct file *a, const struct file *b)
+{
+    return a->bytes == b->bytes && a->executable == b->executable && !memcmp(a->hash, b->hash, sizeof a->hash);
 }
 
 struct file *file_list_find(const struct file_list *list, const char *path)
@@ -49,6 +67,15 @@ struct walk {
     const char *over;
 };
 
+static void add_folder(struct file_list *list, const char *path)
+{
+    if (list->folders_n == list->folders_cap) {
+        list->folders_cap = list->folders_cap ? list->folders_cap * 2 : 16;
+        list->folders = ab_realloc(list->folders, list->folders_cap * sizeof *list->folders);
+    }
+    list->folders[list->folders_n++] = ab_strdup(path);
+}
+
 static void push(struct walk *walk, char *path)
 {
     if (walk->n == walk->cap) {
@@ -66,11 +93,10 @@ static void add_file(struct walk *walk, char *path, const struct stat *st)
         list->items = ab_realloc(list->items, list->cap * sizeof *list->items);
     }
     list->bytes += (uint64_t)st->st_size;
-    list->items[list->n++] = (struct file){
-        .path = path,
-        .bytes = (uint64_t)st->st_size,
-        .executable = st->st_mode & 0111,
-        .stamp = {st->st_dev, st->st_ino, (uint64_t)st->st_ctim.tv_sec, (uint64_t)st->st_ctim.tv_nsec}};
+    list->items[list->n++] = (struct file){.path = path,
+                                           .bytes = (uint64_t)st->st_size,
+                                           .executable = st->st_mode & 0111,
+                                           .stamp = beneath_stamp(st)};
 }
 
 static const char *count(struct walk *walk, const struct stat *st)
@@ -106,6 +132,8 @@ static void visit(struct walk *walk, int fd, const char *folder, const char *nam
     if (S_ISDIR(st.st_mode) && fault) {
         walk->over = "folders that are nested too deep, or named so that they cannot be kept";
     } else if (S_ISDIR(st.st_mode)) {
+        if (walk->list)
+            add_folder(walk->list, path);
         push(walk, path);
         return;
     } else if (walk->list && S_ISREG(st.st_mode) && !fault) {
@@ -121,6 +149,8 @@ static void visit_folder(struct walk *walk, const char *folder)
 {
     DIR *list = beneath_list(walk->dir->fd, *folder ? folder : ".");
     const struct dirent *entry;
+    if (!list && walk->list && errno != ENOENT) /* while code runs, folders come and go */
+        walk->over = "a folder that cannot be read";
     while (list && !walk->over && (entry = beneath_next(list)))
         visit(walk, dirfd(list), folder, entry->d_name);
     if (list)
@@ -147,6 +177,8 @@ int workdir_list(struct workdir *dir, struct file_list *list, struct ab_error *e
     const char *over = do_walk(dir, list, 0);
     if (list->n)
         qsort(list->items, list->n, sizeof *list->items, by_path);
+    if (list->folders_n)
+        qsort(list->folders, list->folders_n, sizeof *list->folders, by_text);
     return over ? ab_fail(err, AB_ETOOLARGE, "the job's directory has %s", over) : 0;
 }
 
@@ -156,12 +188,18 @@ int workdir_give(struct workdir *dir, unsigned user, struct ab_error *err)
     return fault ? ab_fail(err, AB_ESYSTEM, "cannot give the job's directory to user %u: %s", user, fault) : 0;
 }
 
-const char *workdir_over(struct workdir *dir)
+const char *workdir_disk_over(struct workdir *dir)
 {
     struct statvfs disk;
-    if (!fstatvfs(dir->fd, &disk) && (uint64_t)disk.f_bavail * disk.f_frsize < WORKDIR_DISK_FREE_MIN)
-        return "a disk that is full";
-    return do_walk(dir, NULL, 0);
+    return !fstatvfs(dir->fd, &disk) && (uint64_t)disk.f_bavail * disk.f_frsize < WORKDIR_DISK_FREE_MIN
+               ? "a disk that is full"
+               : NULL;
+}
+
+const char *workdir_over(struct workdir *dir)
+{
+    const char *over = workdir_disk_over(dir);
+    return over ? over : do_walk(dir, NULL, 0);
 }
 
 /* --- hashing -------------------------------------------------------------------------------------------------- */
@@ -190,7 +228,7 @@ static bool unchanged(const struct file *file, const struct file_list *before)
 {
     const struct file *same = before ? file_list_find(before, file->path) : NULL;
     return same && same->hashed && same->bytes == file->bytes &&
-           !memcmp(same->stamp, file->stamp, sizeof file->stamp);
+           !memcmp(&same->stamp, &file->stamp, sizeof file->stamp);
 }
 
 int workdir_hash(struct workdir *dir, struct file_list *list, const struct file_list *before,
