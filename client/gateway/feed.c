@@ -203,6 +203,12 @@ static int feed_ensure(struct feed *feed, const struct listener *listener, struc
     return feed_watch(feed, listener, feed->seq, err);
 }
 
+static void fail(struct listener *listener, const struct ab_error *error)
+{
+    listener_stop(listener);
+    listener->on_error(listener, error);
+}
+
 static struct feed *feed_join(struct listener *listener, struct ab_error *err)
 {
     struct feeds *feeds = listener->gateway->feeds;
@@ -221,6 +227,9 @@ static struct feed *feed_join(struct listener *listener, struct ab_error *err)
     }
     feed->held++;
     int rc = feed_ensure(feed, listener, err);
+    if (rc)
+        EACH_LISTENER(feed, l)
+    fail(l, err); /* nothing tells them any more */
     feed->held--;
     if (!rc) {
         listener->feed = feed;
@@ -286,12 +295,6 @@ static void on_delta(void *context, const struct autobots_delta *delta)
     }
     feed->held--;
     feed_let_go(feed);
-}
-
-static void fail(struct listener *listener, const struct ab_error *error)
-{
-    listener_stop(listener);
-    listener->on_error(listener, error);
 }
 
 static void on_error(void *context, const struct autobots_error *error)

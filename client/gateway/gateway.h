@@ -62,8 +62,9 @@ struct gateway {
     struct MHD_Daemon *daemon;
     int listen_fd;
     struct autobots *bots;
-    bool loopback; /* the address is one: Host and Origin are checked */
-    bool resumed;  /* some connection was: MHD has to run */
+    struct ab_error failed; /* why it does not serve after all */
+    bool loopback;          /* the address is one: Host and Origin are checked */
+    bool resumed;           /* some connection was: MHD has to run */
     bool stopping;
     int64_t stop_at_ms, swept_ms, now_ms, started_ms;
     int64_t idle_ms, slow_ms;
@@ -103,6 +104,7 @@ struct call {
     char *user;                              /* whom it acts for; set before the handler runs */
     json_t *args;                            /* checked: path, query and body by their names */
     struct ab_view path;                     /* without the query; MHD's memory */
+    struct ab_view host;                     /* whom the request is for: of an absolute target, else of Host */
     struct ab_view values[ROUTE_VALUES_MAX]; /* of the {names} in the path, still percent-encoded */
     struct ab_buf body;
     uint64_t swallowed;      /* bytes of a body that is refused */

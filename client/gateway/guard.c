@@ -7,6 +7,7 @@
  * one of `allow_origins`. A page's request without Origin (an image, a link) is known by Sec-Fetch-Site.
  */
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 
@@ -17,9 +18,10 @@ enum { HEADERS_MAX = 100 };
 
 /* ---- headers that must be right ---- */
 
-/* These are read by us: two of one kind, or control characters in one, are somebody's trick. */
-static const char *const single[] = {"Host",          "Origin",       "Content-Length",  "Transfer-Encoding",
-                                     "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"};
+/* These are read by us: two of one kind are somebody's trick. */
+static const char *const single[] = {
+    "Host",         "Origin",           "Content-Length", "Transfer-Encoding", "Authorization",
+    "Content-Type", "Content-Encoding", "Expect",         "Idempotency-Key",   "Last-Event-ID"};
 enum { SINGLE_N = sizeof single / sizeof *single };
 
 struct looking {
@@ -43,13 +45,13 @@ static enum MHD_Result look(void *owner, enum MHD_ValueKind kind, const char *na
         ab_fail(l->err, AB_EINVALID, "more than %d headers", HEADERS_MAX);
     else if (name[strcspn(name, " \t")]) /* others may take it for the header without */
         ab_fail(l->err, AB_EINVALID, "the name of a header has white space");
+    else if (value && !printable(value))
+        ab_fail(l->err, AB_EINVALID, "a header has control characters");
     for (int i = 0; i < SINGLE_N && !l->err->code; i++) {
         if (strcasecmp(name, single[i]))
             continue;
         if (l->seen[i]++)
             ab_fail_at(l->err, AB_EINVALID, single[i], "the header %s stands twice", single[i]);
-        else if (!printable(value ? value : ""))
-            ab_fail_at(l->err, AB_EINVALID, single[i], "the header %s has control characters", single[i]);
     }
     return l->err->code ? MHD_NO : MHD_YES;
 }
@@ -69,7 +71,7 @@ static bool headers_right(struct call *call, struct ab_error *err)
 
 /* ---- Host and Origin ---- */
 
-/* "127.0.0.1:8081" without the port; "[::1]" keeps its brackets. */
+/* "127.0.0.1:8081" without the port; "[::1]" keeps its brackets. Empty if something else follows than a port. */
 static struct ab_view without_port(struct ab_view host)
 {
     size_t n = 0;
@@ -78,6 +80,9 @@ static struct ab_view without_port(struct ab_view host)
             n++;
     while (n < host.n && host.p[n] != ':')
         n++;
+    for (size_t i = n + 1; i < host.n; i++)
+        if (!isdigit((unsigned char)host.p[i]))
+            return ab_view(NULL, 0);
     return ab_view(host.p, n);
 }
 
@@ -113,7 +118,7 @@ static bool allowed_origin(const struct call *call, struct ab_view origin)
 static bool same_origin(const struct call *call, struct ab_view origin)
 {
     static const char *const schemes[] = {"http://", "https://"};
-    struct ab_view host = call_header(call, "Host");
+    struct ab_view host = call->host;
     for (int i = 0; i < 2; i++) {
         size_t n = strlen(schemes[i]);
         if (host.n && origin.n == n + host.n && !memcmp(origin.p, schemes[i], n) &&
@@ -143,7 +148,7 @@ bool guard_headers(struct call *call, struct ab_error *err, int *status)
     if (!headers_right(call, err))
         return false;
     *status = MHD_HTTP_FORBIDDEN;
-    if (!auth_required(gateway->auth) && !is_this_machine(call_header(call, "Host")))
+    if (!auth_required(gateway->auth) && !is_this_machine(call->host))
         ab_fail_at(err, AB_EDENIED, "Host",
                    "this address is for this machine only, under the names localhost, 127.0.0.1 and [::1]");
     else if (from_a_foreign_page(call, origin))

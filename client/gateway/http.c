@@ -66,6 +66,21 @@ static struct conn *conn_of(struct MHD_Connection *connection)
     return info ? info->socket_context : NULL;
 }
 
+/* "http://HOST/path" is as good as "/path" with that host (RFC 9112, 3.2.2). */
+static void read_target(struct call *call, const char *target)
+{
+    static const char *const schemes[] = {"http://", "https://"};
+    call->path = ab_view_of(target);
+    call->host = call_header(call, "Host");
+    for (int i = 0; i < 2; i++) {
+        size_t n = strlen(schemes[i]);
+        if (strncasecmp(target, schemes[i], n))
+            continue;
+        call->host = ab_view(target + n, strcspn(target + n, "/"));
+        call->path = ab_view_of(target[n + call->host.n] ? target + n + call->host.n : "/");
+    }
+}
+
 static struct call *call_create(struct gateway *gateway, struct MHD_Connection *connection, const char *url)
 {
     struct call *call = ab_calloc(1, sizeof *call);
@@ -76,7 +91,7 @@ static struct call *call_create(struct gateway *gateway, struct MHD_Connection *
     if (call->next)
         call->next->prev = call;
     gateway->calls = call;
-    call->path = ab_view_of(url);
+    read_target(call, url);
     call->started_us = ab_mono_us();
     call->conn = conn_of(connection);
     call->conn->call = call;
@@ -116,7 +131,7 @@ static void check_body_headers(struct call *call)
 {
     struct ab_error err;
     uint64_t bytes, max = call->gateway->body_bytes_max;
-    struct ab_view type = call_header(call, "Content-Type");
+    struct ab_view type = call_header(call, "Content-Type"), coding = call_header(call, "Content-Encoding");
     if (!has_body(call, &bytes))
         return;
     if (bytes > max) {
@@ -131,6 +146,9 @@ static void check_body_headers(struct call *call)
         ab_fail(&err, AB_EBUSY, "too many bodies are coming in at once; try again");
         err.retry_after_ms = 1000;
         call_refuse(call, MHD_HTTP_SERVICE_UNAVAILABLE, &err);
+    } else if (coding.n && strcasecmp(coding.p, "identity")) {
+        ab_fail_at(&err, AB_EINVALID, "Content-Encoding", "send the body as it is: no coding is undone here");
+        call_refuse(call, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, &err);
     } else if (type.n && !is_json(type) && !(call->route && call->route->flags & ROUTE_SEED)) {
         ab_fail_at(&err, AB_EINVALID, "Content-Type", "send JSON, and say so: Content-Type: application/json");
         call_refuse(call, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, &err);
@@ -167,9 +185,13 @@ static enum MHD_Result begin(struct gateway *gateway, struct MHD_Connection *con
         call_refuse(call, status_of(err.code), &err);
     else if (found == ROUTE_FOUND && call->route->scope != SCOPE_NONE && !auth_begin(call, &err, &status))
         call_refuse(call, status, &err);
-    if (found != ROUTE_FOUND && !(found == ROUTE_OTHER_METHOD && call->preflight))
+    bool asks = call->preflight && (found == ROUTE_OTHER_METHOD || ab_view_is(call->path, "*"));
+    if (found != ROUTE_FOUND && !asks)
         refuse_path(call, found);
     check_body_headers(call);
+    if (call->refusal.code &&
+        call_header(call, "Expect").n) /* who asks before sending a body need not send it */
+        call->closing = true;
     return MHD_YES;
 }
 
@@ -224,7 +246,8 @@ static void add_allow(struct call *call)
     struct ab_buf allow = {0};
     const struct route *route;
     struct ab_view values[ROUTE_VALUES_MAX];
-    route_find("", call->path, &route, values, &allow);
+    if (route_find("", call->path, &route, values, &allow) == ROUTE_UNKNOWN) /* of "*" */
+        ab_buf_text(&allow, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     call_header_add(call, "Allow", ab_buf_cstr(&allow));
     ab_buf_finish(&allow);
 }
@@ -317,7 +340,7 @@ static void on_completed(void *owner, struct MHD_Connection *connection, void **
     call->conn->since_ms = gateway->now_ms;
     auth_end(call);
     call->connection = NULL;
-    call->path = ab_view(NULL, 0);
+    call->path = call->host = ab_view(NULL, 0);
     call->conn = NULL;
     call->suspended = false;
     if (call->forget)

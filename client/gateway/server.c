@@ -22,7 +22,7 @@ static int64_t deadline(void *owner, int64_t now)
     struct gateway *gateway = owner;
     MHD_UNSIGNED_LONG_LONG ms;
     int64_t soonest = now + autobots_deadline_ms(gateway->bots);
-    if (MHD_get_timeout(gateway->daemon, &ms) == MHD_YES)
+    if (gateway->daemon && MHD_get_timeout(gateway->daemon, &ms) == MHD_YES)
         soonest = earlier(soonest, now + (int64_t)(ms > SWEEP_MS ? SWEEP_MS : ms));
     soonest = earlier(soonest, gateway->swept_ms + SWEEP_MS);
     return earlier(soonest, waits_deadline(gateway));
@@ -39,6 +39,8 @@ static bool on_bots(void *owner)
 static void run_http(struct gateway *gateway)
 {
     MHD_UNSIGNED_LONG_LONG ms;
+    if (!gateway->daemon)
+        return;
     bool due = MHD_get_timeout(gateway->daemon, &ms) == MHD_YES && !ms;
     if (!gateway->resumed && !due)
         return;
@@ -79,6 +81,10 @@ static void signalled(void *owner, int signo)
     struct gateway *gateway = owner;
     if (signo == SIGHUP || gateway->stopping)
         return;
+    if (!gateway->daemon) {
+        ab_loop_stop(gateway->loop);
+        return;
+    }
     gateway->stopping = true;
     gateway->stop_at_ms = ab_mono_ms() + DRAIN_MS_MAX;
     gateway->swept_ms = 0;
@@ -89,23 +95,50 @@ static void signalled(void *owner, int signo)
     streams_end(gateway);
 }
 
-/* An address that others reach is served only if there is a token. */
-static int need_token(struct gateway *gateway, struct ab_error *err)
+/* ---- starting ---- */
+
+static int serve(struct gateway *gateway, struct ab_error *err)
 {
-    struct autobots_error error;
-    char *answer = NULL, url[LISTEN_URL_MAX];
+    char url[LISTEN_URL_MAX];
+    if (http_start(gateway, err))
+        return err->code;
+    listen_url(gateway->listen_fd, url);
+    ab_log(AB_INFO, "gateway.ready", "url", url, NULL);
+    return 0;
+}
+
+static int check_tokens(const struct gateway *gateway, const struct autobots_answer *answer,
+                        struct ab_error *err)
+{
+    char url[LISTEN_URL_MAX];
     json_t *tree = NULL;
-    if (autobots_query(gateway->bots, "check_token", NULL, &answer, &error)) {
-        memcpy(err, &error, sizeof *err);
+    if (answer->error) {
+        memcpy(err, answer->error, sizeof *err);
         return err->code;
     }
     listen_url(gateway->listen_fd, url);
-    int rc = ab_json_parse(ab_view_of(answer), &tree, err);
+    int rc = ab_json_parse(ab_view_of(answer->json), &tree, err);
     if (!rc && !ab_tree_int(tree, "tokens", 0))
         rc = ab_fail_at(err, AB_EUSAGE, "http", LISTEN_NEEDS_TOKEN, url);
     json_decref(tree);
-    free(answer);
     return rc;
+}
+
+static void on_tokens(void *context, const struct autobots_answer *answer)
+{
+    struct gateway *gateway = context;
+    if (check_tokens(gateway, answer, &gateway->failed) || serve(gateway, &gateway->failed))
+        ab_loop_stop(gateway->loop);
+}
+
+/* An address that others reach is served only if there is a token. While storage does not answer, signals are heard. */
+static int ask_for_tokens(struct gateway *gateway, struct ab_error *err)
+{
+    struct autobots_error error;
+    if (!autobots_start_query(gateway->bots, "check_token", NULL, on_tokens, gateway, &error))
+        return 0;
+    memcpy(err, &error, sizeof *err);
+    return err->code;
 }
 
 static int open_all(struct gateway *gateway, struct ab_error *err)
@@ -133,10 +166,8 @@ static int open_all(struct gateway *gateway, struct ab_error *err)
         memcpy(err, &error, sizeof *err);
         return err->code;
     }
-    if (!gateway->loopback && need_token(gateway, err))
-        return err->code;
     ab_loop_add_fd(gateway->loop, autobots_fd(gateway->bots), on_bots, gateway);
-    return http_start(gateway, err);
+    return gateway->loopback ? serve(gateway, err) : ask_for_tokens(gateway, err);
 }
 
 int gateway_run(const struct ab_config *config, struct ab_error *err)
@@ -148,7 +179,6 @@ int gateway_run(const struct ab_config *config, struct ab_error *err)
                               .idle_ms = ab_config_int(config, AB_CONF_HTTP_IDLE_MS),
                               .slow_ms = ab_config_int(config, AB_CONF_HTTP_SLOW_MS),
                               .body_bytes_max = (uint64_t)ab_config_int(config, AB_CONF_MESSAGE_BYTES_MAX)};
-    char url[LISTEN_URL_MAX];
     gateway.now_ms = gateway.swept_ms = gateway.started_ms;
     gateway.loop = ab_loop_create(&ops, &gateway);
     gateway.feeds = feeds_create();
@@ -156,11 +186,13 @@ int gateway_run(const struct ab_config *config, struct ab_error *err)
     gateway.rates->per_second = ab_config_int(config, AB_CONF_HTTP_RATE);
     int rc = open_all(&gateway, err);
     if (!rc) {
-        listen_url(gateway.listen_fd, url);
-        ab_log(AB_INFO, "gateway.ready", "url", url, NULL);
         ab_loop_run(gateway.loop);
+        *err = gateway.failed;
+        rc = err->code;
+    }
+    if (gateway.daemon)
         http_stop(&gateway);
-    } else if (gateway.listen_fd >= 0)
+    else if (gateway.listen_fd >= 0)
         close(gateway.listen_fd);
     autobots_close(gateway.bots);
     calls_forget(&gateway);
