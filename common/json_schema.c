@@ -4,7 +4,10 @@
 
 #include "common/json_schema_inside.h"
 
-enum { SIZE_PER_STEP = 64 /* items of a keyword's own value that count as a step */ };
+enum {
+    SIZE_PER_STEP =
+        64 /* items, or eights of characters, that a keyword has to look through and that count as a step */
+};
 
 typedef void check_fn(struct walk *w, const json_t *keyword);
 
@@ -290,13 +293,18 @@ static void check(struct walk *w, const json_t *schema)
     w->depth--;
 }
 
+static size_t size_of(const json_t *tree)
+{
+    return json_array_size(tree) + json_object_size(tree) + json_string_length(tree) / 8;
+}
+
 static void apply_keywords(struct walk *w, const json_t *schema, const json_t *value)
 {
     for (size_t i = 0; i < KEYWORDS; i++) {
         const json_t *keyword = keywords[i].rule ? json_object_get(schema, keywords[i].name) : NULL;
         if (!keyword)
             continue;
-        w->steps += (json_array_size(keyword) + json_object_size(keyword)) / SIZE_PER_STEP;
+        w->steps += (size_of(keyword) + size_of(value)) / SIZE_PER_STEP;
         keywords[i].rule(w, keyword, schema, value);
     }
 }

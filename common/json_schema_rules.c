@@ -53,8 +53,9 @@ void v_type(struct walk *w, const json_t *keyword, const json_t *schema, const j
         }
         ab_buf_format(&names, "%s%s", i ? " or " : "", name);
     }
-    json_schema_fault(w, ab_format("must be %s, not %s", ab_buf_cstr(&names), json_schema_type_of(value)),
-                      ab_strdup(""));
+    if (n) /* an empty list is no demand, but a mistake */
+        json_schema_fault(w, ab_format("must be %s, not %s", ab_buf_cstr(&names), json_schema_type_of(value)),
+                          ab_strdup(""));
     ab_buf_finish(&names);
 }
 
@@ -217,6 +218,8 @@ void v_multiple(struct walk *w, const json_t *keyword, const json_t *schema, con
         json_schema_fault(w, ab_format("must be a multiple of %.15g", factor), ab_strdup(""));
 }
 
+enum { BYTES_PER_STEP = 128 /* of items that are compared as texts */ };
+
 /* --- lists ------------------------------------------------------------------------------------------------------ */
 
 void v_items(struct walk *w, const json_t *keyword, const json_t *schema, const json_t *value)
@@ -239,13 +242,16 @@ static int by_text(const void *a, const void *b)
 
 void v_unique(struct walk *w, const json_t *keyword, const json_t *schema, const json_t *value)
 {
-    size_t n = json_array_size(value), twice = 0;
+    size_t n = json_array_size(value), bytes = 0, twice = 0;
     (void)schema;
     if (n < 2 || !json_is_true(keyword))
         return;
     char **texts = ab_calloc(n, sizeof *texts);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         texts[i] = text_of(json_array_get(value, i));
+        bytes += strlen(texts[i]);
+    }
+    w->steps += bytes / BYTES_PER_STEP;
     qsort(texts, n, sizeof *texts, by_text);
     for (size_t i = 1; i < n; i++)
         twice += !strcmp(texts[i - 1], texts[i]);

@@ -77,6 +77,15 @@ static int fill_endpoints(const struct run *run, const struct ab_llm *llm, struc
 
 static void on_done(void *user, struct model_reply *reply, const struct model_failure *failure);
 
+/* A new reference; NULL: none is made. */
+static json_t *tool_choice(const struct engine_effect *effect)
+{
+    const char *choice = effect->tools_closed ? "none" : effect->tool_choice;
+    if (choice && strcmp(choice, "none") && strcmp(choice, "required"))
+        return json_pack("{ss s{ss}}", "type", "function", "function", "name", choice);
+    return choice ? json_string(choice) : NULL;
+}
+
 static int start(struct call *call, struct ab_error *err)
 {
     struct run *run = call->run;
@@ -95,7 +104,8 @@ static int start(struct call *call, struct ab_error *err)
                                     .endpoint_count = llm->n_entries,
                                     .agent = effect->agent,
                                     .tools = toolkit_described(run, effect),
-                                    .tool_choice = effect->tools_closed ? json_string("none") : NULL,
+                                    .tool_choice = tool_choice(effect),
+                                    .parallel_tool_calls = effect->parallel_tool_calls,
                                     .response_format = effect->response_format,
                                     .extra_body = llm->extra_body,
                                     .cache = llm->cache_seed >= 0,

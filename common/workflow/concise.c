@@ -201,6 +201,8 @@ static json_t *make_agent(struct ab_reading *r, const json_t *flat, json_t *sour
     make_tools(r, json_object_get(flat, "tools"), defaults);
     if (json_array_size(json_object_get(flat, "tools")))
         move(agent, flat, "tools");
+    move(agent, flat, "tool_choice");
+    move(agent, flat, "parallel_tool_calls");
     json_object_set_new(agent, "config", config);
     json_decref(given);
     return agent;

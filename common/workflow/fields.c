@@ -86,6 +86,14 @@ static const struct ab_field link_fields[] = {
 };
 const struct ab_table ab_flow_link_table = {"a link", link_fields, COUNT(link_fields), NULL, false};
 
+#define TOOL_USE(choice_at, parallel_at)                                                                       \
+    {"tool_choice", CUSTOM(ab_read_tool_choice, "auto, required or a tool's name"), choice_at,                 \
+     .doc = "required: its model must call a tool before it answers; a name: that one; auto unless given"},    \
+    {                                                                                                          \
+        "parallel_tool_calls", CUSTOM(ab_read_flag, "true or false"), parallel_at,                             \
+            .doc = "false: its model's endpoint shall not call several at once; left to it unless given"       \
+    }
+
 static const struct ab_field agent_fields[] = {
     {"name", .kind = AB_FIELD_NAME, AT(ab_agent, name), .doc = "unique name; may stand in config instead"},
     {"type", ENUM(ab_agent_types), AT(ab_agent, type),
@@ -98,6 +106,7 @@ static const struct ab_field agent_fields[] = {
     {"skills", .kind = AB_FIELD_LIST, AT(ab_agent, skills), .doc = "skills the agent may call"},
     {"tools", CUSTOM(ab_read_tools, "list of tools"), AT(ab_agent, tools),
      .doc = "tools its model may call: names, or objects with one of name, mcp, skill, agent, workflow"},
+    TOOL_USE(AT(ab_agent, tool_choice), AT(ab_agent, parallel_tool_calls)),
 };
 const struct ab_table ab_flow_agent_table = {"an agent", agent_fields, COUNT(agent_fields), NULL, false};
 
@@ -326,6 +335,11 @@ static const struct ab_choice approvals[] = {{"always", 0}, {"ask", 0}, {"never"
                                             "which the job waits; never: the "                                 \
                                             "model is told so"                                                 \
     }
+#define STRICT                                                                                                 \
+    {                                                                                                          \
+        "strict", .kind = AB_FIELD_BOOL, .otherwise = NULL,                                                    \
+                  .doc = "the model's endpoint shall hold the arguments to the schema, if it can"              \
+    }
 #define TOOL_TIMEOUT                                                                                           \
     {                                                                                                          \
         "timeout_s", REAL(0.001, TIMEOUT_S_MAX),                                                               \
@@ -340,6 +354,7 @@ static const struct ab_choice approvals[] = {{"always", 0}, {"ask", 0}, {"never"
 static const struct ab_field tool_name_fields[] = {
     {"name", CUSTOM(ab_read_tool_builtin, "name of a tool"), .required = true, .doc = "which one"},
     APPROVAL,
+    STRICT,
     TOOL_TIMEOUT,
 };
 const struct ab_table ab_tool_name_table = {"a tool", tool_name_fields, COUNT(tool_name_fields), NULL, true};
@@ -350,6 +365,7 @@ static const struct ab_field tool_mcp_fields[] = {
     {"allow", CUSTOM(ab_read_tool_allow, "list of names"),
      .doc = "those of its tools, by their own names; all of them unless given"},
     APPROVAL,
+    STRICT,
     TOOL_TIMEOUT,
 };
 const struct ab_table ab_tool_mcp_table = {"an MCP server's tools", tool_mcp_fields, COUNT(tool_mcp_fields),
@@ -359,6 +375,7 @@ static const struct ab_field tool_skill_fields[] = {
     {"skill", CUSTOM(ab_read_tool_skill, "NAME or NAME@VERSION"), .required = true,
      .doc = "a stored skill; its newest version unless one is named"},
     APPROVAL,
+    STRICT,
     TOOL_TIMEOUT,
 };
 const struct ab_table ab_tool_skill_table = {"a skill as a tool", tool_skill_fields, COUNT(tool_skill_fields),
@@ -369,6 +386,7 @@ static const struct ab_field tool_agent_fields[] = {
      .doc = "who is asked: another agent of this workflow, or one that is only this tool"},
     DESCRIBED,
     APPROVAL,
+    STRICT,
 };
 const struct ab_table ab_tool_agent_table = {"an agent as a tool", tool_agent_fields, COUNT(tool_agent_fields),
                                              NULL, true};
@@ -380,6 +398,7 @@ static const struct ab_field tool_workflow_fields[] = {
     {"source", TEXT(SHORT_MAX), .doc = "which stored one it was, NAME@VERSION; written by the service"},
     DESCRIBED,
     APPROVAL,
+    STRICT,
 };
 const struct ab_table ab_tool_workflow_table = {"a workflow as a tool", tool_workflow_fields,
                                                 COUNT(tool_workflow_fields), NULL, true};
@@ -440,6 +459,7 @@ static const struct ab_field concise_agent_fields[] = {
      .as = "code_execution_config", .doc = "whether and where code in messages to the agent is run"},
     {"tools", CUSTOM(ab_read_tools, "list of tools"),
      .doc = "tools its model may call: names, or objects with one of name, mcp, skill, agent, workflow"},
+    TOOL_USE(.offset = 0, .offset = 0),
     {"context", CUSTOM(ab_read_context, "unbounded or an object"),
      .doc = "how much of the conversation its model is sent; all of it unless given"},
     MODEL_SETTINGS(NULL),

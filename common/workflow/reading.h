@@ -120,6 +120,8 @@ json_t *ab_read_format(struct ab_reading *r, json_t *value); /* FORMAT, or its s
 json_t *ab_read_schema(struct ab_reading *r, json_t *value);
 json_t *ab_read_format_name(struct ab_reading *r, json_t *value);
 json_t *ab_read_tools(struct ab_reading *r, json_t *value); /* list of TOOL, or of names */
+json_t *ab_read_tool_choice(struct ab_reading *r, json_t *value);
+json_t *ab_read_flag(struct ab_reading *r, json_t *value); /* where absent is neither */
 json_t *ab_read_tool_builtin(struct ab_reading *r, json_t *value);
 json_t *ab_read_tool_server(struct ab_reading *r, json_t *value);
 json_t *ab_read_tool_allow(struct ab_reading *r, json_t *value);

@@ -76,6 +76,22 @@ json_t *ab_read_tool_name(struct ab_reading *r, json_t *value)
     return fault(r, ab_format("\"%.80s\" is no name of a tool", name), "at most 64 of A-Z a-z 0-9 _ -");
 }
 
+/* Whose name it is, is looked at when the agent's tools are known: ab_workflow_supported(). */
+json_t *ab_read_tool_choice(struct ab_reading *r, json_t *value)
+{
+    const char *text = text_of(r, value, "auto, required or the name of a tool", "such as required");
+    if (!text || ab_tool_name_ok(ab_view_of(text)))
+        return text ? json_incref(value) : NULL;
+    return fault(r, ab_format("\"%.80s\" is no name of a tool", text), "auto, required or the name of a tool");
+}
+
+json_t *ab_read_flag(struct ab_reading *r, json_t *value)
+{
+    if (json_is_boolean(value))
+        return json_incref(value);
+    return fault(r, ab_format("must be true or false, not %s", ab_kind_name(value)), "");
+}
+
 /* What a model calls an agent or a workflow that says nothing about it. */
 static void name_it(json_t *out, const char *kind)
 {

@@ -1,6 +1,7 @@
 /* The entry: tells the two forms apart, sums up the faults, makes the canonical text; and what the engine can
  * run. */
 #include "common/workflow/reading.h"
+#include "common/workflow/tools.h"
 
 #include <stdlib.h>
 
@@ -163,6 +164,24 @@ static bool calls_without_model(const struct ab_agent *agent)
     return agent->type != AB_AGENT_GROUPCHAT && agent->tools && !agent->llm.n_entries;
 }
 
+static bool chooses_nothing(const struct ab_agent *agent)
+{
+    return (agent->tool_choice || agent->parallel_tool_calls) && !agent->tools;
+}
+
+static bool chooses_others(const struct ab_agent *agent)
+{
+    const char *choice = agent->tool_choice;
+    size_t i;
+    json_t *entry;
+    if (!choice || !agent->tools || !strcmp(choice, "auto") || !strcmp(choice, "required"))
+        return false;
+    json_array_foreach (agent->tools, i, entry)
+        if (ab_tool_is_of(entry, choice))
+            return false;
+    return true;
+}
+
 static bool has_skills(const struct ab_agent *agent)
 {
     return agent->skills;
@@ -246,6 +265,11 @@ static const struct {
     {group_calls, ".tools", "a groupchat itself calls no tools", "set them on its members"},
     {calls_without_model, ".tools", "an agent without a model calls no tools",
      "set them on the agent whose model shall call them"},
+    {chooses_nothing, ".tools", "the agent has none to choose from",
+     "add them, or remove tool_choice and "
+     "parallel_tool_calls"},
+    {chooses_others, ".tool_choice", "is no tool of this agent",
+     "auto, required, or a name as its model sees it"},
     {has_skills, ".skills", "this release does not call skills yet", "remove them"},
 };
 

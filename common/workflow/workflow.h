@@ -11,10 +11,10 @@
  *     "agents": [ { "agent": AGENT, "link": {"agent_type": "sender"} },          exactly one sender, first
  *                 { "agent": AGENT, "link": {"agent_type": "receiver"} } … ] }   one or more receivers
  *   AGENT  = { "name", "type": assistant|userproxy|groupchat, "task_instruction"?, "config": CONFIG,
- *              "agents": [AGENT…] only in a groupchat, "skills"?, "tools"?: [TOOL…] }
+ *              "agents": [AGENT…] only in a groupchat, "skills"?, "tools"?: [TOOL…], "tool_choice"?, "parallel_tool_calls"? }
  *   TOOL   = one of { "name" } { "mcp", "allow"?: [names] } { "skill" } { "agent": name or AGENT, "name", "description"? }
- *            { "workflow": name or all this, "source"?, "name", "description"? }, with "approval": always|ask|never and, but
- *            for agents and workflows, "timeout_s"? (common/workflow/tools.h)
+ *            { "workflow": name or all this, "source"?, "name", "description"? }, with "approval": always|ask|never,
+ *            "strict"? and, but for agents and workflows, "timeout_s"? (common/workflow/tools.h)
  *   CONFIG = { "system_message"?, "description"?, "human_input_mode": NEVER|TERMINATE|ALWAYS,
  *              "human_timeout_s"?, "human_default"?, "max_consecutive_auto_reply", "default_auto_reply", "is_termination_msg"?: bool or text,
  *              "llm_config": false or LLM,
@@ -186,6 +186,8 @@ struct ab_agent {
     struct ab_agent *members;      /* of a groupchat */
     size_t n_members;
     json_t *skills, *tools;        /* non-empty arrays, or NULL */
+    const char *tool_choice;       /* auto, required or a tool's name; NULL: not given */
+    json_t *parallel_tool_calls;   /* true or false; NULL: not given */
     struct ab_delegate *delegates; /* those of the tools that are agents and workflows */
     size_t n_delegates;
     char *path; /* in the canonical tree: "$.agents[1].agent"; owned */

@@ -119,6 +119,25 @@ def behave_calling(model, calls, **how):
     return made
 
 
+def test_how_a_model_is_to_use_its_tools(client, model):
+    """What must be called first need not be called again; how many at once and how strictly is for the endpoint."""
+    made = behave_calling(model, [wanted("calculator", '{"expression": "1"}')])
+    made["agents"][1]["agent"].update(tools=[{"name": "calculator", "strict": True}, "now"], tool_choice="required",
+                                      parallel_tool_calls=False)
+    assert client.events_to_end(client.submit(made, "go", watch="all").id)[-1]["content"] == "Done."
+    first, second = [request["body"] for request in model.calls()]
+    assert first["tool_choice"] == "required" and "tool_choice" not in second
+    assert [body["parallel_tool_calls"] for body in (first, second)] == [False, False]
+    assert [tool["function"].get("strict") for tool in first["tools"]] == [True, None]
+
+
+def test_a_model_that_has_to_call_one_tool(client, model):
+    made = behave_calling(model, [wanted("now")])
+    made["agents"][1]["agent"]["tool_choice"] = "now"
+    client.events_to_end(client.submit(made, "go", watch="all").id)
+    assert model.calls()[0]["body"]["tool_choice"] == {"type": "function", "function": {"name": "now"}}
+
+
 def told(request):
     return [message["content"] for message in request["body"]["messages"] if message["role"] == "tool"]
 

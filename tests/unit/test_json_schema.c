@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <time.h>
 #include <cmocka.h>
 
 #include "common/bytes.h"
@@ -183,12 +184,105 @@ static void a_schema_that_is_made_to_hurt_has_an_end(void **state)
     }
 }
 
+static json_t *many(size_t n, const char *item)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, parse(item));
+    return list;
+}
+
+/* The rule, applied by as many references as fit into a schema of the size that a tool's may have. */
+static json_t *schema_of_many(const char *rule)
+{
+    return json_pack("{s:{s:o}, s:o}", "$defs", "a", parse(rule), "allOf",
+                     many(6000, "{\"$ref\": \"#/$defs/a\"}"));
+}
+
+static json_t *members(size_t n)
+{
+    json_t *object = json_object();
+    for (size_t i = 0; i < n; i++) {
+        char *key = ab_format("key%zu", i);
+        json_object_set_new(object, key, json_integer(1));
+        free(key);
+    }
+    return object;
+}
+
+/* Of both the schema and the value as much as comes in from outside: each of these took seconds to minutes when only
+ * applications of schemas were counted. */
+static void sizes_count_too(void **state)
+{
+    char *text = memset(ab_calloc(1, (1 << 20) + 1), 'x', 1 << 20), *far = ab_calloc(1, 100000);
+    (void)state;
+    memcpy(far, "#", 1);
+    for (size_t i = 1; i + 3 < 100000; i += 2)
+        memcpy(far + i, "/a", 2);
+    struct {
+        json_t *schema, *value;
+    } cases[] = {
+        {schema_of_many("{\"uniqueItems\": true}"), many(40000, "[1, 2, 3, 4, 5, 6]")},
+        {schema_of_many("{\"uniqueItems\": true}"), json_pack("[ss]", text, text)},
+        {schema_of_many("{\"maxLength\": 9, \"minLength\": 2000000}"), json_string(text)},
+        {schema_of_many("{\"additionalProperties\": false}"), members(40000)},
+        {schema_of_many("{\"additionalProperties\": {\"type\": \"string\"}}"), members(40000)},
+        {schema_of_many("{\"anyOf\": [{\"additionalProperties\": false}, {\"maxLength\": 9}]}"),
+         members(40000)},
+        {json_pack("{s:{s:s}}", "items", "$ref", far), many(40000, "1")},
+        {json_pack("{s:{s:o}}", "items", "enum", many(20000, "\"abcdefgh\"")), many(40000, "1")},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ab_faults faults = {0};
+        clock_t begin = clock();
+        size_t n = ab_json_schema_validate(cases[i].schema, cases[i].value, &faults);
+        double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;
+        print_message("  %zu: %zu faults, %.3f s\n", i, n, seconds);
+        assert_true(seconds < 5); /* many times what it takes, for sanitizers */
+        ab_faults_finish(&faults);
+        json_decref(cases[i].schema);
+        json_decref(cases[i].value);
+    }
+    free(text);
+    free(far);
+}
+
+/* A schema of somebody else's, not checked before: what is wrong in it demands nothing. */
+static void what_is_no_schema_demands_nothing(void **state)
+{
+    static const char *const odd[] = {
+        "{\"type\": 7, \"properties\": 5, \"required\": \"a\", \"items\": [], \"enum\": {}, \"$ref\": []}",
+        "{\"properties\": {\"a\": 3}, \"additionalProperties\": \"no\", \"minimum\": \"1\", \"anyOf\": {}}",
+        "{\"oneOf\": [], \"allOf\": 1, \"multipleOf\": 0, \"pattern\": \"(\", \"$ref\": \"#/nowhere\"}",
+        "{\"required\": [1, null], \"type\": [], \"uniqueItems\": 1, \"maxLength\": null, \"$ref\": "
+        "\"http://x/\"}",
+        "{\"additionalProperties\": null, \"items\": null, \"const\": {\"a\": 1}, \"$defs\": [], "
+        "\"dependencies\": 3}",
+        "true",
+    };
+    json_t *value = parse("{\"a\": 1}");
+    (void)state;
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        json_t *schema = parse(odd[i]);
+        struct ab_faults faults = {0};
+        ab_json_schema_validate(schema, value, &faults);
+        char *found = told(&faults);
+        if (*found)
+            fail_msg("%s: %s", odd[i], found);
+        free(found);
+        json_decref(schema);
+    }
+    json_decref(value);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_fit_or_not),
         cmocka_unit_test(what_is_no_schema_is_told_with_its_place),
         cmocka_unit_test(a_schema_that_is_made_to_hurt_has_an_end),
+        cmocka_unit_test(sizes_count_too),
+        cmocka_unit_test(what_is_no_schema_demands_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -462,7 +462,7 @@ static void canonical_text_is_a_fixed_point_and_hashed(void **state)
         "{name: b}]",
         "model: m\nagents: [{name: a.b, tools: [{mcp: files, allow: [read.it, write], approval: ask}, {skill: "
         "s@3}, {agent: "
-        "c}, {workflow: w w, name: ww, description: d}]}, {name: c, description: C}]",
+        "c}, {workflow: w w, name: ww, description: d}], tool_choice: s, parallel_tool_calls: true}, {name: c, description: C}]",
         "model: m\nagents: [{name: a, tools: [{agent: {name: b c, tools: [{workflow: {model: n, agents: "
         "[{name: a}]}, "
         "approval: ask}]}}, {name: d, agent: {name: g, config: {speaker_selection_method: random}, agents: "
@@ -678,6 +678,15 @@ static void what_the_engine_cannot_run_is_named(void **state)
          "agents: [{name: a, config: {llm_config: false}}, {name: b, config: {llm_config: false}}]}",
          "$.agents[1].agent.tools"},
         {"model: m\nagents: [{name: a, tools: []}]", NULL},
+        {"model: m\nagents: [{name: a, tools: [now], tool_choice: now, parallel_tool_calls: false}]", NULL},
+        {"model: m\nagents: [{name: a, tools: [{mcp: files}], tool_choice: files__read}]", NULL},
+        {"model: m\nagents: [{name: a, tools: [now], tool_choice: calculator}]",
+         "$.agents[1].agent.tool_choice"},
+        {"model: m\nagents: [{name: a, tool_choice: required}]", "$.agents[1].agent.tools"},
+        {"model: m\nagents: [{name: a, parallel_tool_calls: true}]", "$.agents[1].agent.tools"},
+        {"model: m\nagents: [{name: a, human_timeout_s: 3, tools: [{name: now, approval: ask}]}]", NULL},
+        {"model: m\nagents: [{name: a, human_timeout_s: 3, tools: [now]}]",
+         "$.agents[1].agent.config.human_timeout_s"},
         {"name: w\nreceiver: {name: a, skills: [x], config: {llm_config: false}}", "$.agents[1].agent.skills"},
         {"agents: [{name: a, model: {model: m, api_type: azure}}]", NULL},
     };

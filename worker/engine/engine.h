@@ -124,6 +124,8 @@ struct engine_effect {
     json_t *response_format; /* MODEL: in OpenAI's shape; of the workflow; NULL: any text */
     json_t *tools;           /* MODEL, TOOL: entries of what the agent may call; of the workflow; NULL: none */
     bool tools_closed;       /* MODEL: it has called them often enough and shall answer */
+    const char *tool_choice; /* MODEL: required, or the one it has to call; NULL: as it likes */
+    json_t *parallel_tool_calls;  /* MODEL: true or false, of the workflow; NULL: it does not say */
     const char *tool, *arguments; /* TOOL: its name, and JSON as the model wrote it */
     size_t tool_index;            /* TOOL: which call of the reply it is, from 0 */
     bool tool_started;            /* TOOL: tool_started is in the journal, */

@@ -354,6 +354,7 @@ size_t tools_want(const struct node *node, const struct ab_agent *agent, struct 
 /* The child is one that was called as a tool, and has taken an event: the call is answered if it is over. */
 bool tools_heed(struct node *node, struct node *child);
 bool tools_closed(const struct node *node); /* no further round in this turn */
+const char *tools_choice(const struct node *node, const struct ab_agent *agent);
 void tools_prompt(const struct node *node, struct prompt *prompt);
 /* The agent has said the last line of the transcript: the rounds go with it. */
 void tools_say(struct node *node, struct transcript *transcript);

@@ -108,6 +108,8 @@ static void want_model(const struct node *node, const struct ab_agent *agent, st
     effect->call_index = usage_calls(&node->branch->usage, agent->name);
     effect->tools = agent->tools;
     effect->tools_closed = tools_closed(node);
+    effect->tool_choice = tools_choice(node, agent);
+    effect->parallel_tool_calls = agent->parallel_tool_calls;
 }
 
 size_t reply_effects(const struct node *node, const struct side *side, const struct reply *reply,

@@ -252,6 +252,13 @@ bool tools_closed(const struct node *node)
     return node->tools.rounds >= ENGINE_TOOL_ROUNDS_MAX || node->tools.bytes >= ENGINE_TOOL_BYTES_MAX;
 }
 
+/* A model that had to call once more after each result would never answer. */
+const char *tools_choice(const struct node *node, const struct ab_agent *agent)
+{
+    bool free = !agent->tool_choice || !strcmp(agent->tool_choice, "auto") || node->tools.rounds;
+    return free ? NULL : agent->tool_choice;
+}
+
 static void open_round(struct node *node, const struct ab_agent *agent, json_t *calls)
 {
     struct tool_turn *turn = &node->tools;

@@ -54,6 +54,7 @@ static void call_free(struct model_call *call)
     free(call->idempotency_key);
     json_decref(call->messages);
     json_decref(call->tools);
+    json_decref(call->parallel_tool_calls);
     json_decref(call->tool_choice);
     json_decref(call->response_format);
     json_decref(call->extra_body);
@@ -406,6 +407,7 @@ static void copy_request(struct model_call *call, const struct model_request *re
     call->idempotency_key = request->idempotency_key ? ab_strdup(request->idempotency_key) : NULL;
     call->messages = json_incref(request->messages);
     call->tools = json_incref(request->tools);
+    call->parallel_tool_calls = json_incref(request->parallel_tool_calls);
     call->tool_choice = json_incref(request->tool_choice);
     call->response_format = json_incref(request->response_format);
     call->extra_body = json_incref(request->extra_body);

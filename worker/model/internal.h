@@ -60,7 +60,7 @@ struct model_call {
     struct model_plan plan;
     char *agent;           /* "" if not given */
     char *idempotency_key; /* NULL: none */
-    json_t *messages, *tools, *tool_choice, *response_format, *extra_body;
+    json_t *messages, *tools, *tool_choice, *parallel_tool_calls, *response_format, *extra_body;
     uint64_t call_index;
     double temperature;
     int max_tokens;

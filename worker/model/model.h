@@ -71,6 +71,7 @@ struct model_request {
     json_t *messages;                       /* array in OpenAI's shape, required */
     json_t *tools;                          /* array or NULL */
     json_t *tool_choice;                    /* string, object or NULL */
+    json_t *parallel_tool_calls;            /* true, false or NULL */
     json_t *response_format;                /* object in OpenAI's shape, or NULL */
     json_t *extra_body;                     /* object merged into the body last, or NULL */
     uint64_t call_index; /* which of this agent's calls this is, from 0: picks the scripted reply */

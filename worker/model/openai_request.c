@@ -72,6 +72,8 @@ static json_t *build(const struct model_call *call)
         json_object_set(body, "tools", call->tools);
     if (json_array_size(call->tools) && call->tool_choice)
         json_object_set(body, "tool_choice", call->tool_choice);
+    if (json_array_size(call->tools) && call->parallel_tool_calls)
+        json_object_set(body, "parallel_tool_calls", call->parallel_tool_calls);
     if (call->response_format)
         json_object_set(body, "response_format", call->response_format);
     if (!isnan(call->temperature))

@@ -15,7 +15,8 @@ struct list {
 struct tool_offer {
     struct toolbox *toolbox;
     const struct tool_source *source;
-    void *opened; /* the source's; NULL: nothing to be closed */
+    void *opened;   /* the source's; NULL: nothing to be closed */
+    json_t *strict; /* borrowed of the entry; NULL: it does not say */
     struct list now, next;
     bool ready;
     struct ab_error error; /* code 0: it has not failed */
@@ -155,6 +156,7 @@ struct toolbox *toolbox_open(struct tools *tools, const json_t *entries, const s
     toolbox->offers = ab_calloc(toolbox->n, sizeof *toolbox->offers);
     json_array_foreach (entries, i, entry) {
         toolbox->offers[i].toolbox = toolbox;
+        toolbox->offers[i].strict = json_object_get(entry, "strict");
         open_offer(tools, &toolbox->offers[i], entry);
     }
     toolbox->opening = false;
@@ -207,11 +209,13 @@ struct tool *toolbox_find(const struct toolbox *toolbox, const char *name)
     return found;
 }
 
-static json_t *described(const struct tool *tool)
+static json_t *described(const struct tool *tool, json_t *strict)
 {
     json_t *function = json_pack("{ss sO}", "name", tool->name, "parameters", tool->parameters);
     if (*tool->description)
         json_object_set_new(function, "description", json_string(tool->description));
+    if (strict)
+        json_object_set(function, "strict", strict);
     return json_pack("{ss so}", "type", "function", "function", function);
 }
 
@@ -222,7 +226,7 @@ json_t *toolbox_described(const struct toolbox *toolbox)
         const struct list *list = &toolbox->offers[i].now;
         for (size_t k = 0; k < list->n; k++) {
             out = out ? out : json_array();
-            json_array_append_new(out, described(list->tools[k]));
+            json_array_append_new(out, described(list->tools[k], toolbox->offers[i].strict));
         }
     }
     return out;
