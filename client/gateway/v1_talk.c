@@ -187,16 +187,22 @@ static void answer_turn(struct v1_talk *talk, struct ab_view whole)
     writing_clear(&talk->answer);
 }
 
+/* A whole thought. If another one is being told, that goes on behind it. */
+static void say_between(struct v1_talk *talk, const char *agent, struct ab_view whole)
+{
+    struct v1_writing *writing = &talk->thought, other = *writing;
+    *writing = (struct v1_writing){0};
+    say_thought(talk, agent, whole);
+    writing_clear(writing);
+    ab_buf_finish(&writing->said);
+    *writing = other;
+}
+
 static void thought_turn(struct v1_talk *talk, const char *step, const char *agent, struct ab_view whole)
 {
     struct v1_writing *writing = &talk->thought;
-    if (!is_step(writing, step)) { /* another one is being told: it goes on behind this one */
-        struct v1_writing other = *writing;
-        *writing = (struct v1_writing){0};
-        say_thought(talk, agent, whole);
-        writing_clear(writing);
-        ab_buf_finish(&writing->said);
-        *writing = other;
+    if (!is_step(writing, step)) {
+        say_between(talk, agent, whole);
         return;
     }
     size_t said = begins_with(whole, &writing->said) ? writing->said.n : 0;
@@ -228,6 +234,38 @@ static void turn(struct v1_talk *talk, json_t *event)
         broken(talk);
     else
         answer_turn(talk, ab_buf_view(&text));
+    ab_buf_finish(&text);
+}
+
+enum { TOOL_BYTES_MAX = 200 /* of a call's arguments and of its result, as thoughts */ };
+
+static void add_brief(struct ab_buf *out, const char *text)
+{
+    size_t n = text ? strlen(text) : 0, cut = n < TOOL_BYTES_MAX ? n : TOOL_BYTES_MAX;
+    while (cut && cut < n && ((unsigned char)text[cut] & 0xc0) == 0x80)
+        cut--;
+    ab_buf_add(out, text, cut);
+    ab_buf_text(out, cut < n ? "…" : "");
+}
+
+/* What is asked of tools, and what comes of it, is not said to anybody. */
+static void tool_started(struct v1_talk *talk, json_t *event)
+{
+    const char *agent = ab_tree_str(event, "agent"), *tool = ab_tree_str(event, "tool");
+    struct ab_buf text = {0};
+    ab_buf_format(&text, "calls %s ", tool ? tool : "?");
+    add_brief(&text, ab_tree_str(event, "arguments"));
+    say_between(talk, agent ? agent : "?", ab_buf_view(&text));
+    ab_buf_finish(&text);
+}
+
+static void tool_result(struct v1_talk *talk, json_t *event)
+{
+    const char *tool = ab_tree_str(event, "tool"), *content = ab_tree_str(event, "content");
+    struct ab_buf text = {0};
+    ab_buf_text(&text, ab_tree_bool(event, "failed", false) ? "failed: " : "");
+    add_brief(&text, content);
+    say_between(talk, tool ? tool : "?", ab_buf_view(&text));
     ab_buf_finish(&text);
 }
 
@@ -281,8 +319,8 @@ static const struct {
     const char *kind;
     void (*apply)(struct v1_talk *talk, json_t *event);
 } kinds[] = {
-    {"model_reply", turn}, {"turn", turn}, {"started", attempt_over}, {"attempt_failed", attempt_over},
-    {"waiting", waiting},  {"end", end},
+    {"model_reply", turn}, {"turn", turn}, {"started", attempt_over},      {"attempt_failed", attempt_over},
+    {"waiting", waiting},  {"end", end},   {"tool_started", tool_started}, {"tool_result", tool_result},
 };
 
 void v1_talk_event(struct v1_talk *talk, const char *kind, json_t *event)

@@ -186,6 +186,58 @@ def test_a_client_that_leaves_ends_its_job(openai, model):
     wait_until(lambda: openai.jobs()[0]["state"] == "cancelled", 20 * slow(), "the job was cancelled")
 
 
+def calls_tools(approval="always", **more):
+    """It says something, calls a tool twice, once in vain, and answers."""
+    calls = [{"name": "calculator", "arguments": {"expression": expression}} for expression in ("6*7", "1/0")]
+    return {"name": "tools", "agents": [{"name": "helper", "tools": [{"name": "calculator", "approval": approval}], "script": [
+        {"text": "I compute.", "tool_calls": calls}, "It is 42."]}], **more}
+
+
+def about_tools(thoughts):
+    """Those of the two calls, in the order of their words: they go on at the same time."""
+    return sorted(one[:34] for one in thoughts.split("\n\n") if "calculator" in one)
+
+
+TOOL_THOUGHTS = ["calculator: 42", "calculator: failed: division by ze", 'helper: calls calculator {"express',
+                 'helper: calls calculator {"express']
+
+
+def test_what_clients_see_of_a_workflow_that_calls_tools(openai):
+    """The answer; the calls, and what is said before them by an agent that does not answer, are thoughts."""
+    two = calls_tools(type="autonomous")
+    two["agents"].append({"name": "other", "script": ["Nothing."]})
+    openai.store("tools", two)
+    choice = openai("chat", "tools")["data"]["choices"][0]
+    assert choice["message"]["content"] == "It is 42.\n\nNothing." and choice["finish_reason"] == "stop"
+    thoughts = choice["message"]["reasoning_content"]
+    assert about_tools(thoughts) == TOOL_THOUGHTS and thoughts.index("helper: I compute.") < thoughts.index("helper: It is 42.")
+    assert not choice["message"].get("tool_calls")
+    seen = openai("chat_stream", "tools")
+    assert seen["content"] == "It is 42.\n\nNothing." and seen["finish"] == ["stop"]
+    assert about_tools(seen["thoughts"]) == TOOL_THOUGHTS
+
+
+def test_what_the_answering_agent_says_before_its_calls_is_part_of_the_answer(openai):
+    openai.store("tools", calls_tools(output="helper"))
+    choice = openai("chat", "tools")["data"]["choices"][0]
+    assert choice["message"]["content"] == "I compute.\n\nIt is 42."
+    assert about_tools(choice["message"]["reasoning_content"]) == TOOL_THOUGHTS
+    seen = openai("chat_stream", "tools")
+    assert seen["content"] == "I compute.\n\nIt is 42." and about_tools(seen["thoughts"]) == TOOL_THOUGHTS
+    done = openai("response", "tools")
+    assert done["status"] == "completed" and done["output_text"] == "I compute.It is 42."
+    assert [item["type"] for item in done["output"]] == ["message", "message"]
+
+
+def test_a_call_that_needs_approval_is_a_question_to_the_client(openai):
+    openai.store("tools", calls_tools("ask"))
+    headers = {"X-Session-Id": f"tools-{openai.user}"}
+    answers = [openai("chat", "tools", headers=headers, text=text)["data"]["choices"][0]["message"]["content"]
+               for text in ("go", "yes", "better not")]
+    assert "May helper call calculator" in answers[0] and "6*7" in answers[0] and "1/0" in answers[1]
+    assert answers[2] == "It is 42." and len(openai.jobs()) == 1
+
+
 # -- responses --------------------------------------------------------------------------------------------------------
 
 
