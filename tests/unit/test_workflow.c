@@ -462,7 +462,8 @@ static void canonical_text_is_a_fixed_point_and_hashed(void **state)
         "{name: b}]",
         "model: m\nagents: [{name: a.b, tools: [{mcp: files, allow: [read.it, write], approval: ask}, {skill: "
         "s@3}, {agent: "
-        "c}, {workflow: w w, name: ww, description: d}], tool_choice: s, parallel_tool_calls: true}, {name: c, description: C}]",
+        "c}, {workflow: w w, name: ww, description: d}], tool_choice: s, parallel_tool_calls: true}, {name: c, "
+        "description: C}]",
         "model: m\nagents: [{name: a, tools: [{agent: {name: b c, tools: [{workflow: {model: n, agents: "
         "[{name: a}]}, "
         "approval: ask}]}}, {name: d, agent: {name: g, config: {speaker_selection_method: random}, agents: "
