@@ -315,7 +315,7 @@ static void (*const answered[TICKET_KINDS])(struct core *core, const struct answ
     [TICKET_EPOCH] = epoch_answered, [TICKET_OPEN_JOBS] = open_jobs_answered, [TICKET_SUBMIT] = submit_answered,
     [TICKET_INBOX] = inbox_answered, [TICKET_STARTED] = started_answered,     [TICKET_EVENTS] = events_answered,
     [TICKET_END] = end_answered,     [TICKET_LOAD] = load_answered,           [TICKET_RESYNC] = resync_answered,
-    [TICKET_PAGE] = page_answered,   [TICKET_CANCELS] = cancels_answered,
+    [TICKET_PAGE] = page_answered,   [TICKET_CANCELS] = cancels_answered,     [TICKET_QUEUE] = queue_answered,
 };
 
 void core_answered(struct core *core, const struct ticket *ticket, struct ab_view request, int code,

@@ -27,6 +27,7 @@ enum ticket_kind {
     TICKET_RESYNC,
     TICKET_PAGE,
     TICKET_CANCELS,
+    TICKET_QUEUE,
     TICKET_KINDS
 };
 enum ticket_flags {
@@ -128,6 +129,8 @@ void on_submit(struct core *core, struct peer *peer, const void *message, struct
 void on_inbox(struct core *core, struct peer *peer, const void *message, struct ab_view body);
 void submit_answered(struct core *core, const struct answer *answer);
 void inbox_answered(struct core *core, const struct answer *answer);
+/* Storage's refusal goes to the asker as it is, with its faults. */
+void forward_refusal(struct core *core, const struct answer *answer, struct ab_id job);
 
 /* policy.c */
 bool policy_ok(struct ab_view name);
@@ -213,6 +216,16 @@ struct job *job_new(struct core *core, const struct ab_open_job *open);
 
 /* status.c */
 void on_query(struct core *core, struct peer *peer, const void *message, struct ab_view body);
+void query_answer(struct core *core, struct peer *peer, uint64_t rid, const struct ab_schema *schema,
+                  const void *message);
+
+/* queues.c */
+/* The halts that storage knows, as queue_halt maps. */
+void queues_loaded(struct core *core, struct ab_view rows);
+int query_queues(struct core *core, struct peer *peer, uint64_t rid, struct ab_view body, struct ab_error *err);
+int query_control_queue(struct core *core, struct peer *peer, uint64_t rid, struct ab_view body,
+                        struct ab_error *err);
+void queue_answered(struct core *core, const struct answer *answer);
 
 /* watchers.c, the parts that know the core */
 void on_watch(struct core *core, struct peer *peer, const void *message, struct ab_view body);

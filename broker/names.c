@@ -57,6 +57,23 @@ static void unlink_name(struct names *names, struct name *name)
     }
 }
 
+void *names_each(const struct names *names, size_t *at)
+{
+    /* *at: the slot, and below it how far along its chain */
+    enum { CHAIN_BITS = 16 };
+    for (size_t slot = *at >> CHAIN_BITS; slot < names->map.cap; slot++) {
+        size_t skip = slot == *at >> CHAIN_BITS ? *at & ((1 << CHAIN_BITS) - 1) : 0, i = 0;
+        struct name *name = names->map.slots[slot].key ? names->map.slots[slot].value : NULL;
+        for (; name && i < skip; i++)
+            name = name->next;
+        if (name) {
+            *at = slot << CHAIN_BITS | (i + 1);
+            return name;
+        }
+    }
+    return NULL;
+}
+
 void names_put(struct names *names, void *object)
 {
     struct name *name = object;

@@ -25,7 +25,9 @@ struct names {
 /* The object of a name, made if there is none; one more reference. */
 void *names_get(struct names *names, struct ab_view text);
 void *names_find(const struct names *names, struct ab_view text); /* NULL if absent; no reference */
-void names_put(struct names *names, void *object);                /* NULL is allowed */
+/* Walks all objects in no order: start with *at = 0; NULL ends. None may come or go meanwhile. */
+void *names_each(const struct names *names, size_t *at);
+void names_put(struct names *names, void *object); /* NULL is allowed */
 void names_finish(struct names *names);
 
 static inline struct ab_view name_view(const struct name *name)

@@ -61,6 +61,7 @@ void queue_finish(struct queue *queue)
     names_finish(&queue->pools);
     names_finish(&queue->sessions);
     names_finish(&queue->keys);
+    halts_finish(&queue->halts);
     heap_finish(&queue->schedule);
 }
 
@@ -176,6 +177,7 @@ static struct flow *get_flow(struct queue *queue, struct ab_view user, struct ab
     }
     flow->pool = pool;
     flow->tenant = get_tenant(queue, user);
+    flow->halted = halts_of(&queue->halts, name_view(&pool->name), user);
     flow->ready = (struct heap){.kind = HEAP_QUEUE, .before = by_priority};
     flow->next_of_tenant = flow->tenant->flows;
     flow->tenant->flows = flow;
@@ -199,7 +201,7 @@ static void ring_remove(struct flow *flow)
 static void ring_add(struct flow *flow)
 {
     struct pool *pool = flow->pool;
-    if (flow->next || !flow->ready.n || flow->tenant->running >= flow->tenant->limit)
+    if (flow->next || flow->halted || !flow->ready.n || flow->tenant->running >= flow->tenant->limit)
         return;
     if (!pool->ring) {
         pool->ring = flow->prev = flow->next = flow;
@@ -208,6 +210,25 @@ static void ring_add(struct flow *flow)
     flow->next = pool->ring;
     flow->prev = pool->ring->prev;
     flow->prev->next = flow->next->prev = flow;
+}
+
+void queue_halt(struct queue *queue, const struct ab_queue_halt *halt)
+{
+    size_t at = 0;
+    halts_set(&queue->halts, halt);
+    for (struct flow *flow; (flow = names_each(&queue->flows, &at));) {
+        flow->halted = halts_of(&queue->halts, name_view(&flow->pool->name), name_view(&flow->tenant->name));
+        if (flow->halted)
+            ring_remove(flow);
+        else
+            ring_add(flow);
+    }
+}
+
+struct flow *queue_flow(const struct queue *queue, struct ab_view user, struct ab_view pool)
+{
+    char both[PAIR_MAX];
+    return names_find(&queue->flows, pair(both, pool, user));
 }
 
 static void put_flow(struct queue *queue, struct flow *flow)
@@ -229,6 +250,7 @@ void queue_bind(struct queue *queue, struct job *job, struct ab_view user, struc
 {
     job->flow = get_flow(queue, user, pool);
     job->flow->tenant->open++;
+    job->flow->open++;
     if (session.n)
         job->session = get_session(queue, user, session);
     if (key.n) {
@@ -317,6 +339,7 @@ void queue_unbind(struct queue *queue, struct job *job)
     names_put(&queue->sessions, job->session);
     names_put(&queue->keys, job->key);
     job->flow->tenant->open--;
+    job->flow->open--;
     put_flow(queue, job->flow);
     job->session = NULL;
     job->key = NULL;
@@ -348,6 +371,7 @@ void queue_count(struct job *job)
 {
     assert(!job->running);
     job->running = true;
+    job->flow->running++;
     job->flow->pool->running++;
     job->flow->tenant->running++;
     if (job->key)
@@ -391,6 +415,7 @@ void queue_release(struct queue *queue, struct job *job)
     if (!job->running)
         return;
     job->running = false;
+    job->flow->running--;
     job->flow->pool->running--;
     job->flow->tenant->running--;
     for (struct flow *flow = job->flow->tenant->flows; flow; flow = flow->next_of_tenant)

@@ -13,6 +13,7 @@
 #define AB_BROKER_QUEUE_H
 
 #include "broker/core.h"
+#include "broker/halts.h"
 #include "broker/jobs.h"
 
 struct tenant {
@@ -38,6 +39,8 @@ struct flow {
     struct flow *next_of_tenant;
     struct flow *prev, *next; /* in the ring; NULL: not in it */
     uint32_t deficit;         /* jobs it may still start in this round */
+    uint32_t open, running;   /* its jobs */
+    bool halted;              /* not in the ring, whatever is ready */
     struct heap ready;
 };
 struct session {
@@ -57,6 +60,7 @@ struct queue {
     struct names tenants, pools, flows, sessions, keys;
     struct pool *all_pools;
     struct heap schedule; /* by wake_at_ms */
+    struct halts halts;
     const struct core_limit *limits;
     size_t limits_n;
 };
@@ -67,6 +71,11 @@ void queue_finish(struct queue *queue); /* no job is bound any more */
 /* The pool of a name (empty: "default"); one reference, given back by queue_put_pool. */
 struct pool *queue_get_pool(struct queue *queue, struct ab_view name);
 void queue_put_pool(struct queue *queue, struct pool *pool);
+
+/* A queue is halted, or goes on. Jobs that run are not touched. */
+void queue_halt(struct queue *queue, const struct ab_queue_halt *halt);
+/* NULL if this user has no open job in the pool. */
+struct flow *queue_flow(const struct queue *queue, struct ab_view user, struct ab_view pool);
 
 /* A submit of this user, into this session if there is one, is on its way to disk, or has come back. */
 void queue_submitting(struct queue *queue, struct ab_view user, struct ab_view session, struct ab_id job);

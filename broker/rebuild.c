@@ -34,6 +34,7 @@ void epoch_answered(struct core *core, const struct answer *answer)
         return;
     }
     core->epoch = epoch.epoch;
+    queues_loaded(core, epoch.queues);
     read_page(core, 0);
 }
 

@@ -107,8 +107,7 @@ void on_submit(struct core *core, struct peer *peer, const void *message, struct
     core_write(core, AB_OP_submit, &op, &ticket);
 }
 
-/* Storage's refusal goes to the asker as it is, with its faults. */
-static void forward_refusal(struct core *core, const struct answer *answer, struct ab_id job)
+void forward_refusal(struct core *core, const struct answer *answer, struct ab_id job)
 {
     struct peer *peer = peers_find(&core->peers, answer->ticket->peer);
     struct ab_failure failure;

@@ -37,8 +37,8 @@ static void pack_workers(struct core *core, struct ab_buf *out)
             pack_worker(out, worker);
 }
 
-static void answer(struct core *core, struct peer *peer, uint64_t rid, const struct ab_schema *schema,
-                   const void *message)
+void query_answer(struct core *core, struct peer *peer, uint64_t rid, const struct ab_schema *schema,
+                  const void *message)
 {
     const struct ab_result result = {.rid = rid};
     ab_buf_clear(&core->body);
@@ -70,15 +70,31 @@ static int query_status(struct core *core, struct peer *peer, uint64_t rid, stru
         .workers = ab_buf_view(&workers),
         .build = ab_view_of(core->config.build),
     };
-    answer(core, peer, rid, &ab_op_status_answer_schema, &status);
+    query_answer(core, peer, rid, &ab_op_status_answer_schema, &status);
     ab_buf_finish(&workers);
     return 0;
 }
 
-/* Of a ready job that nothing sets aside. */
-static const char *why_not_now(const struct job *job)
+/* What halted the job's queue, for people. */
+static const char *why_halted(struct core *core, const struct job *job)
 {
     const struct pool *pool = job->flow->pool;
+    const struct halt *halt = halts_of(&core->queue.halts, name_view(&pool->name), job_user(job));
+    struct ab_buf *text = &core->scratch;
+    ab_buf_clear(text);
+    ab_buf_format(text, "queue: that of pool %.*s is %s%s", AB_VIEW_FMT(name_view(&pool->name)),
+                  halt->state == HALT_PAUSED ? "paused" : "being drained", *halt->of ? " for this user" : "");
+    if (*halt->reason)
+        ab_buf_format(text, ": %s", halt->reason);
+    return ab_buf_cstr(text);
+}
+
+/* Of a ready job that nothing sets aside. */
+static const char *why_not_now(struct core *core, const struct job *job)
+{
+    const struct pool *pool = job->flow->pool;
+    if (job->flow->halted)
+        return why_halted(core, job);
     if (!pool->workers)
         return "credit: no worker serves its pool";
     if (pool->running >= pool->limit)
@@ -88,7 +104,7 @@ static const char *why_not_now(const struct job *job)
     return "credit: all workers are busy";
 }
 
-static const char *why(const struct job *job)
+static const char *why(struct core *core, const struct job *job)
 {
     switch (job->state) {
     case JOB_SCHEDULED:
@@ -106,7 +122,7 @@ static const char *why(const struct job *job)
         return job->why == WHY_SESSION   ? "session: an earlier job of its session has not ended"
                : job->why == WHY_KEY     ? "limit: its concurrency key runs as many jobs as it may"
                : job->why == WHY_SUSPECT ? "credit: its worker died; waits for one without other suspects"
-                                         : why_not_now(job);
+                                         : why_not_now(core, job);
     default:
         return NULL;
     }
@@ -132,14 +148,16 @@ static int query_job_status(struct core *core, struct peer *peer, uint64_t rid, 
     if (job && ab_view_eq(job_user(job), request.user)) {
         status = (struct ab_op_job_status_answer){
             .state = ab_view_of(state_of(job)),
-            .position = job->state == JOB_READY && job->why == WHY_NOTHING ? queue_position(job) : 0,
-            .why = ab_view_of(why(job)),
+            .position = job->state == JOB_READY && job->why == WHY_NOTHING && !job->flow->halted
+                            ? queue_position(job)
+                            : 0,
+            .why = ab_view_of(why(core, job)),
             .attempt = job->attempt,
             .worker = ab_view_of(job->worker ? job->worker->name : NULL),
             .wake_at_ms = (uint64_t)job->wake_at_ms,
         };
     }
-    answer(core, peer, rid, &ab_op_job_status_answer_schema, &status);
+    query_answer(core, peer, rid, &ab_op_job_status_answer_schema, &status);
     return 0;
 }
 
@@ -150,6 +168,8 @@ static const struct {
 } queries[] = {
     {AB_OP_status, query_status},
     {AB_OP_job_status, query_job_status},
+    {AB_OP_queues, query_queues},
+    {AB_OP_control_queue, query_control_queue},
 };
 
 static int run_query(struct core *core, struct peer *peer, const struct ab_query *query, struct ab_view body,

@@ -68,6 +68,7 @@ enum {
     X(job, 0, "JOB", "of this job") \
     X(per, 0, "PERIOD", "total (default), day or month, in UTC") \
     X(by, 0, "WHAT", "one row for each model, agent, session, day or user")                               \
+    X(of, 0, "USER", "only jobs of this user")                                                            \
     X(until, 0, "TIME", "only before that: 1d ago, or a date")                                            \
     X(scope, 0, "SCOPE", "what it allows: read, write (default; holds read) or admin (all)")              \
     X(expires, 0, "DURATION", "after which it is refused: 12h, 30d (default: never)")
@@ -285,6 +286,8 @@ int verb_prices_set(struct cli *cli);
 int verb_prices_rm(struct cli *cli);
 int verb_prices_import(struct cli *cli);
 int verb_usage(struct cli *cli);
+int verb_queues(struct cli *cli);
+int verb_queues_control(struct cli *cli); /* pause, drain, resume */
 int verb_tokens(struct cli *cli);
 int verb_tokens_create(struct cli *cli);
 int verb_tokens_revoke(struct cli *cli);

@@ -151,6 +151,18 @@ const struct verb cli_verbs[] = {
      "that a deleted session is no row of --by session any more. A fork's copied calls and imported runs are not among it.\n"
      "Days are those of UTC, and whole: --since 2h counts from 0:00 on. --by user tells of all users unless -u names one.",
      BIT(user) | BIT(by) | BIT(since) | BIT(until) | BIT(session) | BIT(model), 0, 0, verb_usage},
+    {"queues", "", "what waits in each pool: depth, age, running, who halted it", BIT(user), 0, 0, verb_queues},
+    {"queues list", "", "the same", BIT(user), 0, 0, verb_queues},
+    {"queues pause", "POOL [REASON] [--of USER]",
+     "give no more jobs of a pool to workers\n\n"
+     "New jobs are taken and wait, running ones go on. It lasts until `queues resume`, whatever is restarted; `show`\n"
+     "and `watch` of a job tell REASON. POOL is default unless jobs name another; '*' is every pool.",
+     BIT(user) | BIT(of), 1, 2, verb_queues_control},
+    {"queues drain", "POOL [REASON] [--of USER]",
+     "the same, and refuse new jobs\n\n"
+     "A submission is told to come again in a minute; answers to questions and what was taken before are no new jobs.",
+     BIT(user) | BIT(of), 1, 2, verb_queues_control},
+    {"queues resume", "POOL [--of USER]", "let it go on", BIT(user) | BIT(of), 1, 1, verb_queues_control},
     {"tokens", "", "list the tokens of the HTTP gateway, of one user with --user", BIT(user), 0, 0, verb_tokens},
     {"tokens list", "", "list the tokens of the HTTP gateway, of one user with --user", BIT(user), 0, 0, verb_tokens},
     {"tokens create", "[--user U] [--scope S] [--expires 30d] [--name N]",

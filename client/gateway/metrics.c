@@ -87,6 +87,45 @@ static void job_states(struct ab_buf *out, const json_t *status)
                       ab_tree_int(status, states[i], 0));
 }
 
+static const struct figure queue_figures[] = {
+    {"open", "autobots_pool_jobs", "gauge", "jobs of the pool that have not ended", 1},
+    {"ready", "autobots_pool_queue_jobs", "gauge", "of these: wait for their turn only", 1},
+    {"running", "autobots_pool_running_jobs", "gauge", "of these: a worker has them", 1},
+    {"oldest_ready_ms", "autobots_pool_oldest_seconds", "gauge",
+     "age of the oldest one that is next in its queue", 1e-3},
+    {"workers", "autobots_pool_workers", "gauge", "workers that serve the pool", 1},
+    {"slots", "autobots_pool_slots", "gauge", "jobs these run at once", 1},
+    {0},
+};
+
+static void queue_line(struct ab_buf *out, const char *name, const json_t *row, const char *state, double value)
+{
+    const char *pool = ab_tree_str(row, "pool");
+    ab_buf_format(out, "%s{pool=\"", name);
+    label(out, pool ? pool : "");
+    ab_buf_format(out, state ? "\",state=\"%s\"} %.17g\n" : "\"%s} %.17g\n", state ? state : "", value);
+}
+
+/* Of each pool; of users only who is allowed to may know. */
+static void queues(struct ab_buf *out, const json_t *list)
+{
+    static const char *const states[] = {"paused", "draining"};
+    const json_t *row;
+    size_t i;
+    for (const struct figure *f = queue_figures; f->key; f++) {
+        head(out, f->name, f->type, f->help);
+        json_array_foreach (list, i, row)
+            if (!json_object_get(row, "of"))
+                queue_line(out, f->name, row, NULL, ab_tree_number(row, f->key, 0) * f->factor);
+    }
+    head(out, "autobots_pool_halted", "gauge", "whether people halted the pool's queue");
+    json_array_foreach (list, i, row)
+        for (size_t s = 0; s < 2 && !json_object_get(row, "of"); s++) {
+            const char *state = ab_tree_str(row, "state");
+            queue_line(out, "autobots_pool_halted", row, states[s], state && !strcmp(state, states[s]));
+        }
+}
+
 /* Of each worker; `counters` of its entry, or the entry itself. */
 static const struct figure worker_figures[] = {
     {"slots", "autobots_worker_slots", "gauge", "jobs the worker runs at once at most", 1},
@@ -197,16 +236,17 @@ static void own(struct ab_buf *out, const struct gateway *gateway)
 
 /* ---- the handler: broker and storage are asked. Who does not answer in time is down ---- */
 
+enum { BROKER, QUEUES, STORAGE, PARTS };
 struct gathering {
     int asked;
-    json_t *broker, *storage;
+    json_t *answers[PARTS]; /* NULL: none came */
 };
 
 static void forget(struct call *call)
 {
     struct gathering *g = call->state;
-    json_decref(g->broker);
-    json_decref(g->storage);
+    for (int part = 0; part < PARTS; part++)
+        json_decref(g->answers[part]);
     free(g);
     call->state = NULL;
 }
@@ -215,26 +255,29 @@ static void tell(struct call *call)
 {
     struct gathering *g = call->state;
     struct ab_buf out = {0};
+    const json_t *broker = g->answers[BROKER], *storage = g->answers[STORAGE];
     head(&out, "autobots_up", "gauge", "whether a part of the service answers");
-    ab_buf_format(&out, "autobots_up{part=\"broker\"} %d\nautobots_up{part=\"storage\"} %d\n",
-                  g->broker != NULL, g->storage != NULL);
-    if (g->broker) {
-        figures(&out, g->broker, broker_figures);
-        job_states(&out, g->broker);
-        workers(&out, json_object_get(g->broker, "workers"));
+    ab_buf_format(&out, "autobots_up{part=\"broker\"} %d\nautobots_up{part=\"storage\"} %d\n", broker != NULL,
+                  storage != NULL);
+    if (broker) {
+        figures(&out, broker, broker_figures);
+        job_states(&out, broker);
+        workers(&out, json_object_get(broker, "workers"));
     }
-    if (g->storage)
-        figures(&out, g->storage, storage_figures);
+    if (g->answers[QUEUES])
+        queues(&out, json_object_get(g->answers[QUEUES], "queues"));
+    if (storage)
+        figures(&out, storage, storage_figures);
     own(&out, call->gateway);
     call_answer_text(call, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", ab_buf_detach(&out));
 }
 
-static void take(struct call *call, const struct autobots_answer *answer, bool storage)
+static void take(struct call *call, const struct autobots_answer *answer, int part)
 {
     struct gathering *g = call->state;
     if (call->connection && !call->status) {
         if (!answer->error)
-            ab_json_parse(ab_view_of(answer->json), storage ? &g->storage : &g->broker, NULL);
+            ab_json_parse(ab_view_of(answer->json), &g->answers[part], NULL);
         if (!--g->asked)
             tell(call);
     }
@@ -243,12 +286,17 @@ static void take(struct call *call, const struct autobots_answer *answer, bool s
 
 static void on_storage(void *context, const struct autobots_answer *answer)
 {
-    take(context, answer, true);
+    take(context, answer, STORAGE);
+}
+
+static void on_queues(void *context, const struct autobots_answer *answer)
+{
+    take(context, answer, QUEUES);
 }
 
 static void on_broker(void *context, const struct autobots_answer *answer)
 {
-    take(context, answer, false);
+    take(context, answer, BROKER);
 }
 
 void metrics_handle(struct call *call)
@@ -257,7 +305,8 @@ void metrics_handle(struct call *call)
     call->forget = forget;
     call->late_ms = ab_mono_ms() + LATE_MS;
     call->late = tell;
-    g->asked = 2;
+    g->asked = PARTS;
     call_query(call, "status", json_object(), on_broker);
+    call_query(call, "queues", json_object(), on_queues);
     call_query(call, "storage_status", json_object(), on_storage);
 }

@@ -32,6 +32,9 @@ static const struct {
     {"Receipt", "{'type':'object','required':['job','k'],'properties':{'job':{'type':'string','format':'uuid'},"
                 "'k':{'type':"
                 "'integer','description':'the row in the inbox of the job'}}}"},
+    {"Halted",
+     "{'type':'object','required':['pool','state'],'properties':{'pool':{'type':'string'},'of':{'type':"
+     "'string'},'state':{'enum':['running','paused','draining']}}}"},
     {"SeedMessage", "{" SEED_MESSAGE "}}"},
     {"SeedMessageKept",
      "{" SEED_MESSAGE ",'job':{'type':'string','description':'that made it'},'state':{'type':'string',"
@@ -237,6 +240,7 @@ static const struct {
     {"Budget", &ab_budget_record_schema},
     {"Skill", &ab_skill_record_schema},
     {"Usage", &ab_usage_record_schema},
+    {"Queue", &ab_queue_record_schema},
     {"TagCount", &ab_tag_count_schema},
 };
 
@@ -268,6 +272,7 @@ static const struct {
     {&ab_op_deleted_answer_schema, "jobs", "Id", true},
     {&ab_op_gallery_tags_answer_schema, "tags", "TagCount", true},
     {&ab_op_usage_answer_schema, "usage", "Usage", true},
+    {&ab_op_queues_answer_schema, "queues", "Queue", true},
     {&ab_op_list_skills_answer_schema, "skills", "Skill", true},
     {&ab_op_save_skill_answer_schema, "skill", "Skill", false},
     {&ab_op_get_skill_answer_schema, "skill", "Skill", false},

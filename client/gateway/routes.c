@@ -3,9 +3,9 @@
 
 #include <assert.h>
 
-const struct route *const route_tables[] = {routes_service, routes_submit,    routes_jobs,
-                                            routes_stored,  routes_seed,      routes_models,
-                                            routes_chat,    routes_responses, NULL};
+const struct route *const route_tables[] = {routes_service, routes_submit, routes_jobs, routes_stored,
+                                            routes_seed,    routes_models, routes_chat, routes_responses,
+                                            routes_queues,  NULL};
 
 /* The next segment of a path; false at its end. */
 static bool segment(struct ab_view *path, struct ab_view *out)

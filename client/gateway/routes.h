@@ -84,6 +84,6 @@ int route_value_index(const struct route *route, const char *name);
 const char *route_common_answers(const struct route *route, bool body);
 
 extern const struct route routes_service[], routes_submit[], routes_jobs[], routes_stored[], routes_seed[],
-    routes_models[], routes_chat[], routes_responses[];
+    routes_models[], routes_chat[], routes_responses[], routes_queues[];
 
 #endif

@@ -105,7 +105,11 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     X(status, 60, BROKER, AB_BY_CLIENT, op_empty, op_status_answer,                                            \
       "health and counters of the broker, its workers")                                                        \
     X(job_status, 61, BROKER, AB_BY_CLIENT, op_job_status, op_job_status_answer,                               \
-      "where a job stands and why it does not run")
+      "where a job stands and why it does not run")                                                            \
+    X(queues, 62, BROKER, AB_BY_CLIENT, op_queues, op_queues_answer, "queues: depth, age, who halted them")    \
+    X(control_queue, 63, BROKER, AB_BY_CLIENT, op_control_queue, op_empty,                                     \
+      "halts a queue or lets it go on; answered once that is on disk")                                         \
+    X(set_queue, 8, WRITE, AB_BY_BROKER, queue_halt, op_empty, "what control_queue said")
 
 #define AB_OP_SCHEMAS(S)                                                                                       \
     S(op_empty, AB_OP_EMPTY_FIELDS)                                                                            \
@@ -212,7 +216,12 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     S(op_token_used, AB_OP_TOKEN_USED_FIELDS)                                                                  \
     S(op_job_status, AB_OP_JOB_STATUS_FIELDS)                                                                  \
     S(op_job_status_answer, AB_OP_JOB_STATUS_ANSWER_FIELDS)                                                    \
-    S(op_status_answer, AB_OP_STATUS_ANSWER_FIELDS)
+    S(op_status_answer, AB_OP_STATUS_ANSWER_FIELDS)                                                            \
+    S(queue_halt, AB_QUEUE_HALT_FIELDS)                                                                        \
+    S(op_control_queue, AB_OP_CONTROL_QUEUE_FIELDS)                                                            \
+    S(op_queues, AB_OP_QUEUES_FIELDS)                                                                          \
+    S(op_queues_answer, AB_OP_QUEUES_ANSWER_FIELDS)                                                            \
+    S(queue_record, AB_QUEUE_RECORD_FIELDS)
 
 #define S(name, LIST) AB_STRUCT(name, LIST)
 AB_OP_SCHEMAS(S)

@@ -10,7 +10,9 @@
     F(o, STR, build, OPT, AB_NAME_MAX, "")                                                                     \
     F(o, ID, id, OPT, 0,                                                                                       \
       "made by the broker at its start; the same id again, while no other came, is the same epoch")
-#define AB_OP_EPOCH_ANSWER_FIELDS(F, o) F(o, UINT, epoch, REQ, 0, "the new one, on disk")
+#define AB_OP_EPOCH_ANSWER_FIELDS(F, o)                                                                        \
+    F(o, UINT, epoch, REQ, 0, "the new one, on disk")                                                          \
+    F(o, ANY, queues, OPT, 0, "array of queue_halt maps: all there are")
 
 #define AB_OP_SUBMIT_FIELDS(F, o)                                                                              \
     F(o, ID, job, REQ, 0, "")                                                                                  \

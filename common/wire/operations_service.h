@@ -155,7 +155,8 @@ enum { AB_TOKENS_MAX = 10000, AB_TOKEN_HASH_BYTES = 32 };
     F(o, UINT, position, OPT, 0,                                                                               \
       "1 = next among the ready jobs of its pool, as far as fairness can be foretold")                         \
     F(o, STR, why, OPT, AB_ERROR_TEXT_MAX,                                                                     \
-      "why it does not run: limit, session, credit, schedule, person, budget, paused")                         \
+      "why it does not run: limit, session, credit, schedule, person, budget, paused, queue (its queue is "    \
+      "halted)")                                                                                               \
     F(o, UINT, attempt, OPT, 0, "")                                                                            \
     F(o, STR, worker, OPT, AB_NAME_MAX, "")                                                                    \
     F(o, UINT, wake_at_ms, OPT, 0,                                                                             \
@@ -175,5 +176,42 @@ enum { AB_TOKENS_MAX = 10000, AB_TOKEN_HASH_BYTES = 32 };
     F(o, UINT, watchers, OPT, 0, "")                                                                           \
     F(o, ANY, workers, OPT, 0, "array of {name, pool, slots, running, credit, build, counters}")               \
     F(o, STR, build, OPT, AB_NAME_MAX, "")
+
+/* ---- queues: halted by people. A row of storage, and what the broker makes of it ---- */
+enum { AB_QUEUES_MAX = 1000, AB_QUEUE_REASON_MAX = 256 };
+#define AB_QUEUE_HALT_FIELDS(F, o)                                                                             \
+    F(o, STR, pool, REQ, AB_NAME_MAX, "its queue; * is every pool's")                                          \
+    F(o, STR, of, OPT, AB_USER_MAX, "only jobs of this user; absent: of all")                                  \
+    F(o, STR, state, REQ, 16,                                                                                  \
+      "paused: no job of it is given to a worker. draining: that, and no new one is taken. running: neither")  \
+    F(o, STR, by, OPT, AB_USER_MAX, "who said so")                                                             \
+    F(o, STR, reason, OPT, AB_QUEUE_REASON_MAX, "")                                                            \
+    F(o, UINT, at_ms, OPT, INT64_MAX, "wall clock")
+#define AB_OP_CONTROL_QUEUE_FIELDS(F, o)                                                                       \
+    F(o, STR, user, REQ, AB_USER_MAX, "who says so")                                                           \
+    F(o, STR, pool, REQ, AB_NAME_MAX, "its queue; * is every pool's")                                          \
+    F(o, STR, state, REQ, 16, "running, paused or draining")                                                   \
+    F(o, STR, of, OPT, AB_USER_MAX, "only jobs of this user; absent: of all")                                  \
+    F(o, STR, reason, OPT, AB_QUEUE_REASON_MAX, "shown wherever somebody asks why a job does not run")
+#define AB_OP_QUEUES_FIELDS(F, o)                                                                              \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, BOOL, all, OPT, 0, "rows of all users, not only of this one")
+#define AB_OP_QUEUES_ANSWER_FIELDS(F, o)                                                                       \
+    F(o, ANY, queues, REQ, 0,                                                                                  \
+      "array of queue maps, at most 1000: of each pool, then of users who have open jobs there or are halted") \
+    F(o, BOOL, more, OPT, 0, "there are more")
+#define AB_QUEUE_RECORD_FIELDS(F, o)                                                                           \
+    F(o, STR, pool, REQ, AB_NAME_MAX, "* with a halt of all pools")                                            \
+    F(o, STR, of, OPT, AB_USER_MAX, "absent: the whole pool")                                                  \
+    F(o, STR, state, REQ, 16, "running, paused or draining; by its own halt or one of all pools")              \
+    F(o, UINT, open, REQ, 0, "jobs that have not ended")                                                       \
+    F(o, UINT, ready, REQ, 0, "of these: wait for their turn only")                                            \
+    F(o, UINT, running, REQ, 0, "of these: a worker has them")                                                 \
+    F(o, UINT, oldest_ready_ms, REQ, 0, "how long the one that is next in its user's queue has been ready")    \
+    F(o, UINT, workers, REQ, 0, "that serve the pool")                                                         \
+    F(o, UINT, slots, REQ, 0, "jobs these run at once")                                                        \
+    F(o, STR, by, OPT, AB_USER_MAX, "who halted it")                                                           \
+    F(o, STR, reason, OPT, AB_QUEUE_REASON_MAX, "")                                                            \
+    F(o, UINT, at_ms, OPT, 0, "wall clock: since when it is halted")
 
 #endif

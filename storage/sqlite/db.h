@@ -82,8 +82,8 @@ struct db {
     uint64_t n_last, session_next, epoch;
     struct ab_id id_last;  /* no job and no row of an inbox that was there at the start has a greater one */
     struct ab_id epoch_id; /* of the broker that has it */
-    int budgets_any, workflow_budgets_any; /* 0, 1; -1: not known */
-    uint32_t budget_version;               /* grows when limits change; from 1 */
+    int budgets_any, workflow_budgets_any, drains_any; /* 0, 1; -1: not known */
+    uint32_t budget_version;                           /* grows when limits change; from 1 */
     struct store_notice *notices;
     size_t notices_n, notices_cap;
     uint64_t commits, operations;
@@ -261,7 +261,7 @@ op_fn op_epoch, op_submit, op_append, op_inbox, op_open_jobs, op_load, op_journa
     op_delete_price, op_import_run, op_put_file, op_load_file, op_list_files, op_get_file, op_set_budget,
     op_list_budgets, op_create_token, op_list_tokens, op_revoke_token, op_check_token, op_token_used,
     op_gallery_tags, op_save_skill, op_list_skills, op_get_skill, op_delete_skill, op_load_skill, op_usage,
-    op_usage_all;
+    op_usage_all, op_set_queue;
 
 /* ---- what was deleted last (gone.c) ---- */
 enum gone_kind {
@@ -283,6 +283,10 @@ int gone_is(struct db *db, int64_t user, enum gone_kind kind, struct ab_view id,
 int head_load(struct db *db, uint64_t n, struct head *head, struct ab_error *err);
 /* 1 if an open job is to be paused, or is; 0 if not. */
 int job_paused(struct db *db, uint64_t n, struct ab_error *err);
+/* All halted queues, as queue_halt maps. */
+int queues_list(struct db *db, struct list *list, struct ab_error *err);
+/* AB_EUNAVAILABLE if the pool's queue takes no new jobs of this user. */
+int queue_check(struct db *db, struct ab_view pool, struct ab_view user, struct ab_error *err);
 /* What a submit with fork_of copies (fork.c). */
 struct fork {
     uint64_t from;   /* the job's n */

@@ -20,8 +20,14 @@ int op_epoch(struct db *db, const void *request, struct ab_buf *answer, struct a
         return code;
     db->epoch += !again;
     db->epoch_id = r->id;
-    ab_encode(answer, &ab_op_epoch_answer_schema, &(struct ab_op_epoch_answer){.epoch = db->epoch});
-    return 0;
+    struct list halts;
+    list_init(&halts);
+    if (!(code = queues_list(db, &halts, err))) {
+        struct ab_op_epoch_answer a = {.epoch = db->epoch, .queues = list_done(&halts)};
+        ab_encode(answer, &ab_op_epoch_answer_schema, &a);
+    }
+    list_finish(&halts);
+    return code;
 }
 
 /* ---- submit ---- */
@@ -279,6 +285,8 @@ int op_submit(struct db *db, const void *request, struct ab_buf *answer, struct 
     struct ab_op_submit whole = *r;
     struct fork fork = {0};
     code = ab_id_zero(r->fork_of) ? 0 : fork_check(db, &whole, &fork, err);
+    if (!code)
+        code = queue_check(db, whole.pool, whole.user, err);
     if (!code)
         code = submit_new(db, &whole, same, &fork, answer, err);
     fork_finish(&fork);

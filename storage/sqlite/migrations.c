@@ -145,6 +145,12 @@ const struct migration migrations[] = {
         " model_ms INTEGER NOT NULL, jobs INTEGER NOT NULL,"
         " PRIMARY KEY(scope,owner,day,agent,model)) WITHOUT ROWID;",
     },
+    {
+        /* halted ones only. pool: * = all; of: a user, empty = all; state: codes in queues.c */
+        "CREATE TABLE queues(pool TEXT NOT NULL, of TEXT NOT NULL, state INTEGER NOT NULL, by TEXT, reason "
+        "TEXT,"
+        " at_ms INTEGER NOT NULL, PRIMARY KEY(pool,of)) WITHOUT ROWID;",
+    },
 };
 const unsigned migrations_n = sizeof migrations / sizeof migrations[0];
 

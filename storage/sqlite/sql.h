@@ -286,6 +286,12 @@
       "WHERE ?1=1 OR EXISTS(SELECT 1 FROM sessions WHERE key=?2) ON CONFLICT DO UPDATE SET calls=calls+?6,"    \
       "cached_calls=cached_calls+?7,prompt=prompt+?8,completion=completion+?9,cached=cached+?10,"              \
       "reasoning=reasoning+?11,cost=cost+?12,unpriced=unpriced+?13,model_ms=model_ms+?14,jobs=jobs+?15")       \
+    X(QUEUE_PUT, "INSERT OR REPLACE INTO queues(pool,of,state,by,reason,at_ms) VALUES(?1,?2,?3,?4,?5,?6)")     \
+    X(QUEUE_REMOVE, "DELETE FROM queues WHERE pool=?1 AND of=?2")                                              \
+    X(QUEUES, "SELECT pool,nullif(of,''),state,by,reason,at_ms FROM queues ORDER BY pool,of")                  \
+    X(QUEUES_COUNT, "SELECT count(*) FROM queues")                                                             \
+    X(DRAINS_ANY, "SELECT EXISTS(SELECT 1 FROM queues WHERE state=2)")                                         \
+    X(DRAIN_OF, "SELECT of,reason FROM queues WHERE state=2 AND pool IN (?1,'*') AND of IN (?2,'')")           \
     X(USAGE_FORGET, "DELETE FROM usage WHERE scope=2 AND owner=?1")                                            \
     X(USAGE_OF_USERS, SQL_USAGE_SUMS("u.name", "''") "JOIN users u ON u.key=g.owner WHERE g.scope=1 AND "      \
                                                      "g.owner BETWEEN ?2 AND ?3 " SQL_USAGE_WHERE)             \

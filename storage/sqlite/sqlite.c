@@ -96,7 +96,7 @@ static void forget(struct db *db, size_t notices_n)
     memset(db->users, 0, sizeof *db->users);
     memset(db->workflows, 0, sizeof *db->workflows);
     db->notices_n = notices_n;
-    db->budgets_any = db->workflow_budgets_any = -1;
+    db->budgets_any = db->workflow_budgets_any = db->drains_any = -1;
 }
 
 /* After the last write of an operation. */
@@ -338,7 +338,7 @@ int store_sqlite_open(const struct store_options *options, struct store **out, s
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); /* nobody asks, and counting takes a lock for each malloc */
     db->store.ops = &sqlite_ops;
     db->writer = true;
-    db->budgets_any = db->workflow_budgets_any = -1;
+    db->budgets_any = db->workflow_budgets_any = db->drains_any = -1;
     db->budget_version = 1;
     db->retention_ms = options->retention_ms;
     db->users = ab_calloc(1, sizeof *db->users);

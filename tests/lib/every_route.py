@@ -63,6 +63,9 @@ EXAMPLES = {
     ("POST", "/api/jobs/{job}/pause"): lambda g, t: ({"job": asking(g, t)}, {}, 202),
     ("POST", "/api/jobs/{job}/resume"): lambda g, t: ({"job": asking(g, t)}, {}, 202),
     ("GET", "/api/jobs/{job}/files/{path}"): lambda g, t: ({"job": with_file(g, t), "path": "a%2Fb"}, None, 200),
+    ("POST", "/api/queues/{pool}/pause"): lambda g, t: ({}, {"reason": "r"}, 200),
+    ("POST", "/api/queues/{pool}/drain"): lambda g, t: ({}, {"reason": "r"}, 200),
+    ("POST", "/api/queues/{pool}/resume"): lambda g, t: ({}, {}, 200),
     ("PATCH", "/api/sessions/{session}"): lambda g, t: ({}, {"name": "new", "description": "d"}, 200),
     ("DELETE", "/api/sessions/{session}"): lambda g, t: ({"session": fresh_session(g, t)["session"]}, None, 200),
     ("POST", "/api/sessions/{session}/clear"): lambda g, t: ({"session": fresh_session(g, t)["session"]}, None, 200),
@@ -102,7 +105,7 @@ VALUES = {"response_id": "response", "job": "done", "session": "session", "galle
 
 
 def fill(path, things, values=None):
-    names = {**{name: things[key] for name, key in VALUES.items()}, "name": "stored", "model": "m", "path": "a", **(values or {})}
+    names = {**{name: things[key] for name, key in VALUES.items()}, "name": "stored", "model": "m", "path": "a", "pool": "of-tests", **(values or {})}
     for name, value in names.items():
         path = path.replace("{%s}" % name, value)
     assert "{" not in path, f"EXAMPLES must say what {path} is asked with"

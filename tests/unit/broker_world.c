@@ -391,15 +391,32 @@ static int do_journal(struct world *world, struct ab_view request, struct ab_buf
     return 0;
 }
 
+/* One halt is kept, the last. */
+static int do_set_queue(struct world *world, struct ab_view request, struct ab_buf *answer)
+{
+    ab_buf_clear(&world->halt);
+    ab_buf_add(&world->halt, request.p, request.n);
+    ab_encode(answer, &ab_op_empty_schema, &(struct ab_op_empty){0});
+    return 0;
+}
+
+static int do_epoch(struct world *world, struct ab_buf *answer)
+{
+    struct ab_buf halts = {0};
+    ab_pack_array(&halts, world->halt.n != 0);
+    ab_buf_add(&halts, world->halt.p, world->halt.n);
+    const struct ab_op_epoch_answer epoch = {.epoch = ++world->epoch, .queues = ab_buf_view(&halts)};
+    ab_encode(answer, &ab_op_epoch_answer_schema, &epoch);
+    ab_buf_finish(&halts);
+    return 0;
+}
+
 static int do_op(struct world *world, const struct world_op *op, struct ab_buf *answer)
 {
     struct ab_view request = ab_buf_view(&op->request);
-    const struct ab_op_epoch_answer epoch = {.epoch = world->epoch + 1};
     switch (op->op) {
     case AB_OP_epoch:
-        world->epoch++;
-        ab_encode(answer, &ab_op_epoch_answer_schema, &epoch);
-        return 0;
+        return do_epoch(world, answer);
     case AB_OP_submit:
         return do_submit(world, request, answer);
     case AB_OP_append:
@@ -412,6 +429,8 @@ static int do_op(struct world *world, const struct world_op *op, struct ab_buf *
         return do_load(world, request, answer);
     case AB_OP_journal:
         return do_journal(world, request, answer);
+    case AB_OP_set_queue:
+        return do_set_queue(world, request, answer);
     default:
         abort();
     }
@@ -558,6 +577,7 @@ void world_finish(struct world *world)
         free(world->jobs[i].events);
         ab_buf_finish(&world->jobs[i].submit);
     }
+    ab_buf_finish(&world->halt);
     free(world->jobs);
     free(world->sent);
     free(world->ops);

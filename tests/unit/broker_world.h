@@ -48,6 +48,7 @@ struct world {
     bool full, busy[WORLD_PEERS], gone[WORLD_PEERS];
     uint64_t forgotten;
     uint64_t wake_at_ms;     /* of what world_events sends next with wait */
+    struct ab_buf halt;      /* of a queue, as it was stored last */
     struct ab_notice notice; /* of storage, to be told after the answer */
 };
 
