@@ -10,7 +10,7 @@
 #include "common/clock.h"
 #include "common/failpoint.h"
 #include "common/wire/tree.h"
-#include "worker/worker.h"
+#include "worker/skills.h"
 
 enum { CALL_KEY_BYTES = AB_ID_TEXT + ENGINE_STEP_MAX };
 
@@ -120,6 +120,7 @@ static int start(struct call *call, struct ab_error *err)
     int code = fill_endpoints(run, llm, endpoints, keys, err);
     if (!code) {
         request.messages = engine_messages(run->engine, effect, call->trimmed);
+        skills_tell(run, effect, request.messages);
         code = model_call_start(run->worker->models, &request, &callbacks, call, &call->handle, err);
         json_decref(request.messages);
     }

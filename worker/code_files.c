@@ -3,6 +3,7 @@
 
 #include "common/files.h"
 #include "worker/codes.h"
+#include "worker/skills.h"
 
 /* --- lists ---------------------------------------------------------------------------------------------------- */
 
@@ -78,6 +79,8 @@ static struct code *asker(struct run *run)
     TAILQ_FOREACH(code, &run->codes, in_run)
     if (code->asking)
         break;
+    if (!code)
+        code = skillcall_asker(run);
     if (code)
         code->asking = false;
     return code;

@@ -16,10 +16,11 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "worker/skills.h"
 
 /* --- directories ---------------------------------------------------------------------------------------------- */
 
-static struct workspace *space_of(struct run *run, const char *folder, struct ab_error *err)
+struct workspace *code_space(struct run *run, const char *folder, struct ab_error *err)
 {
     struct workspace *space;
     char id[AB_ID_TEXT];
@@ -46,17 +47,24 @@ static void forget_files(struct workspace *space, struct ab_error *err)
 
 /* --- blocks --------------------------------------------------------------------------------------------------- */
 
-static void code_free(struct code *code)
+void code_clear(struct code *code)
 {
     exec_cancel(code->exec);
-    TAILQ_REMOVE(&code->run->codes, code, in_run);
+    workdir_destroy(code->library);
     file_list_finish(&code->want);
     file_list_finish(&code->files);
     ab_buf_finish(&code->output);
+    ab_buf_finish(&code->skills);
     feed_clear(&code->feed);
     free(code->script);
     free(code->stopped);
     free(code->isolation);
+}
+
+static void code_free(struct code *code)
+{
+    TAILQ_REMOVE(&code->run->codes, code, in_run);
+    code_clear(code);
     free(code);
 }
 
@@ -107,7 +115,7 @@ void code_refuse(struct code *code, const struct ab_error *error)
 
 static struct code *code_make(struct run *run, const struct engine_effect *effect, struct ab_error *err)
 {
-    struct workspace *space = space_of(run, effect->folder, err);
+    struct workspace *space = code_space(run, effect->folder, err);
     struct code *code = space ? ab_calloc(1, sizeof *code) : NULL;
     if (!code)
         return NULL;
@@ -131,8 +139,14 @@ static void on_output(void *user, struct ab_view piece)
 
 static void on_done(void *user, const struct exec_result *result, const struct ab_error *error)
 {
-    struct code *code = user;
+    code_take_result(user, result, error);
+}
+
+void code_take_result(struct code *code, const struct exec_result *result, const struct ab_error *error)
+{
     code->exec = NULL;
+    workdir_destroy(code->library);
+    code->library = NULL;
     run_wake(code->run);
     if (error) {
         code_fail(code, error);
@@ -209,6 +223,7 @@ static void start(struct code *code, const struct engine_effect *effect)
         .language = effect->code.language,
         .file = code->script,
         .keep_file = effect->code.name.n,
+        .library = code->library,
         .timeout_ms = effect->left_ms && effect->left_ms < timeout_ms ? effect->left_ms : timeout_ms,
         .before = &code->space->files,
     };
@@ -242,6 +257,7 @@ static int journal(struct code *code, const struct engine_effect *effect, struct
                                     .output_bytes = code->output_bytes,
                                     .duration_ms = (uint64_t)code->duration_ms,
                                     .isolation = ab_view_of(code->isolation),
+                                    .skills = code->skills.n ? ab_buf_view(&code->skills) : (struct ab_view){0},
                                     .folder = ab_view_of(effect->folder),
                                     .at_ms = (uint64_t)ab_wall_ms()};
     if (code->listed) {
@@ -277,12 +293,32 @@ bool code_under_way(struct run *run, const char *step)
     return code_of(run, step) != NULL;
 }
 
+bool codes_use(const struct run *run, const char *folder)
+{
+    const struct code *code;
+    TAILQ_FOREACH(code, &run->codes, in_run)
+    if (!strcmp(code->space->folder, folder))
+        return true;
+    return false;
+}
+
+/* The skills of the workflow's agents, which its code may import. */
+static bool have_library(struct code *code)
+{
+    struct ab_error err = {0};
+    bool have = skills_for_code(code->run, &code->library, &code->skills, &err);
+    if (err.code)
+        code_fail(code, &err);
+    return have;
+}
+
 bool code_step(struct run *run, const struct engine_effect *effect, struct ab_error *err)
 {
     struct code *code = code_of(run, effect->step);
-    if (!code && !(code = code_make(run, effect, err)))
+    bool taken = codes_use(run, effect->folder) || skillcalls_use(run, effect->folder) || toolcalls_over(run);
+    if (!code && (taken || !(code = code_make(run, effect, err))))
         return false;
-    if (code->stage == CODE_RESTORE && code_restore(code))
+    if (code->stage == CODE_RESTORE && code_restore(code) && have_library(code))
         start(code, effect);
     if (code->stage == CODE_STORE && code_store(code))
         return !journal(code, effect, err);

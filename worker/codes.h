@@ -36,9 +36,11 @@ struct code {
     uint64_t at;           /* … and its bytes so far */
     bool asking;           /* the query under way is ours */
 
-    struct exec_run *exec; /* while it runs */
-    struct feed feed;      /* what it writes */
-    char *script;          /* the file that is run; owned */
+    struct exec_run *exec;   /* while it runs */
+    struct workdir *library; /* of skills, while it runs; NULL: none */
+    struct ab_buf skills;    /* which they are */
+    struct feed feed;        /* what it writes */
+    char *script;            /* the file that is run; owned */
     /* what came of it; texts owned */
     int exit_code;
     char *stopped, *isolation;
@@ -52,6 +54,11 @@ struct code {
     TAILQ_ENTRY(code) in_run;
 };
 
+/* The directory of a conversation, made if it is not there; NULL: err says why. */
+struct workspace *code_space(struct run *run, const char *folder, struct ab_error *err);
+/* What came of a run, as on_done has it. */
+void code_take_result(struct code *code, const struct exec_result *result, const struct ab_error *error);
+void code_clear(struct code *code); /* ends what runs, and frees what the struct holds */
 /* Both go as far as they can; true: done. */
 bool code_restore(struct code *code);
 bool code_store(struct code *code);

@@ -6,7 +6,7 @@
 #include "common/failpoint.h"
 #include "common/log.h"
 #include "common/wire/tree.h"
-#include "worker/worker.h"
+#include "worker/skills.h"
 
 static size_t bucket_of(struct ab_id job)
 {
@@ -102,6 +102,9 @@ void runs_take(struct worker *worker, const struct ab_job *job, struct ab_view b
     TAILQ_INIT(&run->spaces);
     TAILQ_INIT(&run->toolcalls);
     TAILQ_INIT(&run->toolkits);
+    TAILQ_INIT(&run->skills);
+    TAILQ_INIT(&run->skill_offers);
+    TAILQ_INIT(&run->skillcalls);
     link_run(worker, run);
     if (take_body(run, body, &err))
         journal_end(run, "failed", "error", &err);
@@ -113,9 +116,10 @@ void run_drop(struct run *run)
     struct worker *worker = run->worker;
 
     calls_abort(run);
+    toolcalls_abort(run); /* before the directories that they work in */
     codes_finish(run);
-    toolcalls_abort(run);
     toolkits_finish(run);
+    skills_finish(run);
     if (run->awake)
         TAILQ_REMOVE(&worker->awake, run, in_awake);
     SLIST_REMOVE(&worker->buckets[bucket_of(run->job)], run, run, in_bucket);

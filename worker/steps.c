@@ -6,7 +6,7 @@
 #include "common/failpoint.h"
 #include "common/log.h"
 #include "common/wire/tree.h"
-#include "worker/worker.h"
+#include "worker/skills.h"
 
 enum pace { GO_ON, WAIT };
 
@@ -429,6 +429,9 @@ static enum pace perform(struct run *run)
     bool others = false;
 
     budget_go_on(run);
+    skillcalls_step(run);
+    if (run->asking)
+        return WAIT;
     if (run->gave_up.code)
         codes_abort(run); /* unlike a model's reply, what they bring costs nothing */
     if (run->gave_up.code && !run_busy(run))

@@ -24,7 +24,7 @@ enum { GRACE_MS = 500 /* a tool heeds its time by itself, and can say more of it
 
 /* What came of a call. */
 struct outcome {
-    struct ab_buf text, parts; /* parts: raw array; empty: none */
+    struct ab_buf text, parts, files; /* parts, files: raw arrays; empty: none */
     bool failed;
     int64_t duration_ms;
 };
@@ -33,7 +33,7 @@ struct outcome {
 struct toolcall {
     struct run *run;
     char step[ENGINE_STEP_MAX], version[TOOL_VERSION_BYTES_MAX + 1];
-    char key[AB_ID_TEXT + ENGINE_STEP_MAX + 24];
+    char key[AB_ID_TEXT + ENGINE_STEP_MAX + 24], folder[ENGINE_FOLDER_MAX];
     size_t index;
     struct tool *tool; /* once it is begun; a reference */
     struct tool_context context;
@@ -58,6 +58,7 @@ static void outcome_finish(struct outcome *outcome)
 {
     ab_buf_finish(&outcome->text);
     ab_buf_finish(&outcome->parts);
+    ab_buf_finish(&outcome->files);
 }
 
 static void stop(struct toolcall *call)
@@ -85,6 +86,15 @@ void toolcalls_abort(struct run *run)
 {
     while (!TAILQ_EMPTY(&run->toolcalls))
         forget(run, TAILQ_FIRST(&run->toolcalls));
+}
+
+bool toolcalls_over(const struct run *run)
+{
+    const struct toolcall *call;
+    TAILQ_FOREACH(call, &run->toolcalls, in_run)
+    if (call->over)
+        return true;
+    return false;
 }
 
 bool toolcall_under_way(const struct run *run, const struct engine_effect *effect)
@@ -149,6 +159,10 @@ static int journal(struct run *run, const struct engine_effect *effect, struct o
     counters->tool_ms += result.duration_ms;
     if (outcome->parts.n)
         result.parts = ab_buf_view(&outcome->parts);
+    if (outcome->files.n) {
+        result.folder = ab_view_of(*effect->folder ? effect->folder : NULL);
+        result.files = ab_buf_view(&outcome->files);
+    }
     if (!result.content.p)
         result.content = ab_view_of("");
     result.content_bytes = whole.n > result.content.n ? whole.n : 0;
@@ -205,6 +219,7 @@ static void on_done(void *user, const struct tool_result *result, const struct a
         ab_buf_add(&outcome->text, result->text.p, result->text.n);
         outcome->failed = result->failed;
         keep_parts(outcome, result->parts);
+        ab_buf_add(&outcome->files, result->files.p, result->files.n);
     }
     run_wake(call->run);
 }
@@ -231,11 +246,14 @@ static void fill_context(struct toolcall *call, const struct toolbox *toolbox,
     const struct tool_scope *scope = toolbox_scope(toolbox);
     snprintf(call->key, sizeof call->key, "%s:%s:%zu", scope->job, call->step, call->index);
     snprintf(call->version, sizeof call->version, "%s", effect->tool_version);
+    memcpy(call->folder, effect->folder, sizeof call->folder);
     call->context = (struct tool_context){.scope = scope,
                                           .step = call->step,
                                           .index = call->index,
                                           .key = call->key,
                                           .version = call->version,
+                                          .folder = call->folder,
+                                          .code = effect->code_config,
                                           .again = call->again,
                                           .timeout_ms = timeout_of(call->run->worker, effect),
                                           .wall_ms = ab_wall_ms()};

@@ -7,7 +7,7 @@
 #include "common/workflow/tools.h"
 #include "worker/mcp/source.h"
 #include "worker/tool/tool.h"
-#include "worker/worker.h"
+#include "worker/skills.h"
 
 struct toolkit {
     const json_t *entries; /* of the workflow; they tell agents apart */
@@ -120,19 +120,6 @@ static const struct tool_builtin *const builtins[] = {
 #undef X
         NULL};
 
-/* Kinds that this release's workers have no source for: said when the agent's model is about to be called. */
-static void *no_skill(void *self, const struct tool_scope *scope, const json_t *entry, struct tool_offer *offer)
-{
-    struct ab_error err = {0};
-    (void)self;
-    ab_fail(&err, AB_EINVALID, "there is no skill `%s`, which the agent %s names",
-            json_string_value(json_object_get(entry, "skill")), scope->agent);
-    tool_offer_fail(offer, &err);
-    return NULL;
-}
-
-static const struct tool_source no_skill_source = {.kind = "skill", .open = no_skill};
-
 /* Agents and workflows are called inside the engine (worker/engine/call.c): here models are only told of them. */
 static int no_call(const struct tool *tool, const json_t *arguments, const struct tool_context *context,
                    struct ab_buf *text, struct ab_error *err)
@@ -182,7 +169,7 @@ int toolkits_start(struct worker *worker, struct ab_error *err)
     worker->builtins = (struct tool_builtins){builtins, worker->tools};
     tools_register(worker->tools, &tool_builtin_source, &worker->builtins);
     tools_register(worker->tools, &mcp_tool_source, worker->mcp);
-    tools_register(worker->tools, &no_skill_source, worker);
+    tools_register(worker->tools, &skill_source, worker);
     tools_register(worker->tools, &agent_source, worker);
     tools_register(worker->tools, &workflow_source, worker);
     return 0;

@@ -13,6 +13,7 @@
  * codes.c     code blocks and the files they find and leave (code_files.c, code_attach.c)
  * toolkits.c  the tools that agents have, and where they come from
  * toolcalls.c calls of tools
+ * skills.c    skills that agents name (skill_calls.c: their calls)
  * journal.c   events on their way to the disk
  *
  * The engine decides (worker/engine), the model client asks models (worker/model), the sandbox runs code (worker/exec),
@@ -159,8 +160,12 @@ struct run {
     size_t calls_n;
     TAILQ_HEAD(code_list, code) codes; /* code blocks under way */
     TAILQ_HEAD(workspace_list, workspace) spaces;
-    TAILQ_HEAD(toolkit_list, toolkit) toolkits;    /* of its agents that have tools */
-    TAILQ_HEAD(toolcall_list, toolcall) toolcalls; /* announced or under way */
+    TAILQ_HEAD(toolkit_list, toolkit) toolkits;        /* of its agents that have tools */
+    TAILQ_HEAD(toolcall_list, toolcall) toolcalls;     /* announced or under way */
+    TAILQ_HEAD(skill_list, skill) skills;              /* that were looked up */
+    TAILQ_HEAD(skill_offer_list, opened) skill_offers; /* entries of its toolboxes */
+    TAILQ_HEAD(skillcall_list, skillcall) skillcalls;  /* under way */
+    size_t libraries;                                  /* made so far, for their names */
     struct ab_error
         gave_up; /* why this attempt ends as soon as the calls under way are over; code 0: it does not */
     STAILQ_HEAD(inbox_list, inbox_row) inbox;
@@ -223,6 +228,7 @@ void calls_flush_text(struct run *run);
 /* Goes on with the code block of this effect. True: its event was added. err is set if it cannot be run. */
 bool code_step(struct run *run, const struct engine_effect *effect, struct ab_error *err);
 bool code_under_way(struct run *run, const char *step);
+bool codes_use(const struct run *run, const char *folder); /* one works in that folder */
 void codes_flush_text(struct run *run);
 void codes_abort(struct run *run);  /* kills what runs */
 void codes_finish(struct run *run); /* the directories too */
@@ -255,6 +261,8 @@ int toolkits_start(struct worker *worker, struct ab_error *err);
 /* Goes on with the tool call of this effect. True: an event of it was added. err is set if none could be. */
 bool toolcall_step(struct run *run, const struct engine_effect *effect, struct ab_error *err);
 bool toolcall_under_way(const struct run *run, const struct engine_effect *effect);
+/* One is over whose result is not journaled yet. */
+bool toolcalls_over(const struct run *run);
 void toolcalls_abort(struct run *run);
 /* Of calls under way, and of sources that are being asked: those that take too long are over. */
 int64_t toolcalls_deadline(const struct worker *worker);

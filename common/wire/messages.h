@@ -363,6 +363,7 @@ enum ab_command {
     F(o, UINT, output_bytes, OPT, 0, "all that it wrote")                                                      \
     F(o, UINT, duration_ms, OPT, 0, "")                                                                        \
     F(o, STR, isolation, OPT, 256, "what protected the machine from it; absent if it did not run")             \
+    F(o, STR, skills, OPT, 8192, "that it could import: NAME@VERSION, with spaces")                            \
     F(o, STR, folder, OPT, AB_NAME_MAX, "of the job's files: which conversation's; absent: there is one only") \
     F(o, ANY, files, OPT, 0, "all files then: array of {path, hash (hex), bytes, executable}, by path")        \
     F(o, UINT, at_ms, REQ, 0, "wall clock")
@@ -385,6 +386,8 @@ enum ab_command {
     F(o, STR, content, REQ, 0, "what the model is told; of a long result the beginning")                       \
     F(o, UINT, content_bytes, OPT, 0, "of the whole result")                                                   \
     F(o, ANY, parts, OPT, 0, "what it gave besides text: array of content parts, such as images")              \
+    F(o, STR, folder, OPT, AB_NAME_MAX, "of the job's files, as in code_result")                               \
+    F(o, ANY, files, OPT, 0, "all files then, as in code_result; absent: they are as they were")               \
     F(o, UINT, duration_ms, OPT, 0, "")                                                                        \
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 

@@ -270,7 +270,7 @@ static const struct {
      "parallel_tool_calls"},
     {chooses_others, ".tool_choice", "is no tool of this agent",
      "auto, required, or a name as its model sees it"},
-    {has_skills, ".skills", "this release does not call skills yet", "remove them"},
+    {has_skills, ".skills", "are named among the tools", "tools: [{skill: NAME}]"},
 };
 
 static void check_agent(const struct ab_agent *agent, struct ab_faults *faults)

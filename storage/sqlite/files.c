@@ -121,21 +121,21 @@ int job_remove_files(struct db *db, uint64_t n, struct ab_error *err)
 /* A reader's callback for each file, by folder and path. Returns > 0 to stop. */
 typedef int file_fn(void *context, const struct ab_file_record *record);
 
-static int each_entry(const struct ab_code_result *result, file_fn *fn, void *context)
+static int each_entry(struct ab_view folder, struct ab_view files, file_fn *fn, void *context)
 {
-    struct ab_reader reader = ab_reader(result->files);
+    struct ab_reader reader = ab_reader(files);
     struct ab_file_entry entry;
     struct ab_file_record record;
     struct ab_view raw;
     char path[AB_FILE_PATH_MAX];
     uint32_t n;
     int stop = 0;
-    if (!result->files.n || ab_read_array(&reader, &n))
+    if (!files.n || ab_read_array(&reader, &n))
         return 0;
     for (uint32_t i = 0; !stop && i < n && !ab_read_any(&reader, &raw); i++) {
         if (ab_decode(&ab_file_entry_schema, raw, &entry, NULL))
             continue;
-        ab_file_describe(result->folder, &entry, path, &record);
+        ab_file_describe(folder, &entry, path, &record);
         stop = fn(context, &record);
     }
     return stop;
@@ -160,17 +160,17 @@ static int each_file(struct db *db, uint64_t n, file_fn *fn, void *context, stru
     char *folders[FOLDERS_MAX];
     size_t folders_n = 0;
     int got, stop = 0;
-    sqlite3_stmt *s = db_sql(db, SQL_EVENTS_OF_KIND);
+    sqlite3_stmt *s = db_sql(db, SQL_EVENTS_OF_KINDS);
     bind_int(s, 1, (int64_t)n);
     bind_int(s, 2, AB_KIND_CODE_RESULT);
+    bind_int(s, 3, AB_KIND_TOOL_RESULT);
     while (!stop && (got = db_row(db, s, err)) > 0) {
-        struct ab_code_result result;
-        if (ab_decode(&ab_code_result_schema, col_blob(s, 0), &result, NULL) || !result.files.p)
+        struct ab_view files = ab_map_get(col_blob(s, 0), "files"); /* both kinds have them alike */
+        struct ab_view folder = ab_any_str(ab_map_get(col_blob(s, 0), "folder"));
+        if (!files.p || met(folders, &folders_n, folder))
             continue;
-        if (met(folders, &folders_n, result.folder))
-            continue;
-        stop = each_entry(&result, fn, context);
-        if (!result.folder.n)
+        stop = each_entry(folder, files, fn, context);
+        if (!folder.n)
             break;
     }
     for (size_t i = 0; i < folders_n; i++)

@@ -164,7 +164,7 @@
       "INSERT INTO job_files(n,bytes,pieces) SELECT ?2,bytes,pieces FROM job_files WHERE n=?1")                \
     X(FILES_REMOVE, "DELETE FROM files WHERE n=?1")                                                            \
     X(FILES_UNCOUNT, "DELETE FROM job_files WHERE n=?1")                                                       \
-    X(EVENTS_OF_KIND, "SELECT body FROM events WHERE n=?1 AND kind=?2 ORDER BY seq DESC")                      \
+    X(EVENTS_OF_KINDS, "SELECT body FROM events WHERE n=?1 AND kind IN (?2,?3) ORDER BY seq DESC")             \
     /* retention */                                                                                            \
     X(ENDED_AFTER, "SELECT j.n,j.id,j.session,e.event,coalesce(i.at_ms,e.at_ms),"                              \
                    "coalesce(i.at_ms,j.created_ms) FROM ends e JOIN jobs j ON j.n=e.n "                        \

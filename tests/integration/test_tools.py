@@ -253,7 +253,7 @@ def test_a_tool_nobody_knows_is_a_fault_that_lists_what_there_is(shared, tmp_pat
 
 
 @pytest.mark.parametrize("entry, says", [
-    ({"mcp": "nosuch"}, "no MCP server `nosuch`"), ({"skill": "nosuch@1"}, "there is no skill `nosuch@1`")])
+    ({"mcp": "nosuch"}, "no MCP server `nosuch`"), ({"skill": "nosuch@1"}, "has no skill nosuch of the version")])
 def test_what_an_entry_names_and_is_not_there_fails_the_job_before_its_model_is_asked(client, entry, says):
     events, end = run(client, ["Hello."], ["now", entry])
     assert end["state"] == "failed" and says in end["text"], end

@@ -456,6 +456,22 @@ uint64_t engine_trim(const struct engine *engine, const struct engine_effect *ef
     return differs ? half : 0;
 }
 
+void branch_keep_files(struct branch *branch, struct ab_view files)
+{
+    if (!files.p)
+        return;
+    ab_buf_clear(&branch->files);
+    ab_buf_add(&branch->files, files.p, files.n);
+}
+
+struct ab_view engine_files(const struct engine *engine, const char *folder)
+{
+    for (size_t i = 0; i < engine->n_branches; i++)
+        if (!strcmp(engine->branches[i]->folder, folder) && engine->branches[i]->files.n)
+            return ab_buf_view(&engine->branches[i]->files);
+    return (struct ab_view){0};
+}
+
 const json_t *engine_content(const struct engine *engine)
 {
     return engine->run.content;

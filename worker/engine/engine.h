@@ -136,10 +136,11 @@ struct engine_effect {
     enum engine_stop stop;        /* FINISH */
     const struct ab_error
         *failure; /* FINISH: why the run failed; of the engine, as long as it lives; NULL: it did not */
-    const struct ab_code_config *code_config; /* CODE; of the workflow, as long as it lives */
-    size_t code_index;                        /* CODE: which block of the message it is, from 0 */
-    struct code_block code;                   /* CODE */
-    char folder[ENGINE_FOLDER_MAX]; /* CODE: where it works; each of several conversations has its own */
+    const struct ab_code_config
+        *code_config;               /* CODE, TOOL: of the agent; of the workflow, as long as it lives */
+    size_t code_index;              /* CODE: which block of the message it is, from 0 */
+    struct code_block code;         /* CODE */
+    char folder[ENGINE_FOLDER_MAX]; /* CODE, TOOL: where it works; each of several conversations has its own */
     struct ab_view files;           /* CODE: what is in it, as in code_result; {NULL,0}: nothing yet */
 };
 
@@ -164,6 +165,9 @@ json_t *engine_messages(const struct engine *engine, const struct engine_effect 
 /* What another try may have, in estimated tokens: half of what there is, and nothing of the session before the run. 0: there
  * is nothing that could be left out. */
 uint64_t engine_trim(const struct engine *engine, const struct engine_effect *effect);
+
+/* What is in that folder, as code_result and tool_result have it; {NULL,0}: nothing yet. Valid until the next engine_apply. */
+struct ab_view engine_files(const struct engine *engine, const char *folder);
 
 /* The user's message; borrowed. */
 const json_t *engine_content(const struct engine *engine);

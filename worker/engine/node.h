@@ -174,8 +174,9 @@ struct branch {
     struct usage_table usage;
     uint64_t events;                /* events of the journal up to the last one it took */
     char folder[ENGINE_FOLDER_MAX]; /* of its files, among those of the job; "" if it is the only one */
-    struct ab_buf files;            /* raw array, of the last code_result; empty: none yet */
+    struct ab_buf files; /* raw array, of the last code_result or tool_result that had any; empty: none yet */
 };
+void branch_keep_files(struct branch *branch, struct ab_view files); /* {NULL,0}: they are as they were */
 
 /* A workflow that runs: the job's, or one that is called as a tool. */
 struct scope {

@@ -218,14 +218,6 @@ static int take_waiting(struct taking *t, struct ab_error *err)
     return 0;
 }
 
-static void keep_files(struct branch *branch, struct ab_view files)
-{
-    if (!files.p)
-        return;
-    ab_buf_clear(&branch->files);
-    ab_buf_add(&branch->files, files.p, files.n);
-}
-
 static void add_output(struct ab_buf *output, const struct ab_code_result *result)
 {
     if (output->n && output->p[output->n - 1] != '\n')
@@ -247,7 +239,7 @@ static int take_code_result(struct taking *t, struct ab_error *err)
     if (!ab_view_is(result->agent, t->side->agent->name) || result->block != node->code.ran ||
         !ab_view_is(result->folder, node->branch->folder))
         return node_not_wanted(node, t->event, err);
-    keep_files(node->branch, result->files);
+    branch_keep_files(node->branch, result->files);
     add_output(&node->code.output, result);
     if (++node->code.ran < t->reply->blocks && !result->exit_code)
         return 0;

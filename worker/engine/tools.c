@@ -351,6 +351,8 @@ size_t tools_want(const struct node *node, const struct ab_agent *agent, struct 
         effects[n] = base;
         effects[n].want = ENGINE_TOOL;
         effects[n].tools = agent->tools;
+        effects[n].code_config = &agent->code;
+        memcpy(effects[n].folder, node->branch->folder, sizeof effects[n].folder);
         effects[n].tool = call->name;
         effects[n].tool_version = call->version ? call->version : "";
         effects[n].arguments = call->arguments;
@@ -402,8 +404,9 @@ int tools_take_result(struct node *node, const struct journal_event *event, enum
     struct tool_call *call = call_at(node, result->call);
     struct ab_buf text = {0};
 
-    if (!call || !may_end(call))
+    if (!call || !may_end(call) || (result->files.p && !ab_view_is(result->folder, node->branch->folder)))
         return node_not_wanted(node, event, err);
+    branch_keep_files(node->branch, result->files);
     if (result->failed)
         ab_buf_text(&text, "error: ");
     ab_buf_add(&text, result->content.p, result->content.n);

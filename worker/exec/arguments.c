@@ -58,6 +58,12 @@ static const char in_front[] =
     "ulimit -p \"$1\" 2>/dev/null || ulimit -u \"$1\" || exit 126; echo >&5; read -r go <&5 || exit 126; "
     "exec 5>&-; cd \"$2\" || exit 126; unset go OLDPWD; shift 2; exec \"$@\"";
 
+/* What is called as a tool: "$1" is the library, "$2" the key of the call. Its stderr is no part of the result unless it fails; then its beginning is. */
+static const char tool_in_front[] =
+    "lib=$1; export AUTOBOTS_CALL_KEY=\"$2\"; shift 2; said=$(mktemp) || exit 126; "
+    "\"$@\" <\"$lib/" EXEC_ARGUMENTS "\" 2>\"$said\"; code=$?; "
+    "[ $code -eq 0 ] || head -c 16384 \"$said\"; rm -f \"$said\"; exit $code";
+
 /* From inside: limits, capabilities, filter, namespaces, what must not be writable, and whether the limit on processes holds. */
 static const char probe_script[] =
     "cat /proc/self/status /proc/self/limits; for n in user pid net ipc uts mnt cgroup; do "
@@ -72,6 +78,17 @@ char *args_environment(size_t i)
     return ab_format("%s=%s", environment[i][0], environment[i][1]);
 }
 
+/* Where a run finds its library. */
+static const char *library_path(const struct exec_run *run)
+{
+    return run->backend == &exec_unsafe_host ? workdir_path(run->request.library) : "/skills";
+}
+
+char *args_library(const struct exec_run *run)
+{
+    return run->request.library ? ab_format("PYTHONPATH=%s", library_path(run)) : NULL;
+}
+
 void args_command(struct args *args, const struct exec_run *run)
 {
     const struct exec_request *request = &run->request;
@@ -80,10 +97,17 @@ void args_command(struct args *args, const struct exec_run *run)
         args_add(args, probe);
         return;
     }
+    if (request->call_key) {
+        static const char *const shell[] = {"/bin/sh", "-c", tool_in_front, "sh", NULL};
+        args_add(args, shell);
+        add(args, library_path(run));
+        add(args, request->call_key);
+    }
     for (size_t i = 0; i < sizeof languages / sizeof *languages; i++)
         if (!strcmp(languages[i].name, request->language))
             args_add(args, languages[i].command);
-    char *file = ab_format("./%s", request->file); /* a name may begin with a dash */
+    /* a name may begin with a dash */
+    char *file = ab_format("%s/%s", request->call_key ? library_path(run) : ".", request->file);
     add(args, file);
     free(file);
 }
@@ -99,11 +123,15 @@ json_t *args_json(const struct exec_run *run)
     return list;
 }
 
-json_t *args_environment_json(void)
+json_t *args_environment_json(const struct exec_run *run)
 {
     json_t *list = json_array();
+    char *library = args_library(run);
     for (size_t i = 0; i < ENVIRONMENT_N; i++)
         json_array_append_new(list, json_sprintf("%s=%s", environment[i][0], environment[i][1]));
+    if (library)
+        json_array_append_new(list, json_string(library));
+    free(library);
     return list;
 }
 
@@ -137,7 +165,18 @@ static void add_system(struct args *args)
     }
 }
 
-void args_bubblewrap(struct args *args, const struct exec_run *run)
+/* Copied by bubblewrap out of descriptors: so that it need not find its way to the worker's folder. */
+static void add_library(struct args *args, const struct file_list *library)
+{
+    for (size_t i = 0; i < library->n; i++) {
+        char *path = ab_format("/skills/%s", library->items[i].path);
+        add_number(args, "--ro-bind-data", LIBRARY_FD + i);
+        add(args, path);
+        free(path);
+    }
+}
+
+void args_bubblewrap(struct args *args, const struct exec_run *run, const struct file_list *library)
 {
     static const char *const first[] = {"bwrap",
                                         "--unshare-user",
@@ -178,11 +217,17 @@ void args_bubblewrap(struct args *args, const struct exec_run *run)
     add_space(args, "/dev/shm", EXEC_TMP_BYTES_MAX);
     add_space(args, "/workspace", EXEC_SPACE_BYTES_MAX);
     add_system(args);
+    if (library)
+        add_library(args, library);
     args_add(args, closing);
     for (size_t i = 0; i < ENVIRONMENT_N; i++) {
         add(args, "--setenv");
         add(args, environment[i][0]);
         add(args, environment[i][1]);
+    }
+    if (library) {
+        static const char *const path[] = {"--setenv", "PYTHONPATH", "/skills", NULL};
+        args_add(args, path);
     }
     static const char *const shell[] = {"--", "/bin/sh", "-c", in_front, NULL};
     args_add(args, shell);

@@ -156,6 +156,9 @@ static json_t *host_config(const struct exec_run *run)
     if (bind)
         json_object_set_new(host, "Binds", json_pack("[s]", bind));
     free(bind);
+    if (run->request.library)
+        json_array_append_new(json_object_get(host, "Binds"),
+                              json_sprintf("%s:/skills:ro", workdir_path(run->request.library)));
     return host;
 }
 
@@ -173,7 +176,7 @@ static void create(struct exec_run *run)
     char *cwd = ab_format("/workspace%s%s", *run->request.folder ? "/" : "", run->request.folder);
     json_t *body = json_pack("{s:s, s:o, s:o, s:s, s:s, s:b, s:b, s:b, s:{s:s, s:s}, s:o}", "Image",
                              run->exec->options.docker_image, "Cmd", args_json(run), "Env",
-                             args_environment_json(), "User", user, "WorkingDir", run->probe ? "/" : cwd,
+                             args_environment_json(run), "User", user, "WorkingDir", run->probe ? "/" : cwd,
                              "NetworkDisabled", 1, "AttachStdout", 1, "AttachStderr", 1, "Labels",
                              "autobots.pid", pid, "autobots.host", host, "HostConfig", host_config(run));
     free(cwd);
@@ -254,7 +257,8 @@ static int start_docker(struct exec_run *run, struct ab_error *err)
         docker_ask(run, "GET", NULL, on_version, "/version");
         return 0;
     }
-    if (!geteuid() && workdir_give(run->request.dir, USER_INSIDE, err))
+    if (!geteuid() && (workdir_give(run->request.dir, USER_INSIDE, err) ||
+                       (run->request.library && workdir_give(run->request.library, USER_INSIDE, err))))
         return err->code;
     create(run);
     return 0;

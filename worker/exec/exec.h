@@ -35,7 +35,11 @@ enum {
     EXEC_KILLED = 137,    /* of one that was stopped at another limit */
     EXEC_RUNS_MAX = 16,   /* at the same time; later ones wait for their turn */
     EXEC_PROTECTIONS_MAX = 256,
+    EXEC_LIBRARY_FILES_MAX = 80,
 };
+
+/* The file of a library that a script called as a tool finds as its standard input. */
+#define EXEC_ARGUMENTS ".arguments"
 
 enum exec_kind { EXEC_LOCAL, EXEC_DOCKER, EXEC_UNSAFE_HOST, EXEC_KINDS };
 
@@ -54,6 +58,11 @@ struct exec_request {
     const char *language; /* python, sh or bash */
     const char *file;     /* the script, relative to `folder` */
     bool keep_file;       /* false: the script is removed before the directory is listed */
+    /* Files (in no folders) that the run may read and import, in /skills; borrowed as dir is. NULL: none. */
+    struct workdir *library;
+    /* Not NULL: `file` is one of the library's and called as a tool. EXEC_ARGUMENTS is its standard input, this key is in its
+     * environment (AUTOBOTS_CALL_KEY), and what it writes to stderr is shown only if it fails, behind its output. */
+    const char *call_key;
     int64_t timeout_ms;
     const struct file_list *before; /* what the directory held after the last run, for hashes; may be NULL */
 };

@@ -40,7 +40,7 @@ struct exec_run {
     struct exec *exec;
     const struct exec_backend *backend;
     struct exec_request request;
-    char *texts[3]; /* of the request; owned */
+    char *texts[4]; /* of the request; owned */
     struct exec_callbacks callbacks;
     void *user;
     bool orphan; /* cancelled, nobody waits for it: it goes when its processes are gone */
@@ -125,23 +125,25 @@ void exec_again(struct exec *exec); /* exec_poll is called again, although no de
 
 /* ---- arguments.c ---- */
 
-/* Descriptors as bubblewrap's arguments name them. */
-enum { STATUS_FD = 3, FILTER_FD, GATE_FD, FDS_END };
+/* Descriptors as bubblewrap's arguments name them. Those of the files of a library follow. */
+enum { STATUS_FD = 3, FILTER_FD, GATE_FD, LIBRARY_FD };
 
-enum { ARGS_MAX = 160, ENVIRONMENT_N = 9 };
+enum { ARGS_MAX = 512, ENVIRONMENT_N = 9 };
 struct args {
     char *items[ARGS_MAX]; /* owned, NULL-terminated */
     size_t n;
 };
 void args_add(struct args *args, const char *const *texts); /* up to a NULL */
 void args_command(struct args *args, const struct exec_run *run);
-void args_bubblewrap(struct args *args, const struct exec_run *run);
+/* library: its files, whose descriptors follow each other from LIBRARY_FD on; NULL: none. */
+void args_bubblewrap(struct args *args, const struct exec_run *run, const struct file_list *library);
 void args_finish(struct args *args);
 char *args_environment(size_t i); /* "NAME=value"; the caller frees it */
+/* "PYTHONPATH=…" of a run that has a library, else NULL; the caller frees it. */
+char *args_library(const struct exec_run *run);
 /* The same as JSON, for containers. */
-
 json_t *args_json(const struct exec_run *run);
-json_t *args_environment_json(void);
+json_t *args_environment_json(const struct exec_run *run);
 
 /* ---- probe.c ---- */
 

@@ -28,7 +28,7 @@
 #include "worker/exec/internal.h"
 
 enum {
-    FDS_FROM = 16, /* descriptors that are moved to those that bubblewrap's arguments name stand above */
+    FDS_FROM = 128, /* descriptors that are moved to those that bubblewrap's arguments name stand above */
     STATUS_BYTES_MAX = 4096,
 };
 
@@ -37,10 +37,12 @@ enum {
 /* All that it needs is made before the fork. */
 struct launch {
     struct args args;
-    char *env[ENVIRONMENT_N + 1]; /* owned */
+    char *env[ENVIRONMENT_N + 2]; /* owned */
     const char *program, *cwd;
     int nothing, output, status, filter, gate; /* the last three: -1 if there is none */
     int space;                                 /* user namespace to go into; -1: none. Borrowed */
+    int library[EXEC_LIBRARY_FILES_MAX];
+    size_t library_n;
     const struct cgroup *cgroup;
     uint64_t memory_bytes; /* of one process; 0: the control group bounds it */
     pid_t parent;
@@ -123,7 +125,9 @@ static void child(const struct launch *launch)
     put_fd(launch->status, STATUS_FD);
     put_fd(launch->filter, FILTER_FD);
     put_fd(launch->gate, GATE_FD);
-    if (syscall(SYS_close_range, FDS_END, ~0u, 0))
+    for (size_t i = 0; i < launch->library_n; i++)
+        put_fd(launch->library[i], LIBRARY_FD + (int)i);
+    if (syscall(SYS_close_range, LIBRARY_FD + launch->library_n, ~0u, 0))
         _exit(126);
     umask(022);
     set_limits(launch);
@@ -308,6 +312,7 @@ static int launch(struct exec_run *run, struct launch *l, struct ab_error *err)
     l->nothing = lifted(open("/dev/null", O_RDONLY | O_CLOEXEC));
     for (size_t i = 0; i < ENVIRONMENT_N; i++)
         l->env[i] = args_environment(i);
+    l->env[ENVIRONMENT_N] = args_library(run);
     bool sandboxed = run->backend == &exec_local;
     l->filter = sandboxed ? own_filter(run->exec) : -1;
     bool ready = l->nothing >= 0 && (!sandboxed || l->filter >= 0) && !open_pipe(&reading, &l->output) &&
@@ -336,7 +341,7 @@ static int launch(struct exec_run *run, struct launch *l, struct ab_error *err)
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (own[i] >= 0)
             close(own[i]);
-    for (size_t i = 0; i < ENVIRONMENT_N; i++)
+    for (size_t i = 0; i <= ENVIRONMENT_N; i++)
         free(l->env[i]);
     cgroup_joined(&run->cgroup);
     return pid > 0 ? 0 : ab_fail(err, AB_EUNAVAILABLE, "cannot start a process for code: %s", strerror(failed));
@@ -352,6 +357,24 @@ static int start(struct exec_run *run, struct launch *l, struct ab_error *err)
     return code ? code : launch(run, l, err);
 }
 
+/* Opens the files of the library; all of them, or err says which not. */
+static int open_library(struct exec_run *run, struct launch *l, struct file_list *list, struct ab_error *err)
+{
+    struct workdir *library = run->request.library;
+    int code = library ? workdir_list(library, list, err) : 0;
+    if (!code && list->n > EXEC_LIBRARY_FILES_MAX)
+        code = ab_fail(err, AB_ETOOLARGE, "a library has at most %d files", EXEC_LIBRARY_FILES_MAX);
+    for (size_t i = 0; !code && i < list->n; i++) {
+        int fd = lifted(workdir_open(library, list->items[i].path));
+        if (fd < 0)
+            code =
+                ab_fail(err, AB_ESYSTEM, "cannot open %s for code: %s", list->items[i].path, strerror(errno));
+        else
+            l->library[l->library_n++] = fd;
+    }
+    return code;
+}
+
 static int start_local(struct exec_run *run, struct ab_error *err)
 {
     struct launch l = {.program = find_bubblewrap(), .cwd = "/"};
@@ -362,10 +385,17 @@ static int start_local(struct exec_run *run, struct ab_error *err)
             "worker's machine");
     if (users_take(&run->exec->users, &run->box.user, &l.space, err))
         return err->code;
-    args_bubblewrap(&l.args, run);
-    args_command(&l.args, run);
-    int code = start(run, &l, err);
+    struct file_list library = {0};
+    int code = open_library(run, &l, &library, err);
+    if (!code) {
+        args_bubblewrap(&l.args, run, run->request.library ? &library : NULL);
+        args_command(&l.args, run);
+        code = start(run, &l, err);
+    }
+    for (size_t i = 0; i < l.library_n; i++)
+        close(l.library[i]);
     args_finish(&l.args);
+    file_list_finish(&library);
     return code;
 }
 

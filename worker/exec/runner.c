@@ -50,6 +50,7 @@ static struct exec_run *run_make(struct exec *exec, const struct exec_request *r
     run->request.folder = run->texts[0] = ab_strdup(request->folder ? request->folder : "");
     run->request.language = run->texts[1] = ab_strdup(request->language ? request->language : "");
     run->request.file = run->texts[2] = ab_strdup(request->file ? request->file : "");
+    run->request.call_key = run->texts[3] = request->call_key ? ab_strdup(request->call_key) : NULL;
     run->exited.fd = run->init.fd = run->output.fd = run->status.fd = run->gate.fd = -1;
     box_init(&run->box);
     run->cgroup = (struct cgroup){.procs = {-1, -1}};

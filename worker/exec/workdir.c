@@ -227,7 +227,7 @@ int workdir_write(struct workdir *dir, const char *path, uint64_t offset, struct
     return code;
 }
 
-static int open_file(struct workdir *dir, const char *path)
+int workdir_open(struct workdir *dir, const char *path)
 {
     int fd = beneath_open(dir->fd, path, O_RDONLY | O_NONBLOCK, 0);
     if (fd >= 0 || errno != EACCES)
@@ -243,7 +243,7 @@ static int open_file(struct workdir *dir, const char *path)
 int workdir_read(struct workdir *dir, const char *path, uint64_t offset, size_t bytes, struct ab_buf *out,
                  struct ab_error *err)
 {
-    int fd = open_file(dir, path), code = 0;
+    int fd = workdir_open(dir, path), code = 0;
     if (fd < 0)
         return beneath_fault(err, path, "read this file");
     ab_buf_reserve(out, bytes);

@@ -70,6 +70,8 @@ int workdir_write(struct workdir *dir, const char *path, uint64_t offset, struct
 int workdir_read(struct workdir *dir, const char *path, uint64_t offset, size_t bytes, struct ab_buf *out,
                  struct ab_error *err);
 
+/* To be read; -1 with errno. */
+int workdir_open(struct workdir *dir, const char *path);
 /* All of it belongs to that user from here on; only as root. */
 int workdir_give(struct workdir *dir, unsigned user, struct ab_error *err);
 void workdir_remove(struct workdir *dir, const char *path);        /* a file, if it is there */

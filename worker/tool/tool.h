@@ -45,9 +45,11 @@ struct tool_context {
     /* "JOB:STEP:INDEX": the same whenever this very call is made again, also by another worker; of no other call. What can
      * forget a request that it has seen before (an HTTP API, an MCP server) is given it. */
     const char *key;
-    const char *version; /* the tool's when the call was announced; "" if it has none */
-    bool again;          /* it was under way before, and nobody knows what came of it */
-    int64_t timeout_ms;  /* it may take so long; never 0 */
+    const char *version;               /* the tool's when the call was announced; "" if it has none */
+    bool again;                        /* it was under way before, and nobody knows what came of it */
+    const char *folder;                /* of the job's files: where the conversation's are */
+    const struct ab_code_config *code; /* how the agent runs code, for tools that run in a sandbox */
+    int64_t timeout_ms;                /* it may take so long; never 0 */
     int64_t wall_ms;
 };
 
@@ -57,6 +59,8 @@ struct tool_result {
     const json_t
         *parts;  /* array of content parts in OpenAI's shape ({type: image_url …}), borrowed; NULL: none */
     bool failed; /* text says why */
+    struct ab_view
+        files; /* all files of the context's folder now, as the journal has them; {NULL,0}: they are as they were */
 };
 /* Once for each call that was started. result is borrowed; error, if not NULL, says why there is none. */
 typedef void tool_done_fn(void *user, const struct tool_result *result, const struct ab_error *error);
