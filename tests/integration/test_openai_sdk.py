@@ -1,6 +1,5 @@
 """The gateway's /v1 as the openai package from npm uses it, unmodified, in a process of its own (openai_sdk.cjs)."""
 
-import fcntl
 import itertools
 import json
 import pathlib
@@ -9,9 +8,10 @@ import urllib.parse
 
 import cli
 import flows
+import npm
 import pytest
 from http_client import Gateway
-from service import ROOT, binaries, clean_environment, slow, wait_until
+from service import clean_environment, slow, wait_until
 
 SDK = "openai@6.10.0"  # runs on node 18 and later
 IDS = itertools.count(1)
@@ -20,19 +20,8 @@ SCRIPT = pathlib.Path(__file__).with_name("openai_sdk.cjs")
 
 @pytest.fixture(scope="session")
 def sdk():
-    """The folder with the package; installed once for all builds beside them."""
-    folder = binaries().resolve().parent.parent / "npm" / SDK
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "complete").exists():
-            deps = subprocess.run([ROOT / "deploy" / "deps.sh", "page"], capture_output=True, text=True)
-            assert deps.returncode == 0, deps.stderr
-            npm = subprocess.run(["npm", "install", "--prefix", str(folder), "--no-save", "--no-audit", "--no-fund", SDK],
-                                 capture_output=True, text=True)
-            assert npm.returncode == 0, f"npm cannot install {SDK}, which these tests are about:\n{npm.stderr}"
-            (folder / "complete").touch()
-    return folder / "node_modules"
+    """The folder with the package."""
+    return npm.install(SDK, SDK)
 
 
 @pytest.fixture(scope="module")
