@@ -1,5 +1,5 @@
-/* autobots-worker: runs the jobs of one pool; with --mcp-keeper it keeps an MCP server (worker/mcp/keeper.h); with --check only says whether code could be run here. Exit codes as in
- * common/program.h. */
+/* autobots-worker: runs the jobs of one pool. With --check it only says whether code could be run here, with --mcp-list which tools
+ * its MCP servers have; with --mcp-keeper it keeps one of those (worker/mcp/keeper.h). Exit codes as in common/program.h. */
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +11,7 @@
 #include "common/program.h"
 #include "worker/exec/exec.h"
 #include "worker/mcp/keeper.h"
+#include "worker/mcp/list.h"
 #include "worker/worker.h"
 
 /* Keys are in this memory: no core file shall hold it, and no other process of the user may look into it. (The sanitizers
@@ -56,6 +57,21 @@ static int check(const struct ab_config *config)
     return code ? 1 : 0;
 }
 
+/* Takes --mcp-list and --mcp-list=SERVER out of the command line: the server, "" for all, NULL if it was not there. */
+static const char *take_list(int *argc, char **argv)
+{
+    static const char flag[] = "--mcp-list";
+    for (int i = 1; i < *argc; i++) {
+        const char *rest = argv[i] + sizeof flag - 1;
+        if (strncmp(argv[i], flag, sizeof flag - 1) || (*rest && *rest != '='))
+            continue;
+        memmove(argv + i, argv + i + 1, (size_t)(*argc - i) * sizeof *argv);
+        (*argc)--;
+        return *rest ? rest + 1 : rest;
+    }
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
     static struct worker worker; /* too large for a comfortable stack frame */
@@ -65,6 +81,7 @@ int main(int argc, char **argv)
     if (argc > 1 && !strcmp(argv[1], KEEPER_FLAG))
         return keeper_main(argc, argv);
     bool only_check = ab_take_check(&argc, argv);
+    const char *list = take_list(&argc, argv);
     close_memory();
     mallopt(M_ARENA_MAX, 2); /* libzmq's threads must not each keep an arena */
     mallopt(M_TRIM_THRESHOLD, 1 << 20);
@@ -77,6 +94,11 @@ int main(int argc, char **argv)
     }
     if (only_check) {
         code = check(config);
+        ab_config_destroy(config);
+        return code;
+    }
+    if (list) {
+        code = mcp_list(config, list, stdout);
         ab_config_destroy(config);
         return code;
     }

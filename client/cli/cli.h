@@ -247,6 +247,13 @@ void log_tail(const char *path, size_t bytes_max, FILE *out);
 /* Whether a worker on this machine could do that: `local` = run code in the sandbox. *text says how it is protected, or
  * why not and what to do; the caller frees it. */
 bool worker_check(struct cli *cli, const char *kind, char **text);
+/* What the worker's program writes when it is started with this flag and the configuration's; malloc'ed, NULL if it could not be
+ * run. */
+char *worker_ask(struct cli *cli, const char *flag, size_t bytes_max);
+
+/* ---- mcp.c ---- */
+/* What the configured MCP servers say (worker/mcp/list.h), one tree for each; only: NULL: all. NULL: there is no answer. */
+json_t *mcp_servers(struct cli *cli, const char *only);
 
 /* ---- verbs ---- */
 int verb_up(struct cli *cli);
@@ -279,6 +286,8 @@ int verb_skills_rm(struct cli *cli);
 int verb_files(struct cli *cli);
 int verb_files_get(struct cli *cli);
 int verb_import(struct cli *cli);
+int verb_mcp(struct cli *cli);
+int verb_mcp_pin(struct cli *cli);
 int verb_prices(struct cli *cli);
 int verb_budget(struct cli *cli);
 int verb_budget_set(struct cli *cli); /* and raise, rm */

@@ -109,6 +109,17 @@ const struct verb cli_verbs[] = {
      BIT(user) | BIT(name) | BIT(title) | BIT(description) | BIT(parameters), 1, 1, verb_skills_add},
     {"skills show", "NAME[@VERSION]", "what is known of one, and its content", BIT(user), 1, 1, verb_skills_show},
     {"skills rm", "NAME", "delete one with all its versions; jobs that need it fail", BIT(user), 1, 1, verb_skills_rm},
+    {"mcp", "", "list the MCP servers of the configuration, and their tools", 0, 0, 0, verb_mcp},
+    {"mcp list", "[SERVER]",
+     "the same; of SERVER with descriptions and parameters\n\n"
+     "Each server is started, or connected to, from here, with the environment of this shell. Ends with 1 if one gives no\n"
+     "answer.",
+     0, 0, 1, verb_mcp},
+    {"mcp pin", "[SERVER]",
+     "approve the tools of the servers as they are now\n\n"
+     "What a tool says of itself is told to models. Workers do not use a tool that is not as it was approved, unless the\n"
+     "server has `pin: report`. Written to mcp_pins, else DIR/mcp-pins.json; workers see it at once.",
+     0, 0, 1, verb_mcp_pin},
     {"import", "FILE [-s SESSION]",
      "take over a run that `export` wrote, or a database of the seed\n\n"
      "A run becomes an ended job of this user with the id, state and events it had, so that show, watch and --timeline\n"

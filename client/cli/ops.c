@@ -298,6 +298,26 @@ static void check_code(struct patient *p)
     free(text);
 }
 
+static void check_mcp(struct patient *p)
+{
+    size_t i;
+    json_t *server;
+    if (!json_object_size(ab_config_tree(p->cli->config, AB_CONF_MCP_SERVERS)))
+        return;
+    json_t *servers = mcp_servers(p->cli, NULL);
+    if (!servers)
+        report(p, WARN, "mcp", "autobots-worker --mcp-list gives no answer");
+    json_array_foreach (servers, i, server) {
+        const char *name = ab_tree_str(server, "server"), *why = ab_tree_str(server, "error");
+        if (ab_tree_bool(server, "ok", false))
+            report(p, OK, "mcp", "%s answers, %zu tools", name,
+                   json_array_size(json_object_get(server, "tools")));
+        else
+            report(p, WARN, "mcp", "%s", why ? why : "?");
+    }
+    json_decref(servers);
+}
+
 static void check_clock(struct patient *p)
 {
     char text[AB_ISO8601_MAX];
@@ -310,8 +330,9 @@ static void check_clock(struct patient *p)
 
 int verb_doctor(struct cli *cli)
 {
-    static void (*const checks[])(struct patient *) = {check_programs, check_folder, check_disk, check_sockets,
-                                                       check_service,  check_key,    check_code, check_clock};
+    static void (*const checks[])(struct patient *) = {check_programs, check_folder,  check_disk,
+                                                       check_sockets,  check_service, check_key,
+                                                       check_code,     check_mcp,     check_clock};
     struct patient p = {.cli = cli, .dir = ab_config_text(cli->config, AB_CONF_DIR)};
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
         checks[i](&p);

@@ -1,4 +1,4 @@
-/* Asks the worker's program what it can do on this machine: `autobots-worker --check`. */
+/* Asks the worker's program what it can do on this machine: `autobots-worker --check`, `--mcp-list`. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -8,10 +8,10 @@
 
 #include "client/cli/cli.h"
 
-enum { ANSWER_BYTES_MAX = 16 << 10, FLAGS_MAX = 256 };
+enum { CHECK_BYTES_MAX = 16 << 10, FLAGS_MAX = 256 };
 
-/* Lines "KIND ok|fail TEXT"; NULL if the program could not be run. */
-static char *ask(char *const *argv)
+/* What it writes; NULL if the program could not be run. */
+static char *run(char *const *argv, size_t bytes_max)
 {
     int fds[2];
     struct ab_buf answer = {0};
@@ -27,7 +27,7 @@ static char *ask(char *const *argv)
     char bytes[1024];
     ssize_t n;
     while (pid > 0 && (n = read(fds[0], bytes, sizeof bytes)) != 0)
-        if (n > 0 && answer.n < ANSWER_BYTES_MAX)
+        if (n > 0 && answer.n < bytes_max)
             ab_buf_add(&answer, bytes, (size_t)n);
         else if (n < 0 && errno != EINTR)
             break;
@@ -38,17 +38,27 @@ static char *ask(char *const *argv)
     return ab_buf_detach(&answer);
 }
 
-bool worker_check(struct cli *cli, const char *kind, char **text)
+char *worker_ask(struct cli *cli, const char *flag, size_t bytes_max)
 {
-    char *folder = own_folder(), *program = ab_format("%s/autobots-worker", folder), *found = NULL,
-         *rest = NULL;
+    char *folder = own_folder(), *program = ab_format("%s/autobots-worker", folder);
     char **flags = ab_config_flags(cli->config, AB_PROGRAM_WORKER),
-         *argv[FLAGS_MAX] = {program, ab_strdup("--check")};
-    size_t bytes = strlen(kind);
-    bool good = false;
+         *argv[FLAGS_MAX] = {program, ab_strdup(flag)};
     for (size_t i = 0; flags[i] && i + 3 < FLAGS_MAX; i++)
         argv[i + 2] = flags[i];
-    char *answer = ask(argv);
+    char *answer = run(argv, bytes_max);
+    free(argv[1]);
+    ab_config_flags_destroy(flags);
+    free(program);
+    free(folder);
+    return answer;
+}
+
+/* Lines "KIND ok|fail TEXT". */
+bool worker_check(struct cli *cli, const char *kind, char **text)
+{
+    char *answer = worker_ask(cli, "--check", CHECK_BYTES_MAX), *found = NULL, *rest = NULL;
+    size_t bytes = strlen(kind);
+    bool good = false;
     for (char *line = answer ? strtok_r(answer, "\n", &rest) : NULL; line && !found;
          line = strtok_r(NULL, "\n", &rest)) {
         if (strncmp(line, kind, bytes) || line[bytes] != ' ')
@@ -56,11 +66,7 @@ bool worker_check(struct cli *cli, const char *kind, char **text)
         good = !strncmp(line + bytes, " ok ", 4);
         found = ab_strdup(line + bytes + (good ? 4 : strlen(" fail ")));
     }
-    *text = found ? found : ab_format("%s --check gives no answer", program);
+    *text = found ? found : ab_strdup("autobots-worker --check gives no answer");
     free(answer);
-    free(argv[1]);
-    ab_config_flags_destroy(flags);
-    free(program);
-    free(folder);
     return good;
 }
