@@ -1,4 +1,4 @@
-/* From words to a verb with its options, and the help. The configuration has taken its own flags before. */
+/* From words to a verb with its options. The configuration has taken its own flags before. */
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -8,16 +8,11 @@
 #include "client/cli/cli.h"
 #include "common/tree.h"
 
-static const struct option_row {
-    const char *name, *arg, *help;
-    char letter;
-} options[OPT_N] = {
+const struct option_row cli_options[OPT_N] = {
 #define X(name, letter, arg, help) {#name, arg, help, letter},
     CLI_OPTIONS(X)
 #undef X
 };
-
-static const uint64_t always = BIT(json) | BIT(help);
 
 /* Says what is wrong and how it is written. Returns CLI_USAGE. */
 static int usage_fault(const struct cli *cli, const char *near, const char *format, ...)
@@ -85,7 +80,7 @@ static const char *nearest_verb(const char *word)
 /* ---- options ---- */
 
 /* An option is written as it is named here, with - for _. */
-static bool is_written(const char *name, const char *word, size_t n)
+static bool is_option_written(const char *name, const char *word, size_t n)
 {
     size_t i = 0;
     while (i < n && name[i] && (name[i] == '_' ? '-' : name[i]) == word[i])
@@ -93,20 +88,11 @@ static bool is_written(const char *name, const char *word, size_t n)
     return i == n && !name[i];
 }
 
-/* malloc'ed */
-static char *written(const char *name)
-{
-    char *text = ab_strdup(name);
-    for (char *c = text; (c = strchr(c, '_'));)
-        *c = '-';
-    return text;
-}
-
 static int option_of(const struct verb *verb, const char *word, size_t n, char letter)
 {
     for (int i = 0; i < OPT_N; i++) {
-        bool same = letter ? options[i].letter == letter : is_written(options[i].name, word, n);
-        if (same && ((verb->options | always) & (1ull << i)))
+        bool same = letter ? cli_options[i].letter == letter : is_option_written(cli_options[i].name, word, n);
+        if (same && ((verb->options | OPTIONS_ALWAYS) & (1ull << i)))
             return i;
     }
     return -1;
@@ -118,10 +104,10 @@ static char *nearest_option(const struct verb *verb, const char *word)
     const char *names[OPT_N];
     size_t n = 0;
     for (int i = 0; i < OPT_N; i++)
-        if ((verb->options | always) & (1ull << i))
-            names[n++] = options[i].name;
+        if ((verb->options | OPTIONS_ALWAYS) & (1ull << i))
+            names[n++] = cli_options[i].name;
     const char *near = ab_nearest(word, names, n);
-    char *name = near ? written(near) : NULL, *option = near ? ab_format("--%s", name) : NULL;
+    char *name = near ? option_written(near) : NULL, *option = near ? ab_format("--%s", name) : NULL;
     free(name);
     return option;
 }
@@ -151,11 +137,11 @@ static int take_option(struct cli *cli, int argc, char **argv, int *at)
     }
     if (found < 0)
         return unknown_option(cli, word);
-    if (!options[found].arg && value)
+    if (!cli_options[found].arg && value)
         return usage_fault(cli, NULL, "%s takes no value", word);
-    if (options[found].arg && !value && ++*at >= argc)
+    if (cli_options[found].arg && !value && ++*at >= argc)
         return usage_fault(cli, NULL, "%s needs a value", word);
-    cli->option[found] = !options[found].arg ? "" : value ? value : argv[*at];
+    cli->option[found] = !cli_options[found].arg ? "" : value ? value : argv[*at];
     return 0;
 }
 
@@ -188,24 +174,6 @@ static int check_count(const struct cli *cli)
     return 0;
 }
 
-static void print_verb_help(const struct verb *verb)
-{
-    printf("usage: autobots %s%s%s\n\n%s\n", verb->name, *verb->usage ? " " : "", verb->usage, verb->help);
-    printf("\noptions:\n");
-    for (int i = 0; i < OPT_N; i++) {
-        if (!((verb->options | always) & (1ull << i)))
-            continue;
-        char letter[8] = "    ";
-        if (options[i].letter)
-            snprintf(letter, sizeof letter, "-%c, ", options[i].letter);
-        char head[64], *name = written(options[i].name);
-        snprintf(head, sizeof head, "%s--%s %s", letter, name, options[i].arg ? options[i].arg : "");
-        free(name);
-        printf("  %-26s %s\n", head, options[i].help);
-    }
-    printf("  %-26s %s\n", "    --dir D, --endpoint E", "where the service is; `autobots help` lists more");
-}
-
 bool args_want_json(int argc, char **argv)
 {
     for (int i = 0; i < argc && strcmp(argv[i], "--"); i++)
@@ -233,7 +201,7 @@ int args_parse(struct cli *cli, int argc, char **argv)
         return usage_fault(cli, nearest_verb(argv[first]), "there is no verb %s", argv[first]);
     rc = take_words(cli, argc - first - words, argv + first + words);
     if (!rc && cli->option[OPT_help]) {
-        print_verb_help(cli->verb);
+        help_verb(cli->verb);
         return CLI_HELPED;
     }
     return rc ? rc : check_count(cli);
@@ -241,32 +209,14 @@ int args_parse(struct cli *cli, int argc, char **argv)
 
 /* ---- help ---- */
 
-static void print_row(FILE *out, const struct verb *verb)
-{
-    char head[96];
-    snprintf(head, sizeof head, "%s %s", verb->name, verb->usage);
-    fprintf(out, "  %-52s %.*s\n", head, (int)strcspn(verb->help, "\n"), verb->help);
-}
-
-void help_overview(FILE *out)
-{
-    fprintf(out, "autobots %s: durable chats of agents\n\n", autobots_version());
-    for (size_t i = 0; i < cli_verbs_n; i++)
-        print_row(out, &cli_verbs[i]);
-    fprintf(out,
-            "\nJOB is an id, the beginning of one, or `last`. --json and --help work with every verb.\n"
-            "Where the service is: --endpoint or AUTOBOTS_ENDPOINT, else --dir or AUTOBOTS_DIR, else\n"
-            "${XDG_STATE_HOME:-~/.local/state}/autobots.\n"
-            "Exit codes: 0 done; 1 failed, dead, expired or cancelled; 2 usage; 3 no service; 4 waiting for a\n"
-            "person; 130 detached by Ctrl-C.\n\nflags of the configuration (also in the environment and in "
-            "--config):\n");
-    ab_config_help(AB_PROGRAM_CLI, out);
-}
-
 int verb_help(struct cli *cli)
 {
     if (!cli->n) {
         help_overview(stdout);
+        return CLI_DONE;
+    }
+    if (!strcmp(cli->words[0], "flags")) {
+        ab_config_help(AB_PROGRAM_CLI, stdout);
         return CLI_DONE;
     }
     int words;
@@ -275,7 +225,7 @@ int verb_help(struct cli *cli)
         cli->verb = NULL;
         return usage_fault(cli, nearest_verb(cli->words[0]), "there is no verb %s", cli->words[0]);
     }
-    print_verb_help(verb);
+    help_verb(verb);
     return CLI_DONE;
 }
 

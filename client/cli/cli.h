@@ -106,13 +106,23 @@ struct verb {
 extern const struct verb cli_verbs[];
 extern const size_t cli_verbs_n;
 
+extern const struct option_row {
+    const char *name, *arg, *help;
+    char letter;
+} cli_options[OPT_N];
+#define OPTIONS_ALWAYS (BIT(json) | BIT(help))
+
+/* ---- help.c ---- */
+void help_overview(FILE *out);
+void help_verb(const struct verb *verb);
+char *option_written(const char *name); /* as it is typed, with - for _; malloc'ed */
+
 /* args.c: fills verb, options and words from what the configuration left over. 0, CLI_USAGE after a message, or
  * CLI_HELPED after help was printed. */
 enum { CLI_HELPED = 256 };
 int args_parse(struct cli *cli, int argc, char **argv);
 /* Known before the words are: what is wrong with them is told as JSON too. */
 bool args_want_json(int argc, char **argv);
-void help_overview(FILE *out);
 int verb_help(struct cli *cli);
 /* "90s", "10m", "2h", "7d" in ms; false if it is none. */
 bool parse_duration(const char *text, int64_t *ms);

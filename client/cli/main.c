@@ -87,6 +87,15 @@ const struct verb cli_verbs[] = {
     {"gallery tags", "[--mine]", "all tags, and how many items have each", LISTING | BIT(mine), 0, 0, verb_stored},
     {"gallery rename", "ITEM NAME", "change its name", BIT(user) | BIT(description), 2, 2, verb_stored},
     {"gallery delete", "ITEM", "remove it", BIT(user), 1, 1, verb_stored},
+    {"import", "FILE [-s SESSION]",
+     "take over a run that `export` wrote, or a database of the seed\n\n"
+     "A run becomes an ended job of this user with the id, state and events it had, so that show, watch and --timeline\n"
+     "work on it here; with --session its question and answer go there too. The same run again changes nothing.\n"
+     "What is damaged, changed by hand or not ended is refused.\n\n"
+     "A database.sqlite of the Python service is read, never changed. Ids, times and order are kept, what\n"
+     "is there already is left as it is: a second import changes nothing. An api_key in it is not taken over. All users\n"
+     "of the file, or with --user only that one. Ends with 1 if something had to be skipped; each such row is named.",
+     BIT(user) | BIT(session), 1, 1, verb_import},
     {"workflows", "", "list the workflows that can be run by name", LISTING, 0, 0, verb_workflows},
     {"workflows list", "[NAME]", "the same; all versions of NAME, newest first", LISTING, 0, 1, verb_workflows},
     {"workflows add", "FILE [--name N]",
@@ -97,6 +106,7 @@ const struct verb cli_verbs[] = {
      BIT(user) | BIT(name), 1, 1, verb_workflows_add},
     {"workflows show", "NAME[@VERSION]", "one as canonical JSON, which can be run or added again", BIT(user) | BIT(model), 1, 1, verb_workflows_show},
     {"workflows rm", "NAME", "forget a name with all its versions; jobs that ran with it keep it", BIT(user), 1, 1, verb_workflows_rm},
+    {"validate", "FILE", "check a workflow file: every fault with its line and what to write instead", 0, 1, 1, verb_validate},
     {"skills", "", "list the skills that agents can use", LISTING, 0, 0, verb_skills},
     {"skills list", "[NAME]", "the same; all versions of NAME, newest first", LISTING, 0, 1, verb_skills},
     {"skills search", "WORDS", "find by words in name, title or description", LISTING, 1, -1, verb_skills},
@@ -120,15 +130,6 @@ const struct verb cli_verbs[] = {
      "What a tool says of itself is told to models. Workers do not use a tool that is not as it was approved, unless the\n"
      "server has `pin: report`. Written to mcp_pins, else DIR/mcp-pins.json; workers see it at once.",
      0, 0, 1, verb_mcp_pin},
-    {"import", "FILE [-s SESSION]",
-     "take over a run that `export` wrote, or a database of the seed\n\n"
-     "A run becomes an ended job of this user with the id, state and events it had, so that show, watch and --timeline\n"
-     "work on it here; with --session its question and answer go there too. The same run again changes nothing.\n"
-     "What is damaged, changed by hand or not ended is refused.\n\n"
-     "A database.sqlite of the Python service is read, never changed. Ids, times and order are kept, what\n"
-     "is there already is left as it is: a second import changes nothing. An api_key in it is not taken over. All users\n"
-     "of the file, or with --user only that one. Ends with 1 if something had to be skipped; each such row is named.",
-     BIT(user) | BIT(session), 1, 1, verb_import},
     {"prices", "", "what models cost: list all rows", BIT(user), 0, 0, verb_prices},
     {"prices list", "", "what models cost: list all rows", BIT(user), 0, 0, verb_prices},
     {"prices set", "MODEL --input USD --output USD",
@@ -184,7 +185,6 @@ const struct verb cli_verbs[] = {
      "Standard output has the token alone: TOKEN=$(autobots tokens create --user ada)",
      BIT(user) | BIT(scope) | BIT(expires) | BIT(name), 0, 0, verb_tokens_create},
     {"tokens revoke", "ID", "refuse a token from now on; gateways know it within two seconds, streams end within three", BIT(user), 1, 1, verb_tokens_revoke},
-    {"validate", "FILE", "check a workflow file: every fault with its line and what to write instead", 0, 1, 1, verb_validate},
     {"demo", "", "run an example chat in a temporary service; MODEL=… for a real model", 0, 0, 0, verb_demo},
     {"version", "", "print the version", 0, 0, 0, verb_version},
     {"help", "[VERB]", "this overview, or the help of one verb", 0, 0, 2, verb_help},

@@ -300,6 +300,16 @@ def test_status_doctor_config_logs_version_help(bots, shared):
         assert result.code == 0 and "usage" in result.out.lower(), (args, result)
 
 
+def test_the_overview_has_each_verb_in_one_line_and_headings(bots):
+    lines = bots("help").out.splitlines()
+    for verb in verbs():
+        noun, _, rest = verb.partition(" ")
+        row = [line for line in lines if re.match(rf"  {noun} ", line)]
+        assert len(row) == 1 and (rest in ("", "list") or re.search(rf"\b{rest}\b", row[0].split("; also ")[-1])), verb
+    assert len([line for line in lines if line and not line.startswith(" ")]) > 7
+    assert "--heartbeat-ms" in bots("help", "flags").out and "--heartbeat-ms" not in "\n".join(lines)
+
+
 def verbs():
     source = (ROOT / "client" / "cli" / "main.c").read_text()
     return re.findall(r'^    \{"([a-z ]+)", "', source, re.M)
