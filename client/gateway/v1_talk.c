@@ -57,9 +57,10 @@ static void broken(struct v1_talk *talk)
             "the answer began anew after a part of it was sent: ask again, or read it when the job has ended");
 }
 
-static bool is_answer(const struct v1_talk *talk, const char *agent)
+/* What an agent says that is called as a tool is told to its caller: such steps lie below a call, "3.1". */
+static bool is_answer(const struct v1_talk *talk, const char *step, const char *agent)
 {
-    return talk->output && agent && !strcmp(talk->output, agent);
+    return talk->output && agent && !strcmp(talk->output, agent) && !strchr(step, '.');
 }
 
 /* ---- saying ---- */
@@ -147,7 +148,7 @@ static struct ab_view news(const struct v1_writing *writing, uint64_t offset, st
 void v1_talk_delta(struct v1_talk *talk, const char *step, const char *agent, uint64_t attempt, uint64_t offset,
                    struct ab_view text)
 {
-    bool answer = is_answer(talk, agent);
+    bool answer = is_answer(talk, step, agent);
     struct v1_writing *writing = answer ? &talk->answer : &talk->thought;
     if (talk->end != V1_GOES_ON)
         return;
@@ -220,13 +221,14 @@ static void turn(struct v1_talk *talk, json_t *event)
     if (!step || !agent || ab_tree_str(event, "purpose"))
         return;
     v1_text_of(json_object_get(event, "content"), &text);
-    if (is_answer(talk, agent)) {
+    bool answer = is_answer(talk, step, agent);
+    if (answer) {
         talk->cut = reason && !strcmp(reason, "length");
         talk->filtered = reason && !strcmp(reason, "content_filter");
     }
     if (!text.n)
         ;
-    else if (!is_answer(talk, agent)) {
+    else if (!answer) {
         thought_turn(talk, step, agent, ab_buf_view(&text));
         ab_buf_clear(&talk->latest);
         ab_buf_add(&talk->latest, text.p, text.n);
