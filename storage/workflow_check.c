@@ -19,9 +19,39 @@ void faults_pack(const struct ab_faults *faults, struct ab_buf *out)
     }
 }
 
+static int refuse(struct ab_workflow **out, int code)
+{
+    ab_workflow_destroy(*out);
+    *out = NULL;
+    return code;
+}
+
+static int check_supported(const struct ab_workflow *workflow, struct ab_faults *found, struct ab_error *err)
+{
+    if (!ab_workflow_supported(workflow, found))
+        return 0;
+    return ab_fail_at(err, AB_EINVALID, found->items[0].path, "%s", found->items[0].what);
+}
+
+/* In place of the names of stored workflows there is what they name. */
+static int look_up(struct ab_workflow **workflow, const struct workflow_names *names, struct ab_faults *found,
+                   bool *changed, struct ab_error *err)
+{
+    struct ab_workflow *whole = NULL;
+    int code = names->find ? ab_workflow_resolve(*workflow, names->find, names->context, &whole, found, err)
+                           : ab_workflow_resolved(*workflow, err);
+    *changed = whole;
+    if (whole) {
+        ab_workflow_destroy(*workflow);
+        *workflow = whole;
+        code = check_supported(whole, found, err);
+    }
+    return code;
+}
+
 /* Valid, and one that this release can run; *out is the caller's. */
-static int read_valid(struct ab_view text, struct ab_workflow **out, struct ab_buf *faults,
-                      struct ab_error *err)
+static int read_valid(struct ab_view text, const struct workflow_names *names, struct ab_workflow **out,
+                      bool *changed, struct ab_buf *faults, struct ab_error *err)
 {
     json_t *tree = NULL;
     struct ab_faults found = {0};
@@ -30,47 +60,36 @@ static int read_valid(struct ab_view text, struct ab_workflow **out, struct ab_b
     if (code)
         return code;
     code = ab_workflow_parse(tree, 0, out, &found, NULL, err);
-    if (!code && ab_workflow_supported(*out, &found))
-        code = ab_fail_at(err, AB_EINVALID, found.items[0].path, "%s", found.items[0].what);
+    code = code ? code : check_supported(*out, &found, err);
+    code = code ? code : look_up(out, names, &found, changed, err);
     if (code && found.n)
         faults_pack(&found, faults);
-    if (code) {
-        ab_workflow_destroy(*out);
-        *out = NULL;
-    }
     ab_faults_finish(&found);
     json_decref(tree);
-    return code;
+    return code ? refuse(out, code) : 0;
 }
 
-int workflow_check(struct ab_view hash, struct ab_view text, char **name, char **budget, struct ab_buf *faults,
-                   struct ab_error *err)
+int workflow_check(struct ab_view hash, struct ab_view text, const struct workflow_names *names,
+                   struct ab_workflow **out, bool *changed, struct ab_buf *faults, struct ab_error *err)
 {
     uint8_t real[AB_WORKFLOW_HASH_BYTES];
     ab_workflow_hash(text, real);
     if (!ab_view_eq(hash, ab_view(real, sizeof real)))
         return ab_fail_at(err, AB_EINVALID, "hash", "is not the BLAKE2b-256 of the workflow's text");
-    struct ab_workflow *workflow = NULL;
-    int code = read_valid(text, &workflow, faults, err);
-    if (!code)
-        *name = ab_strdup(workflow->name);
-    if (!code && workflow->budget)
-        *budget = ab_strdup(workflow->budget);
-    ab_workflow_destroy(workflow);
-    return code;
+    return read_valid(text, names, out, changed, faults, err);
 }
 
-int workflow_check_saved(struct ab_view text, struct ab_workflow **out, struct ab_buf *faults,
-                         struct ab_error *err)
+int workflow_check_saved(struct ab_view text, const struct workflow_names *names, struct ab_workflow **out,
+                         struct ab_buf *faults, struct ab_error *err)
 {
-    int code = read_valid(text, out, faults, err);
+    bool changed;
+    int code = read_valid(text, names, out, &changed, faults, err);
     if (code || !(*out)->n_secrets)
         return code;
-    ab_workflow_destroy(*out);
-    *out = NULL;
-    return ab_fail_at(err, AB_EINVALID, "workflow",
-                      "refers to sealed keys, which go with one job only: leave api_key out, so that the "
-                      "workers use their own");
+    return refuse(
+        out, ab_fail_at(err, AB_EINVALID, "workflow",
+                        "refers to sealed keys, which go with one job only: leave api_key out, so that the "
+                        "workers use their own"));
 }
 
 /* True if some member named api_key, at any depth, is a text. */

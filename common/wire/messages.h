@@ -68,7 +68,9 @@ enum {
     F(o, BIN, hash, OPT, AB_HASH_BYTES,                                                                        \
       "BLAKE2b-256 of the workflow's text; required unless there is fork_of")                                  \
     F(o, STR, workflow, OPT, AB_WORKFLOW_MAX,                                                                  \
-      "the workflow's JSON text; needed when the service has not seen it")                                     \
+      "the workflow's JSON text; needed when the service has not seen it, and always if its tools name "       \
+      "stored "                                                                                                \
+      "workflows, which are put in as they are then: the job has that one")                                    \
     F(o, STR, session, OPT, AB_NAME_MAX, "the session to go on with; absent: a new one is made")               \
     F(o, BOOL, no_session, OPT, 0, "a job that belongs to no session and leaves no messages")                  \
     F(o, INT, priority, OPT, 0, "within the user's own jobs; higher first; default 0")                         \

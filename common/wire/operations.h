@@ -68,7 +68,9 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     X(import_gallery, 44, WRITE, AB_BY_CLIENT, op_import_gallery, op_import_gallery_answer,                    \
       "an item that was published elsewhere; the same again changes nothing")                                  \
     X(save_workflow, 45, WRITE, AB_BY_CLIENT, op_save_workflow, op_save_workflow_answer,                       \
-      "keeps a workflow under a name; another content under the same name is its next version")                \
+      "keeps a workflow under a name; another content under the same name is its next version. What its "      \
+      "tools name is "                                                                                         \
+      "put in as it is then")                                                                                  \
     X(list_workflows, 46, READ, AB_BY_CLIENT, op_list_workflows, op_list_workflows_answer,                     \
       "the workflows a user may run by name")                                                                  \
     X(get_workflow, 47, READ, AB_BY_CLIENT, op_get_workflow, op_get_workflow_answer,                           \

@@ -6,6 +6,7 @@
 #ifndef STORAGE_SQLITE_DB_H
 #define STORAGE_SQLITE_DB_H
 
+#include <jansson.h>
 #include <sqlite3.h>
 
 #include "storage/sqlite/heads.h"
@@ -212,8 +213,17 @@ int64_t session_find(struct db *db, int64_t user, struct ab_view id, struct ab_e
 int64_t session_make(struct db *db, int64_t user, struct ab_view id, int64_t workflow, struct ab_error *err);
 /* As session_find, but not_found is an error; a user who is unknown has no sessions. */
 int64_t session_require(struct db *db, struct ab_view user, struct ab_view id, struct ab_error *err);
-/* Key of a workflow, which is validated and added if text is given. */
-int64_t workflow_key(struct db *db, struct ab_view hash, struct ab_view text, struct ab_error *err);
+/* Key of a workflow; a new one is validated and added if text is given. In it are put the stored workflows of this user that it
+ * names, which gives it another hash; user {NULL,0}: it must name none. */
+int64_t workflow_key(struct db *db, struct ab_view hash, struct ab_view text, struct ab_view user,
+                     struct ab_error *err);
+int workflow_is_stored(struct db *db, struct ab_view hash, struct ab_error *err); /* 1, 0 or a failure */
+/* library.c: one of a user's by its name: an ab_stored_fn, whose context is this. */
+struct saved_names {
+    struct db *db;
+    struct ab_view user;
+};
+int workflow_named(void *context, struct ab_view name, uint64_t *version, json_t **out, struct ab_error *err);
 /* A cursor that an answer gave; 0 if absent. */
 int cursor_read(struct ab_view text, int64_t *cursor, struct ab_error *err);
 uint64_t limit_of(uint64_t asked);

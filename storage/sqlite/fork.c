@@ -36,6 +36,20 @@ static bool wants_keys(struct ab_view workflow)
     return memmem(workflow.p, workflow.n, mark, sizeof mark - 1) != NULL;
 }
 
+/* A request that names stored workflows has another hash than the job's, in whose workflow they were put. */
+static int check_same(struct db *db, const struct ab_op_submit *r, struct ab_view hash, struct ab_error *err)
+{
+    if (!r->hash.n || ab_view_eq(r->hash, hash))
+        return 0;
+    int64_t key = workflow_key(db, r->hash, r->workflow, r->user, err);
+    int64_t own = key < 0 ? key : workflow_key(db, hash, (struct ab_view){0}, (struct ab_view){0}, err);
+    if (own < 0)
+        return (int)own;
+    return key == own ? 0
+                      : ab_fail_at(err, AB_EINVALID, "hash",
+                                   "is another workflow than that job's, whose journal would not fit it");
+}
+
 static int check_source(struct db *db, const struct ab_op_submit *r, sqlite3_stmt *s, struct ab_error *err)
 {
     int got = db_row(db, s, err);
@@ -48,9 +62,9 @@ static int check_source(struct db *db, const struct ab_op_submit *r, sqlite3_stm
         return ab_fail_at(err, AB_ENOTFOUND, "fork_of", "this user has no such job");
     if (col_null(s, COL_INPUT))
         return ab_fail_at(err, AB_EEXPIRED, "fork_of", "the content of that job was deleted");
-    if (r->hash.n && !ab_view_eq(r->hash, col_blob(s, COL_HASH)))
-        return ab_fail_at(err, AB_EINVALID, "hash",
-                          "is another workflow than that job's, whose journal would not fit it");
+    int code = check_same(db, r, col_blob(s, COL_HASH), err);
+    if (code)
+        return code;
     if (!r->secrets.p && wants_keys(col_text(s, COL_TEXT)))
         return ab_fail_at(err, AB_EINVALID, "secrets",
                           "that job's workflow has keys in it, which were sealed to that job alone: give the "

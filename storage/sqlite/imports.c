@@ -218,7 +218,7 @@ static int add_run(struct db *db, const struct run *run, struct ab_buf *answer, 
 {
     const struct ab_op_import_run *r = run->r;
     uint64_t n = db->n_last + 1;
-    int64_t user, session = 0, workflow = workflow_key(db, r->hash, r->workflow, err);
+    int64_t user, session = 0, workflow = workflow_key(db, r->hash, r->workflow, (struct ab_view){0}, err);
     if (workflow < 0)
         return (int)workflow;
     if ((user = user_make(db, r->user, err)) < 0)

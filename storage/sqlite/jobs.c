@@ -46,12 +46,16 @@ static void same_hash(struct db *db, const struct ab_op_submit *r, uint8_t out[S
     crypto_generichash(out, SAME_BYTES, (const unsigned char *)db->scratch.p, db->scratch.n, NULL, 0);
 }
 
-/* A fork is queued by what was made of it, not by its request. */
+/* A fork is queued by what was made of it, not by its request; so is a job whose workflow named others. */
 static int submit_answer(struct db *db, const struct ab_op_submit *r, struct ab_op_submit_answer *a,
                          struct ab_buf *answer, struct ab_error *err)
 {
     struct ab_buf open = {0};
-    int code = ab_id_zero(r->fork_of) || a->state.n ? 0 : open_job_map(db, a->n, &open, err);
+    int as_asked = ab_id_zero(r->fork_of) ? workflow_is_stored(db, r->hash, err) : 0, code = 0;
+    if (as_asked < 0)
+        return as_asked;
+    if (!as_asked && !a->state.n)
+        code = open_job_map(db, a->n, &open, err);
     if (open.n)
         a->open = ab_buf_view(&open);
     if (!code)
@@ -216,7 +220,7 @@ static int submit_check(struct db *db, const struct ab_op_submit *r, struct ab_i
         return err->code;
     if (db->retention_ms && ab_id_ms(r->job) < db->now_ms - db->retention_ms)
         return ab_fail_at(err, AB_EEXPIRED, "job", "this id is older than the retention: make a new job");
-    if ((*workflow = workflow_key(db, r->hash, r->workflow, err)) < 0)
+    if ((*workflow = workflow_key(db, r->hash, r->workflow, r->user, err)) < 0)
         return (int)*workflow;
     if ((*user = user_make(db, r->user, err)) < 0)
         return (int)*user;

@@ -103,45 +103,70 @@ int64_t session_require(struct db *db, struct ab_view user, struct ab_view id, s
 }
 
 /* ---- workflows ---- */
-int64_t workflow_key(struct db *db, struct ab_view hash, struct ab_view text, struct ab_error *err)
+static int64_t workflow_of_hash(struct db *db, struct ab_view hash, struct ab_error *err)
+{
+    int64_t key = cached(db->workflows, hash);
+    if (!key) {
+        sqlite3_stmt *s = db_sql(db, SQL_WORKFLOW_KEY);
+        bind_blob(s, 1, hash);
+        key = first_key(db, s, err);
+        if (key > 0)
+            cache_put(db->workflows, hash, key);
+    }
+    if (key > 0)
+        purge_used(db->purge, key);
+    return key;
+}
+
+int workflow_is_stored(struct db *db, struct ab_view hash, struct ab_error *err)
+{
+    int64_t key = workflow_of_hash(db, hash, err);
+    return key < 0 ? (int)key : key > 0;
+}
+
+static int64_t workflow_add(struct db *db, struct ab_view hash, struct ab_view text,
+                            const struct ab_workflow *workflow, struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_WORKFLOW_ADD);
+    bind_blob(s, 1, hash);
+    bind_text(s, 2, ab_view_of(workflow->name));
+    bind_text(s, 3, text);
+    bind_text(s, 4, ab_view_of(workflow->budget));
+    int code = db_run(db, s, err);
+    if (workflow->budget)
+        db->workflow_budgets_any = 1;
+    if (code)
+        return code;
+    int64_t key = sqlite3_last_insert_rowid(db->handle);
+    purge_used(db->purge, key);
+    return cache_put(db->workflows, hash, key);
+}
+
+int64_t workflow_key(struct db *db, struct ab_view hash, struct ab_view text, struct ab_view user,
+                     struct ab_error *err)
 {
     if (hash.n != AB_HASH_BYTES)
         return ab_fail_at(err, AB_EINVALID, "hash", "a workflow's hash has %d bytes, not %zu", AB_HASH_BYTES,
                           hash.n);
-    int64_t key = cached(db->workflows, hash);
-    if (key) {
-        purge_used(db->purge, key);
-        return key;
-    }
-    sqlite3_stmt *s = db_sql(db, SQL_WORKFLOW_KEY);
-    bind_blob(s, 1, hash);
-    key = first_key(db, s, err);
-    if (key > 0)
-        purge_used(db->purge, key);
+    int64_t key = workflow_of_hash(db, hash, err);
     if (key)
-        return key < 0 ? key : cache_put(db->workflows, hash, key);
+        return key;
     if (!text.p)
         return ab_fail_at(err, AB_EUNKNOWN_WORKFLOW, "hash",
                           "no workflow with this hash is stored: send its text");
-    char *name = NULL, *budget = NULL;
-    int code = workflow_check(hash, text, &name, &budget, db->faults, err);
-    if (code)
-        return code;
-    s = db_sql(db, SQL_WORKFLOW_ADD);
-    bind_blob(s, 1, hash);
-    bind_text(s, 2, ab_view_of(name));
-    bind_text(s, 3, text);
-    bind_text(s, 4, ab_view_of(budget));
-    code = db_run(db, s, err);
-    if (budget)
-        db->workflow_budgets_any = 1;
-    free(name);
-    free(budget);
-    if (code)
-        return code;
-    key = sqlite3_last_insert_rowid(db->handle);
-    purge_used(db->purge, key);
-    return cache_put(db->workflows, hash, key);
+    struct ab_workflow *workflow = NULL;
+    struct saved_names saved = {db, user};
+    struct workflow_names names = {user.n ? workflow_named : NULL, &saved};
+    bool changed;
+    int code = workflow_check(hash, text, &names, &workflow, &changed, db->faults, err);
+    if (!code && changed) {
+        hash = ab_view(workflow->hash, sizeof workflow->hash);
+        text = ab_view(workflow->text, workflow->text_bytes);
+        key = workflow_of_hash(db, hash, err);
+    }
+    key = code ? code : key ? key : workflow_add(db, hash, text, workflow, err);
+    ab_workflow_destroy(workflow);
+    return key;
 }
 
 /* ---- pages ---- */

@@ -95,7 +95,7 @@ static int add_version(struct db *db, const struct ab_op_save_workflow *r, struc
                        int64_t version, const struct ab_workflow *workflow, struct ab_error *err)
 {
     int64_t key = workflow_key(db, ab_view(workflow->hash, sizeof workflow->hash),
-                               ab_view(workflow->text, workflow->text_bytes), err);
+                               ab_view(workflow->text, workflow->text_bytes), (struct ab_view){0}, err);
     if (key < 0)
         return (int)key;
     sqlite3_stmt *s = db_sql(db, SQL_SAVED_ADD);
@@ -161,7 +161,9 @@ int op_save_workflow(struct db *db, const void *request, struct ab_buf *answer, 
 {
     const struct ab_op_save_workflow *r = request;
     struct ab_workflow *workflow = NULL;
-    int code = workflow_check_saved(r->workflow, &workflow, db->faults, err);
+    struct saved_names saved = {db, r->user};
+    struct workflow_names names = {workflow_named, &saved};
+    int code = workflow_check_saved(r->workflow, &names, &workflow, db->faults, err);
     if (!code)
         code = save(db, r, workflow, answer, err);
     ab_workflow_destroy(workflow);
@@ -248,20 +250,39 @@ static int get_builtin(const struct ab_op_get_workflow *r, struct ab_buf *answer
     return code;
 }
 
+/* 1 and *row, or 0. version 0: the newest. */
+static int find_saved(struct db *db, struct ab_view user_name, struct ab_view name, uint64_t version,
+                      sqlite3_stmt **row, struct ab_error *err)
+{
+    int64_t user = user_find(db, user_name, err);
+    if (user < 0)
+        return (int)user;
+    *row = db_sql(db, version ? SQL_SAVED_GET : SQL_SAVED_LAST);
+    bind_int(*row, 1, user);
+    bind_text(*row, 2, name);
+    if (version)
+        bind_int(*row, 3, version > INT64_MAX ? 0 : (int64_t)version);
+    return db_row(db, *row, err);
+}
+
+int workflow_named(void *context, struct ab_view name, uint64_t *version, json_t **out, struct ab_error *err)
+{
+    const struct saved_names *saved = context;
+    sqlite3_stmt *row;
+    int got = find_saved(saved->db, saved->user, name, *version, &row, err);
+    if (got <= 0)
+        return got ? got : no_such_workflow(saved->user, name, *version, err);
+    *version = (uint64_t)col_int(row, COL_VERSION);
+    return ab_json_parse(col_text(row, COL_TEXT), out, err);
+}
+
 int op_get_workflow(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
     const struct ab_op_get_workflow *r = request;
     if (is_builtin(r->name))
         return get_builtin(r, answer, err);
-    int64_t user = user_find(db, r->user, err);
-    if (user < 0)
-        return (int)user;
-    sqlite3_stmt *s = db_sql(db, r->version ? SQL_SAVED_GET : SQL_SAVED_LAST);
-    bind_int(s, 1, user);
-    bind_text(s, 2, r->name);
-    if (r->version)
-        bind_int(s, 3, r->version > INT64_MAX ? 0 : (int64_t)r->version);
-    int got = db_row(db, s, err);
+    sqlite3_stmt *s;
+    int got = find_saved(db, r->user, r->name, r->version, &s, err);
     if (got <= 0)
         return got ? got : no_such_workflow(r->user, r->name, r->version, err);
     struct ab_buf record = {0};
