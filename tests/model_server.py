@@ -23,7 +23,7 @@ directive in the last user message: `[[{"delay_ms": 100}]]`. Keys:
   pieces          the stream's pieces, verbatim, instead of splitting the text
   piece_chars     size of the pieces (default 8)
   reasoning       reasoning text, streamed first; reasoning_field: its name (default reasoning_content)
-  tool_calls      list in OpenAI's shape; tool_style: fragments (default), whole, no_index, no_id
+  tool_calls      list in OpenAI's shape (<asked> in arguments: the last user message); tool_style: fragments (default), whole, no_index, no_id
   usage           object, or false for none; default: made up from the text
   finish_reason   default stop (tool_calls if there are some); null = the stream ends without one
   delay_ms        before the first byte; chunk_ms: between chunks
@@ -164,6 +164,8 @@ class Plan:
         self.calls = behaviour.get("tool_calls")
         if isinstance(self.text, dict):
             self.calls, self.text = self.text.get("tool_calls"), self.text.get("text", "")
+        if self.calls and "<asked>" in json.dumps(self.calls):
+            self.calls = json.loads(json.dumps(self.calls).replace("<asked>", json.dumps(json.dumps(asked)[1:-1])[1:-1]))
         if behaviour.get("huge"):
             self.text = "0123456789abcdef" * (behaviour["huge"] // 16 + 1)
             self.text = self.text[:behaviour["huge"]]

@@ -46,6 +46,12 @@ def called(id, expression):
     return {"id": id, "type": "function", "function": {"name": "calculator", "arguments": json.dumps({"expression": expression})}}
 
 
+def delegating(cast):
+    """One whose model asks an agent and a group at the same time; the group's model sums up what it said."""
+    asked = cast.flow("groupchat", team(cast, "round_robin", 2, "bc"), summary_method="llm")
+    return {**cast.agent("q"), "tools": [{"name": "ask_a", "agent": cast.agent("a")}, {"name": "ask_team", "workflow": asked}]}
+
+
 # name: (workflow, answers of people, calls at once)
 TYPES = {
     "two agents": (two_agents, [], 1),
@@ -67,6 +73,7 @@ TYPES = {
     "a model that fails for now": (lambda c: c.flow("sequential", [c.agent("a"), c.agent("f")]), [], 1),
     "tools": (lambda c: c.flow("default", calling(c, "calculator")), [], 1),
     "tools and a person": (lambda c: c.flow("default", calling(c, {"name": "calculator", "approval": "ask"})), ["yes", "not this one"], 1),
+    "agents and workflows as tools": (lambda c: c.flow("default", delegating(c)), [], 2),
     "summary by a model": (lambda c: c.flow("sequential", [c.agent("a"), c.agent("b")], summary_method="llm"), [], 1),
 }
 
@@ -91,7 +98,9 @@ def behave(cast):
     voices = {name: {"texts": [f"{name}{i} said" for i in range(1, 9)], "delay_ms": CALL_MS} for name in "abcdeu"}
     fails = {"status": 503, "times": 3, "headers": {"retry-after-ms": "20"}}  # as often as an attempt tries
     tools = {"texts": [{"tool_calls": [called("c1", "6*7"), called("c2", "1/0")]}, "t said"], "delay_ms": CALL_MS}
-    cast.behave(t=tools, f={"text": "at last", "fail": fails}, chair={"texts": ["c", "a", "b"], "delay_ms": CALL_MS}, chair2={"texts": ["inner", "c"], "delay_ms": CALL_MS},
+    asks = [{"id": name, "type": "function", "function": {"name": name, "arguments": '{"message": "<asked>"}'}}
+            for name in ("ask_a", "ask_team")]
+    cast.behave(q={"texts": [{"tool_calls": asks}, "q said"], "delay_ms": CALL_MS}, t=tools, f={"text": "at last", "fail": fails}, chair={"texts": ["c", "a", "b"], "delay_ms": CALL_MS}, chair2={"texts": ["inner", "c"], "delay_ms": CALL_MS},
                 **voices)
 
 
@@ -152,7 +161,7 @@ def outcome(run):
     for event in run.job.events:
         step = event.get("step") or event.get("ask")
         if step and event["kind"] != "waiting":
-            branch = re.match(r"chats/\d+|", step)[0]
+            branch = re.match(r"(?:.*\.\d+)?(?:/?chats/\d+)?", step)[0]
             call = f", call {event['call']}" if "call" in event else ""  # they go on at the same time
             branches[branch + call].append([event["kind"], step] + [event.get(key) for key in (
                 "agent", "to", "purpose", "content", "text", "prompt_tokens", "completion_tokens", "tool", "failed")])
