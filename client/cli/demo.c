@@ -1,4 +1,4 @@
-/* demo: a private service in a temporary folder, one chat, and nothing left behind.
+/* demo: a private service in a temporary folder, a few chats, and nothing left behind.
  *
  * Without MODEL it is offline: OPENAI_* are taken out of the environment, so that nobody pays for a demonstration by
  * accident. The service is this program's own `up`, in a process that dies with this one.
@@ -22,17 +22,21 @@ enum { START_MS_MAX = 30000, STOP_MS_MAX = 15000, TAIL_BYTES = 4096, FOLDER_MAX 
 
 /* The examples are part of the program, in case the program stands alone. */
 __asm__(".pushsection .rodata\n"
-        ".global demo_review, demo_code\n"
+        ".global demo_review, demo_tools, demo_code\n"
         "demo_review: .incbin \"client/examples/review.yaml\"\n"
+        ".byte 0\n"
+        "demo_tools: .incbin \"client/examples/tools.yaml\"\n"
         ".byte 0\n"
         "demo_code: .incbin \"client/examples/code.yaml\"\n"
         ".byte 0\n"
         ".popsection\n");
-extern const char demo_review[], demo_code[];
+extern const char demo_review[], demo_tools[], demo_code[];
 
 static const struct scene {
     const char *file, *text, *task;
 } review = {"review.yaml", demo_review, "Explain in two sentences why a job queue needs fencing tokens."},
+  tools_scene = {"tools.yaml", demo_tools,
+                 "What is the area of a circle with a radius of 12.5 m, and what day is it today?"},
   code_scene = {"code.yaml", demo_code, "How fast do the squares of the first numbers grow? Make a table."};
 
 struct demo {
@@ -190,11 +194,26 @@ static int chat(struct demo *demo, const char *workflow, const char *task)
     return code;
 }
 
+static int show_scene(struct demo *demo, const struct scene *scene)
+{
+    int code = CLI_DONE;
+    char *workflow = example(demo->cli, scene, &code);
+    if (workflow)
+        code = chat(demo, workflow, scene->task);
+    free(workflow);
+    return code;
+}
+
+static int show_tools(struct demo *demo)
+{
+    fputs("\n--- an agent calls tools and goes on from their results\n\n", demo->cli->json ? stderr : stdout);
+    return show_scene(demo, &tools_scene);
+}
+
 /* Where code cannot be sandboxed it is not run; that is said, and is no failure of the demonstration. */
 static int show_code(struct demo *demo)
 {
     char *text;
-    int code = CLI_DONE;
     bool good = worker_check(demo->cli, "local", &text);
     FILE *out = demo->cli->json ? stderr : stdout;
     char *clean = term_line(text, 0);
@@ -204,11 +223,7 @@ static int show_code(struct demo *demo)
             clean);
     free(clean);
     free(text);
-    char *workflow = good ? example(demo->cli, &code_scene, &code) : NULL;
-    if (workflow)
-        code = chat(demo, workflow, code_scene.task);
-    free(workflow);
-    return code;
+    return good ? show_scene(demo, &code_scene) : CLI_DONE;
 }
 
 static void say_last_line(const struct demo *demo)
@@ -229,6 +244,8 @@ static int run(struct demo *demo)
         return code;
     if (start_service(demo)) {
         code = chat(demo, workflow, review.task);
+        if (code == CLI_DONE && !demo->model)
+            code = show_tools(demo);
         if (code == CLI_DONE && !demo->model)
             code = show_code(demo);
         if (code == CLI_DONE)

@@ -432,6 +432,7 @@ def test_demo(tmp_path):
     assert time.monotonic() - began < 10
     out = result.out
     for text in ("writer", "critic", "fencing token", "tokens", "unpriced", "start", "end",
+                 "calls calculator", "calculator: 490.87385212",  # a tool
                  "10 rows; the last square is 100", "file squares.csv"):  # an agent's code ran in the sandbox
         assert text in out, text
     last = out.rstrip().splitlines()[-1]
