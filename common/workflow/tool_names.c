@@ -69,7 +69,7 @@ static bool server_has(const json_t *entry, const char *server, const char *name
     const json_t *allow = json_object_get(entry, "allow"), *tool;
     char mapped[AB_TOOL_NAME_MAX + 1];
     size_t n = strlen(server), i;
-    if (strncmp(name, server, n) || strncmp(name + n, "__", 2))
+    if (strncmp(name, server, n) || strncmp(name + n, "__", 2) || strlen(name) > AB_TOOL_NAME_MAX)
         return false;
     if (!allow)
         return true;

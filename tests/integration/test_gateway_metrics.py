@@ -63,6 +63,16 @@ def test_metrics_count_what_happened(gateway, model):
     assert list(buckets.values()) == sorted(buckets.values())
 
 
+def test_calls_of_tools_are_counted(gateway):
+    made = flows.chat({"model": "script", "api_type": "script", "script": {"replies": [{"tool_calls": [
+        {"name": "calculator", "arguments": {"expression": expression}} for expression in ("1+1", "1/0", "")]}, "Done."]}})
+    made["agents"][1]["agent"]["tools"] = ["calculator"]
+    before = total(gateway, "autobots_tool_calls_total"), total(gateway, "autobots_tool_calls_failed_total")
+    gateway.post("/api/jobs", {"text": "go", "workflow": made, "wait_ms": 20000})
+    wait_until(lambda: total(gateway, "autobots_tool_calls_total") == before[0] + 3, what="three calls")
+    assert total(gateway, "autobots_tool_calls_failed_total") == before[1] + 2
+
+
 def test_streams_and_their_events_are_counted(gateway):
     job = gateway.post("/api/jobs", {"workflow": flows.script_chat(["late"], delay_ms=600), "text": "x"}).body["job"]
     with gateway.stream(f"/api/jobs/{job}/events") as stream:

@@ -39,6 +39,8 @@ static const struct {
     {"tokens and newest: whichever is less", "suauaua", {.last = 5, .tokens = 40}, 0, "s---aua"},
     {"a call is not parted from its results", "suctttu", {.last = 3}, 0, "s-----u"},
     {"nor from one of them", "suctttu", {.last = 5}, 0, "s-ctttu"},
+    {"nor from its images", "suctiu", {.last = 3}, 0, "s----u"},
+    {"all of which stay together", "suctiu", {.last = 4}, 0, "s-ctiu"},
     {"a call and its results, though over the bound", "suctt", {.last = 2}, 0, "s-ctt"},
     {"a head that would part them ends before", "suctuuu", {.head = 2, .last = 1}, 0, "su----u"},
     {"an image counts as it costs", "suiua", {.tokens = 500}, 0, "s--ua"},

@@ -190,6 +190,8 @@ static void whose_a_name_is(void **state)
         {"{\"mcp\": \"files\"}", "files__whatever", true},
         {"{\"mcp\": \"files\"}", "files_whatever", false},
         {"{\"mcp\": \"files\"}", "files2__x", false},
+        {"{\"mcp\": \"files\"}", "files__aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", true},
+        {"{\"mcp\": \"files\"}", "files__aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false},
         {"{\"mcp\": \"files\", \"allow\": [\"a\"]}", "files__a", true},
         {"{\"mcp\": \"files\", \"allow\": [\"a\"]}", "files__b", false},
         {"{\"skill\": \"s@2\"}", "s", true},
