@@ -384,6 +384,6 @@ void toolcalls_tick(struct worker *worker, int64_t now_ms)
         ab_fail(&error, AB_ETIMEOUT,
                 "no result within %.3g s; the call was given up, it may have had its effect",
                 (double)call->context.timeout_ms / 1000);
-        on_done(call, NULL, &error);
+        on_done(call, &(struct tool_result){0}, &error);
     }
 }

@@ -13,7 +13,7 @@ enum { NAME_COLUMNS_MAX = 20, SUMS_COLUMNS = 21, CELLS_MIN = 8, SECONDS_TEXT = 4
 
 /* ---- events to spans ---- */
 
-/* Of an agent, or of a tool that it calls. */
+/* Of an agent (tool is ""), or of a tool that it calls; *at: where a new one would stand. */
 static json_t *find_row(const json_t *agents, const char *name, const char *tool, size_t *at)
 {
     size_t i;
@@ -24,7 +24,7 @@ static json_t *find_row(const json_t *agents, const char *name, const char *tool
         if (strcmp(ab_tree_str(row, "agent"), name))
             continue;
         *at = i + 1;
-        if (own && tool ? !strcmp(own, tool) : !own && !tool)
+        if (!strcmp(own ? own : "", tool))
             return row;
     }
     return NULL;
@@ -33,7 +33,7 @@ static json_t *find_row(const json_t *agents, const char *name, const char *tool
 static json_t *agent_row(json_t *agents, const char *name)
 {
     size_t at;
-    json_t *row = find_row(agents, name, NULL, &at);
+    json_t *row = find_row(agents, name, "", &at);
     if (row)
         return row;
     row = json_pack("{s:s, s:i, s:i, s:i, s:[]}", "agent", name, "turns", 0, "busy_ms", 0, "waiting_ms", 0,
