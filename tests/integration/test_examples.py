@@ -8,9 +8,10 @@ EXAMPLES = ROOT / "client" / "examples"
 FILES = sorted(path for path in EXAMPLES.iterdir() if path.suffix in (".yaml", ".yml", ".json"))
 NEEDS_A_MODEL = {"openai.yaml"}
 ASKS = {"approval.yaml"}
+NEEDS_A_SERVER = {"mcp.yaml"}  # test_mcp_servers.py
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.name not in NEEDS_A_MODEL | ASKS], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [p for p in FILES if p.name not in NEEDS_A_MODEL | ASKS | NEEDS_A_SERVER], ids=lambda path: path.name)
 def test_runs_offline(shared, user, path):
     result = cli.run("submit", "-w", path, "--json", "Please help.", home=shared.dir, env={"AUTOBOTS_USER": user})
     assert result.code == 0, result

@@ -1,8 +1,10 @@
 """Real MCP servers of npm over stdio and HTTP, of both eras, and HTTP servers that misbehave, used by agents in jobs."""
 
 import json
+import os
 import subprocess
 
+import cli
 import flows
 import mcp_http
 import npm
@@ -139,6 +141,24 @@ def test_the_modern_era(client, server):
     assert results["add"]["content"] == "42 in Köln"
     results, _ = call(client, server, ("add", {"a": 40, "b": "two"}))
     assert results["add"]["failed"]
+
+
+def test_the_example_with_the_example_configuration(short_folder, tmp_path):
+    """deploy/mcp.yaml as it is; npx, which would fetch the packages, is a script that starts those that are there."""
+    from service import Service
+    modules = npm.install("mcp-servers", *SERVERS)
+    npx = tmp_path / "npx"
+    npx.write_text(f'#!/bin/sh\nname=${{2##*/}}\nshift 2\nexec node {modules}/@modelcontextprotocol/${{name%@*}}/dist/index.js "$@"\n')
+    npx.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    service = Service(short_folder(), start=False, env=environment)
+    service.flags = ["--config", str(ROOT / "deploy" / "mcp.yaml")]
+    service.start_all()
+    with service:
+        result = cli.run("submit", "-w", ROOT / "client" / "examples" / "mcp.yaml", home=service.dir, env=environment)
+        assert result.code == 0 and f"Allowed directories:" in result.out and str(tmp_path) in result.out, result
+        listed = cli.run(*service.flags, "mcp", home=service.dir, env=environment)
+        assert listed.code == 0 and "files__read_text_file" in listed.out and "memory__search_nodes" in listed.out, listed
 
 
 # -- HTTP servers that misbehave --------------------------------------------------------------------------------------

@@ -30,12 +30,20 @@ static void read_text(struct reading *r, const json_t *item)
     ab_buf_add(r->text, text.p, text.n);
 }
 
+/* It goes into an address: nothing but the type itself. */
+static bool is_image_type(const char *type)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-";
+    return !strncmp(type, "image/", 6) && type[6] && !type[6 + strspn(type + 6, plain)];
+}
+
 static void read_image(struct reading *r, const json_t *item)
 {
     struct ab_view data = ab_tree_view(item, "data");
     const char *type = word(item, "mimeType", "image/png");
-    if (!data.n || json_array_size(r->parts) == MCP_PARTS_MAX || data.n > MCP_PARTS_BYTES_MAX - r->bytes) {
-        ab_buf_format(r->text, "[an image (%s, %zu bytes in base64) was left out]", type, data.n);
+    if (!data.n || !is_image_type(type) || json_array_size(r->parts) == MCP_PARTS_MAX ||
+        data.n > MCP_PARTS_BYTES_MAX - r->bytes) {
+        ab_buf_format(r->text, "[an image (%.64s, %zu bytes in base64) was left out]", type, data.n);
         return;
     }
     r->bytes += data.n;

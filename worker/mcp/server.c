@@ -55,8 +55,12 @@ static void add(char ***list, size_t *n, char *text)
     (*list)[*n] = NULL;
 }
 
-static void add_secret(struct mcp_launch *launch, const char *value)
+/* Whatever comes from the environment is taken for one, but for what every program is told. */
+static void add_secret(struct mcp_launch *launch, const char *name, const char *value)
 {
+    for (size_t i = 0; i < sizeof plain_variables / sizeof *plain_variables; i++)
+        if (!strcmp(plain_variables[i], name))
+            return;
     if (strlen(value) >= MCP_SECRET_BYTES_MIN)
         add(&launch->secrets, &launch->secrets_n, ab_strdup(value));
 }
@@ -76,12 +80,13 @@ static int expand(const struct mcp_server *server, const char *text, struct mcp_
         char *name = ab_strndup(at + 2, n);
         const char *value = getenv(name);
         int code = value ? 0 : missing(server, name, err);
+        if (!code)
+            add_secret(launch, name, value);
         free(name);
         if (code)
             return code;
         ab_buf_add(out, text, (size_t)(at - text));
         ab_buf_text(out, value);
-        add_secret(launch, value);
         text = at + 2 + n + (at[2 + n] == '}');
     }
     ab_buf_text(out, text);
@@ -122,7 +127,7 @@ static int make_env(const struct mcp_server *server, struct mcp_launch *launch, 
         if (!value)
             return missing(server, json_string_value(name), err);
         add(&launch->env, &n, ab_format("%s=%s", json_string_value(name), value));
-        add_secret(launch, value);
+        add_secret(launch, json_string_value(name), value);
     }
     return add_expanded(server, "env", "=", &launch->env, &n, launch, err);
 }
