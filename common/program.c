@@ -15,8 +15,13 @@ int ab_exit_code(int code)
 
 bool ab_take_check(int *argc, char **argv)
 {
+    return ab_take_flag(argc, argv, "--check");
+}
+
+bool ab_take_flag(int *argc, char **argv, const char *flag)
+{
     for (int i = 1; i < *argc; i++) {
-        if (strcmp(argv[i], "--check") != 0)
+        if (strcmp(argv[i], flag) != 0)
             continue;
         memmove(&argv[i], &argv[i + 1], (size_t)(*argc - i) * sizeof *argv);
         (*argc)--;

@@ -9,7 +9,8 @@
 /* code: an error, below 0. */
 int ab_exit_code(int code);
 
-/* Takes --check out of the command line: it is no configuration. True if it was there. */
+/* Takes a flag such as --check out of the command line: it is no configuration. True if it was there. */
+bool ab_take_flag(int *argc, char **argv, const char *flag);
 bool ab_take_check(int *argc, char **argv);
 
 /* A whole main: reads the configuration, opens the log, runs until the program ends, and says in the log why. `name` as in

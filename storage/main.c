@@ -2,6 +2,7 @@
  *
  *   autobots-storage [--dir D] [--storage-endpoint E] …      serve until SIGTERM
  *   autobots-storage --check [--dir D]                       read all of it, name what is wrong
+ *   autobots-storage --reindex [--dir D]                     have the text index made anew by the next start
  *
  * Exit: 0 after SIGTERM or a clean check, 1 a check that found faults, 100 usage or configuration, 111 system.
  */
@@ -93,6 +94,23 @@ static int serve(const struct ab_config *config)
     return code ? fail(&err) : 0;
 }
 
+static int reindex(const struct ab_config *config)
+{
+    struct ab_error err = {0};
+    const char *dir = ab_config_text(config, AB_CONF_DIR);
+    struct store_options options = {.dir = dir, .reindex = true};
+    struct store *store = NULL;
+    int lock = -1, code = take_lock(dir, &lock, &err);
+    if (!code)
+        code = store_sqlite_open(&options, &store, &err);
+    store_close(store);
+    if (lock >= 0)
+        close(lock);
+    if (!code)
+        printf("%s: the text index is empty; the service makes it anew when it runs\n", dir);
+    return code ? fail(&err) : 0;
+}
+
 static int check(const struct ab_config *config)
 {
     struct ab_error err = {0};
@@ -106,7 +124,7 @@ static int check(const struct ab_config *config)
 
 int main(int argc, char **argv)
 {
-    bool only_check = ab_take_check(&argc, argv);
+    bool only_check = ab_take_check(&argc, argv), only_reindex = ab_take_flag(&argc, argv, "--reindex");
     struct ab_config *config = NULL;
     struct ab_error err = {0};
     int code = ab_config_create(&config, AB_PROGRAM_STORAGE, argc, argv, &err);
@@ -114,7 +132,7 @@ int main(int argc, char **argv)
         return code > 0 ? 0 : fail(&err);
     ab_log_init("storage", (enum ab_log_level)ab_config_enum(config, AB_CONF_LOG_LEVEL),
                 ab_config_enum(config, AB_CONF_LOG_FORMAT) == 1);
-    code = only_check ? check(config) : serve(config);
+    code = only_check ? check(config) : only_reindex ? reindex(config) : serve(config);
     ab_config_destroy(config);
     return code;
 }

@@ -21,6 +21,7 @@ struct reader {
     void *here, *there;  /* ends of the pair: the main thread's, the thread's */
     unsigned open;       /* handed in and not answered */
     zmq_msg_t body;      /* of the last answer taken */
+    _Atomic bool stop;   /* what still waits is not read any more */
 };
 
 /* ---- the thread ---- */
@@ -67,7 +68,7 @@ static void *run(void *arg)
     struct ticket ticket;
     zmq_msg_t body;
     zmq_msg_init(&body);
-    while (receive(reader->there, &ticket, &body, 0) && ticket.op) {
+    while (receive(reader->there, &ticket, &body, 0) && ticket.op && !reader->stop) {
         ab_buf_clear(&answer);
         ticket.err = (struct ab_error){0};
         ticket.err.code = read_one(reader->store, ticket.op, ab_view(zmq_msg_data(&body), zmq_msg_size(&body)),
@@ -81,9 +82,12 @@ static void *run(void *arg)
 }
 
 /* ---- the main thread's side ---- */
-static void *pair_end(bool bind)
+static void *pair_end(const char *name, bool bind)
 {
-    static const char address[] = "inproc://storage-reader";
+    char address[64];
+    int length = snprintf(address, sizeof address, "inproc://storage-%s", name);
+    assert(length < (int)sizeof address);
+    (void)length;
     void *socket = zmq_socket(ab_zmq_context(), ZMQ_PAIR);
     assert(socket);
     int unlimited = 0; /* READS_MAX is the bound */
@@ -96,7 +100,7 @@ static void *pair_end(bool bind)
     return socket;
 }
 
-int reader_create(struct store *writer, struct reader **out, struct ab_error *err)
+int reader_create(struct store *writer, const char *name, struct reader **out, struct ab_error *err)
 {
     struct reader *reader = ab_calloc(1, sizeof *reader);
     int code = writer->ops->reader(writer, &reader->store, err);
@@ -104,8 +108,8 @@ int reader_create(struct store *writer, struct reader **out, struct ab_error *er
         free(reader);
         return code;
     }
-    reader->here = pair_end(true);
-    reader->there = pair_end(false);
+    reader->here = pair_end(name, true);
+    reader->there = pair_end(name, false);
     zmq_msg_init(&reader->body);
     int rc = pthread_create(&reader->thread, NULL, run, reader);
     if (!rc) {
@@ -123,6 +127,7 @@ void reader_destroy(struct reader *reader)
 {
     if (!reader)
         return;
+    reader->stop = true;
     send(reader->here, &(struct ticket){.op = 0}, (struct ab_view){0});
     pthread_join(reader->thread, NULL);
     zmq_close(reader->here);

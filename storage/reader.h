@@ -17,7 +17,8 @@ struct reader_answer {
     struct ab_view body; /* valid until the next reader_take */
 };
 
-int reader_create(struct store *writer, struct reader **out, struct ab_error *err);
+/* name: of its end of the pair; each reader of a process has another. */
+int reader_create(struct store *writer, const char *name, struct reader **out, struct ab_error *err);
 void reader_destroy(struct reader *reader); /* NULL is allowed; waits for the running read */
 void *reader_socket(struct reader *reader); /* readable when reader_take has something */
 /* Copies the request. AB_EBUSY over READS_MAX. */

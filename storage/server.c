@@ -37,7 +37,7 @@ struct server {
     struct ab_loop *loop;
     void *router;
     struct ab_message in;
-    struct reader *reader;
+    struct reader *reader, *searcher;
     struct callers callers;
     struct group group;
     int64_t beat_ms;        /* when callers are next looked after */
@@ -192,6 +192,12 @@ static int check_body(const struct server *s, const struct ab_op_row *op, struct
     return 0;
 }
 
+/* Searches may take longer than what brokers and workers wait for: they have a thread of their own. */
+static struct reader *reader_for(struct server *s, const struct ab_op_row *op)
+{
+    return op->number == AB_OP_search_messages || op->number == AB_OP_search_sessions ? s->searcher : s->reader;
+}
+
 static void on_query(struct server *s, struct caller *caller, const struct ab_message *m)
 {
     struct ab_query query = {0};
@@ -208,7 +214,7 @@ static void on_query(struct server *s, struct caller *caller, const struct ab_me
     if (!code && op->kind == AB_OP_WRITE)
         group_query(&s->group, &m->route, query.rid, op, m->body, ab_wall_ms());
     else if (!code)
-        code = reader_put(s->reader, &m->route, query.rid, op, m->body, &err);
+        code = reader_put(reader_for(s, op), &m->route, query.rid, op, m->body, &err);
     if (code)
         refuse(s, &m->route, query.rid, &err);
 }
@@ -266,12 +272,11 @@ static bool on_router(void *owner)
     return s->undrained = true;
 }
 
-static bool on_reader(void *owner)
+static bool take_answers(struct server *s, struct reader *reader)
 {
-    struct server *s = owner;
     struct reader_answer a;
     for (int i = 0; i < READS_MAX; i++) {
-        if (!reader_take(s->reader, &a))
+        if (!reader_take(reader, &a))
             return false;
         if (a.err.code)
             refuse(s, &a.route, a.rid, &a.err);
@@ -280,6 +285,18 @@ static bool on_reader(void *owner)
                  ab_send(s->router, &a.route, AB_RESULT, &(struct ab_result){.rid = a.rid}, a.body));
     }
     return true;
+}
+
+static bool on_reader(void *owner)
+{
+    struct server *s = owner;
+    return take_answers(s, s->reader);
+}
+
+static bool on_searcher(void *owner)
+{
+    struct server *s = owner;
+    return take_answers(s, s->searcher);
 }
 
 static void stop_for(struct server *s)
@@ -358,12 +375,15 @@ int storage_serve(const struct server_options *options, struct store *store, str
         .options = options, .store = store, .idle_ms = ab_mono_ms() + IDLE_MS, .beat_ms = ab_mono_ms()};
     s.loop = ab_loop_create(&ops, &s); /* blocks signals: before the reader's thread */
     group_init(&s.group, store);
-    int code = reader_create(store, &s.reader, err);
+    int code = reader_create(store, "reader", &s.reader, err);
+    if (!code)
+        code = reader_create(store, "searcher", &s.searcher, err);
     if (!code && !(s.router = ab_router_create(options->endpoint, batch_bytes_max(options), err)))
         code = err->code;
     if (!code) {
         ab_loop_add_socket(s.loop, s.router, on_router, &s);
         ab_loop_add_socket(s.loop, reader_socket(s.reader), on_reader, &s);
+        ab_loop_add_socket(s.loop, reader_socket(s.searcher), on_searcher, &s);
         ab_log(AB_INFO, "storage.ready", "endpoint", options->endpoint, "build", ab_build(), NULL);
         ab_loop_run(s.loop);
         code = s.failed.code;
@@ -372,6 +392,7 @@ int storage_serve(const struct server_options *options, struct store *store, str
     ab_message_close(&s.in);
     ab_socket_destroy(s.router);
     reader_destroy(s.reader);
+    reader_destroy(s.searcher);
     group_finish(&s.group);
     callers_finish(&s.callers);
     ab_loop_destroy(s.loop);

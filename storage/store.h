@@ -27,6 +27,7 @@ struct store_options {
     const char *dir;
     /* What ended longer ago is removed, and an older job id that is not there is refused as expired; 0: never. */
     int64_t retention_ms;
+    bool reindex; /* empty the text index, so that it is made anew */
 };
 
 /* A word to the broker about a job, to be sent once the transaction that made it is on disk. */

@@ -56,6 +56,10 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     X(publish_session, 36, WRITE, AB_BY_CLIENT, op_publish, op_gallery_item,                                   \
       "a snapshot of a session into the gallery")                                                              \
     X(get_gallery, 37, READ, AB_BY_CLIENT, op_get_gallery, op_gallery_answer, "gallery items")                 \
+    X(search_messages, 38, READ, AB_BY_CLIENT | AB_BY_WORKER, op_search_messages, op_search_messages_answer,   \
+      "full text of the user's messages")                                                                      \
+    X(search_sessions, 39, READ, AB_BY_CLIENT, op_search_sessions, op_sessions_answer,                         \
+      "sessions by name, description, id and what was said in them")                                           \
     X(gallery_tags, 52, READ, AB_BY_CLIENT, op_gallery_tags, op_gallery_tags_answer,                           \
       "all tags of the gallery, and how many items have each")                                                 \
     X(rename_session, 40, WRITE, AB_BY_CLIENT, op_rename_session, op_sessions_answer,                          \
@@ -157,6 +161,10 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     S(op_get_sessions, AB_OP_GET_SESSIONS_FIELDS)                                                              \
     S(op_sessions_answer, AB_OP_SESSIONS_ANSWER_FIELDS)                                                        \
     S(session_record, AB_SESSION_RECORD_FIELDS)                                                                \
+    S(op_search_messages, AB_OP_SEARCH_MESSAGES_FIELDS)                                                        \
+    S(op_search_messages_answer, AB_OP_SEARCH_MESSAGES_ANSWER_FIELDS)                                          \
+    S(search_hit, AB_SEARCH_HIT_FIELDS)                                                                        \
+    S(op_search_sessions, AB_OP_SEARCH_SESSIONS_FIELDS)                                                        \
     S(op_create_session, AB_OP_CREATE_SESSION_FIELDS)                                                          \
     S(op_session, AB_OP_SESSION_FIELDS)                                                                        \
     S(op_rename_session, AB_OP_RENAME_SESSION_FIELDS)                                                          \

@@ -142,7 +142,9 @@ enum { AB_TOKENS_MAX = 10000, AB_TOKEN_HASH_BYTES = 32 };
     F(o, UINT, commit_us, OPT, 0, "spent in commits since start, their syncs included")                        \
     F(o, UINT, wal_bytes, OPT, 0, "")                                                                          \
     F(o, STR, writable, OPT, AB_ERROR_TEXT_MAX, "empty if so, else why not")                                   \
-    F(o, STR, build, OPT, AB_NAME_MAX, "")
+    F(o, STR, build, OPT, AB_NAME_MAX, "")                                                                     \
+    F(o, UINT, unindexed, OPT, 0, "messages that a search does not find yet")                                  \
+    F(o, BOOL, reindexing, OPT, 0, "the text index is being made anew: nor older ones")
 
 /* ---- the broker's own, asked of it with QUERY ---- */
 #define AB_OP_JOB_STATUS_FIELDS(F, o)                                                                          \

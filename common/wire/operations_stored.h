@@ -5,7 +5,7 @@
 
 #include "common/wire/messages.h"
 
-enum { AB_TAG_BYTES_MAX = 256 };
+enum { AB_TAG_BYTES_MAX = 256, AB_QUERY_BYTES_MAX = 1024 };
 
 /* ---- clients': the seed's eight ---- */
 #define AB_OP_LOAD_MESSAGES_FIELDS(F, o)                                                                       \
@@ -51,6 +51,36 @@ enum { AB_TAG_BYTES_MAX = 256 };
     F(o, ANY, flow_config, OPT, AB_WORKFLOW_MAX, "the workflow")                                               \
     F(o, STR, name, OPT, 256, "")                                                                              \
     F(o, STR, description, OPT, 4096, "")
+#define AB_OP_SEARCH_MESSAGES_FIELDS(F, o)                                                                     \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, query, REQ, AB_QUERY_BYTES_MAX,                                                                  \
+      "words, phrases in quotation marks and prefixes (prog*); all must stand in the message")                 \
+    F(o, STR, session, OPT, AB_NAME_MAX, "only this one")                                                      \
+    F(o, BOOL, newest, OPT, 0, "by time, the newest first; absent: by rank")                                   \
+    F(o, STR, after, OPT, AB_NAME_MAX, "cursor")                                                               \
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
+#define AB_OP_SEARCH_MESSAGES_ANSWER_FIELDS(F, o)                                                              \
+    F(o, ANY, hits, REQ, 0, "array of search_hit maps")                                                        \
+    F(o, STR, next, OPT, AB_NAME_MAX, "")                                                                      \
+    F(o, BOOL, behind, OPT, 0,                                                                                 \
+      "some of the user's messages are not in the index yet: ask again a little later")                        \
+    F(o, BOOL, capped, OPT, 0, "there are more than 10000 hits: the newest 10000 were ranked")
+#define AB_SEARCH_HIT_FIELDS(F, o)                                                                             \
+    F(o, STR, session_id, REQ, AB_NAME_MAX, "")                                                                \
+    F(o, STR, session_name, OPT, 256, "")                                                                      \
+    F(o, STR, msg_id, REQ, AB_NAME_MAX, "")                                                                    \
+    F(o, STR, role, REQ, 16, "")                                                                               \
+    F(o, STR, timestamp, OPT, 40, "ISO 8601")                                                                  \
+    F(o, ID, job, OPT, 0, "the job that made it")                                                              \
+    F(o, UINT, rank, OPT, 1000, "how well it fits, 1 to 1000; absent with `newest`")                           \
+    F(o, STR, snippet, REQ, 4096, "a line of the message around what was found")                               \
+    F(o, ANY, marks, REQ, 0, "what was found in it: array of [first, how many], in characters (code points)")
+#define AB_OP_SEARCH_SESSIONS_FIELDS(F, o)                                                                     \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, query, REQ, AB_QUERY_BYTES_MAX,                                                                  \
+      "as in search_messages; each term in name, description or id, or in any message of the session")         \
+    F(o, STR, after, OPT, AB_NAME_MAX, "cursor")                                                               \
+    F(o, UINT, limit, OPT, AB_PAGE_MAX, "")
 #define AB_OP_CREATE_SESSION_FIELDS(F, o)                                                                      \
     F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
     F(o, ANY, session, REQ, 0, "session record")

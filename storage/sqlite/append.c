@@ -168,10 +168,7 @@ static int answer_add(struct db *db, const struct append *a, const struct head *
     }
     bool deleted = col_int(s, 0);
     if (a->end == END_SUCCEEDED || ab_map_get(a->bodies[a->n - 1], "content").p) {
-        s = db_sql(db, SQL_MESSAGE_ADD);
-        bind_int(s, 1, head->session);
-        bind_int(s, 2, pos_of(head->n, POS_ANSWER));
-        int code = db_run(db, s, err);
+        int code = message_add(db, head->session, pos_of(head->n, POS_ANSWER), (struct ab_view){0}, err);
         if (code)
             return code;
     }

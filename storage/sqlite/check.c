@@ -1,7 +1,7 @@
 /* The full check of a database: SQLite's own, then what this service promises of its rows. Reads one snapshot, so it may
  * run beside the service. Changes nothing; what is wrong is named.
  */
-#include "storage/sqlite/db.h"
+#include "storage/sqlite/search.h"
 
 #include <stdlib.h>
 
@@ -71,6 +71,15 @@ static const struct {
      "usage of session %s, which does not exist"},
     {"SELECT n FROM job_secrets WHERE n NOT IN (SELECT n FROM open_jobs)",
      "sealed keys of job %s, which is not open"},
+    {"SELECT m.session||'/'||m.pos FROM messages m LEFT JOIN message_docs d ON d.session=m.session AND "
+     "d.pos=m.pos"
+     " LEFT JOIN unindexed u ON u.pos=m.pos AND u.session=m.session WHERE m.deleted=0 AND d.doc IS NULL AND"
+     " u.pos IS NULL AND (m.session,m.pos)<=(coalesce((SELECT value FROM meta WHERE "
+     "key='words_session'),1<<62),"
+     "coalesce((SELECT value FROM meta WHERE key='words_pos'),1<<62))",
+     "message %s is not in the text index: run autobots-storage --reindex"},
+    {"SELECT z.id FROM message_words_docsize z LEFT JOIN message_docs d ON d.doc=z.id WHERE d.doc IS NULL",
+     "row %s of the text index is of no message: run autobots-storage --reindex"},
 };
 _Static_assert(AB_KIND_END == 8, "the checks name the end event's kind");
 
@@ -143,7 +152,7 @@ static int check_all(struct db *db, FILE *out, struct ab_error *err)
         return ab_fail_at(err, AB_EUSAGE, db->path, "%s has schema %lld, this program checks schema %u",
                           db->path, (long long)version, migrations_n);
     int code = db_exec(db, "BEGIN", err);
-    if (code || (code = db_check_schema(db, err)))
+    if (code || (code = db_check_schema(db, err)) || (code = db_prepare(db, err)))
         return code;
     int faults = check_file(db, out, err);
     if (faults)
@@ -153,7 +162,10 @@ static int check_all(struct db *db, FILE *out, struct ab_error *err)
             return code;
         faults += code;
     }
-    code = check_events(db, out, err);
+    if ((code = check_events(db, out, err)) < 0)
+        return code;
+    faults += code;
+    code = search_check(db, out, err);
     return code < 0 ? code : faults + code;
 }
 

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "storage/sqlite/words.h"
+
 enum {
     PAGE_BYTES = 16384,
     WRITER_CACHE_KIB = 32 << 10,
@@ -153,6 +155,9 @@ int db_connect(struct db *db, const char *path, struct ab_error *err)
 
 int db_prepare(struct db *db, struct ab_error *err)
 {
+    int code = words_create(db->handle, &db->words, err);
+    if (code)
+        return code;
     for (int i = 0; i < SQL_N; i++)
         if (sqlite3_prepare_v3(db->handle, sql_text[i], -1, SQLITE_PREPARE_PERSISTENT, &db->statements[i],
                                NULL) != SQLITE_OK)
@@ -164,6 +169,7 @@ void db_disconnect(struct db *db)
 {
     for (int i = 0; i < SQL_N; i++)
         sqlite3_finalize(db->statements[i]);
+    words_destroy(db->words);
     sqlite3_close(db->handle);
     free(db->path);
 }

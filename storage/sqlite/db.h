@@ -57,9 +57,13 @@ struct name_cache {
     } slots[NAME_CACHE_MAX];
 };
 
+enum { SEARCH_PLACE_MAX = 48 };
+
 struct checkpointer;
+struct feeder;
 struct purge;
 struct usage;
+struct words;
 
 struct db {
     struct store store;
@@ -76,6 +80,7 @@ struct db {
     uint64_t *progress;    /* of the operation, over all its steps */
     int64_t step_us;       /* monotonic: an operation that is not done by then gives STORE_MORE */
     int rc;                /* SQLite's code that broke the transaction */
+    struct words *words;   /* what searching needs of the connection */
 
     /* ---- the writer's ---- */
     struct heads heads;
@@ -92,6 +97,7 @@ struct db {
     struct checkpointer *checkpointer;
     struct purge *purge;
     struct usage *usage;
+    struct feeder *feeder;
     uint64_t wal_asked; /* size of the log when a checkpoint was last asked for */
     /* Written by the writer, read by readers for storage_status. */
     struct db_shared *shared;
@@ -271,7 +277,7 @@ op_fn op_epoch, op_submit, op_append, op_inbox, op_open_jobs, op_load, op_journa
     op_delete_price, op_import_run, op_put_file, op_load_file, op_list_files, op_get_file, op_set_budget,
     op_list_budgets, op_create_token, op_list_tokens, op_revoke_token, op_check_token, op_token_used,
     op_gallery_tags, op_save_skill, op_list_skills, op_get_skill, op_delete_skill, op_load_skill, op_usage,
-    op_usage_all, op_set_queue;
+    op_usage_all, op_set_queue, op_search_messages, op_search_sessions;
 
 /* ---- what was deleted last (gone.c) ---- */
 enum gone_kind {
@@ -336,6 +342,15 @@ int messages_list(struct db *db, int64_t session, int64_t after, uint64_t limit,
 /* A page of them as the answer of an operation. session 0: none. */
 int messages_answer(struct db *db, int64_t session, int64_t after, uint64_t limit, struct ab_buf *answer,
                     struct ab_error *err);
+/* One message's record, appended. 1: it is shown. */
+int message_record(struct db *db, int64_t session, int64_t pos, struct ab_buf *out, struct ab_error *err);
+/* What the message says; body: that of its row. 1: *content is valid until the statements are used again. */
+int message_content(struct db *db, int64_t pos, struct ab_view body, struct ab_view *content,
+                    struct ab_error *err);
+/* A row of messages. body: the whole record of a saved one, else nothing. */
+int message_add(struct db *db, int64_t session, int64_t pos, struct ab_view body, struct ab_error *err);
+/* It is shown no more; its row stays. */
+int message_hide(struct db *db, int64_t session, int64_t pos, struct ab_error *err);
 int message_history(struct db *db, int64_t session, uint64_t n, uint64_t limit, struct list *list,
                     struct ab_error *err);
 /* Each word of `search` is somewhere in the texts, ignoring the case of ASCII letters (gallery.c). */

@@ -250,10 +250,7 @@ static int hide_question(struct db *db, const struct fork *fork, int64_t session
     bind_int(s, 2, pos_of(fork->from, POS_ANSWER));
     if ((got = db_row(db, s, err)))
         return got < 0 ? got : 0;
-    s = db_sql(db, SQL_MESSAGE_HIDE);
-    bind_int(s, 1, session);
-    bind_int(s, 2, pos_of(fork->from, POS_QUESTION));
-    return db_run(db, s, err);
+    return message_hide(db, session, pos_of(fork->from, POS_QUESTION), err);
 }
 
 int fork_write(struct db *db, const struct ab_op_submit *r, uint64_t n, int64_t session,

@@ -182,21 +182,14 @@ static int add_events(struct db *db, const struct run *run, uint64_t n, struct a
     return db_run(db, s, err);
 }
 
-static int add_message(struct db *db, int64_t session, int64_t pos, struct ab_error *err)
-{
-    sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_ADD);
-    bind_int(s, 1, session);
-    bind_int(s, 2, pos);
-    return db_run(db, s, err);
-}
-
 /* Question and answer stand behind what the session holds already. */
 static int add_messages(struct db *db, const struct run *run, uint64_t n, int64_t user, int64_t session,
                         struct ab_error *err)
 {
-    int code = add_message(db, session, pos_of(n, POS_QUESTION), err);
+    const struct ab_view none = {0};
+    int code = message_add(db, session, pos_of(n, POS_QUESTION), none, err);
     if (!code && run->answered)
-        code = add_message(db, session, pos_of(n, POS_ANSWER), err);
+        code = message_add(db, session, pos_of(n, POS_ANSWER), none, err);
     if (code || !run->input.msg_id.n)
         return code;
     sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_ID_GET);

@@ -159,13 +159,10 @@ static int job_add(struct db *db, const struct ab_op_submit *r, uint64_t n, int6
 static int question_add(struct db *db, uint64_t n, int64_t user, int64_t session, struct ab_view msg_id,
                         struct ab_error *err)
 {
-    sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_ADD);
-    bind_int(s, 1, session);
-    bind_int(s, 2, pos_of(n, POS_QUESTION));
-    int code = db_run(db, s, err);
+    int code = message_add(db, session, pos_of(n, POS_QUESTION), (struct ab_view){0}, err);
     if (code || !msg_id.n)
         return code;
-    s = db_sql(db, SQL_MESSAGE_ID_ADD);
+    sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_ID_ADD);
     bind_int(s, 1, user);
     bind_text(s, 2, msg_id);
     bind_int(s, 3, session);

@@ -1,7 +1,7 @@
 /* Messages. A job's question and answer are rows without a body: their text stands in the job's input and in its end
  * event. A saved message is its whole record.
  */
-#include "storage/sqlite/db.h"
+#include "storage/sqlite/search.h"
 
 #include "common/clock.h"
 
@@ -187,6 +187,59 @@ static int record_add(struct db *db, const struct place *place, int64_t pos, str
     return got;
 }
 
+int message_record(struct db *db, int64_t session, int64_t pos, struct ab_buf *out, struct ab_error *err)
+{
+    struct place place;
+    sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_GET);
+    bind_int(s, 1, session);
+    bind_int(s, 2, pos);
+    int got = db_row(db, s, err);
+    if (got <= 0 || col_int(s, 0))
+        return got < 0 ? got : 0;
+    got = place_of(db, session, &place, err);
+    return got ? got : record_add(db, &place, pos, col_blob(s, 1), out, err);
+}
+
+int message_content(struct db *db, int64_t pos, struct ab_view body, struct ab_view *content,
+                    struct ab_error *err)
+{
+    struct ab_message_record m = {0};
+    struct ab_buf text = {0};
+    int64_t at_ms;
+    if (body.p) {
+        *content = ab_map_get(body, "content");
+        return content->p != NULL;
+    }
+    int got = read_job_message(db, pos, &m, &at_ms, &text, err);
+    *content = m.content;
+    if (text.n) /* it says nothing */
+        got = 0;
+    ab_buf_finish(&text);
+    return got;
+}
+
+/* ---- rows ---- */
+int message_add(struct db *db, int64_t session, int64_t pos, struct ab_view body, struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_ADD);
+    bind_int(s, 1, session);
+    bind_int(s, 2, pos);
+    bind_blob(s, 3, body);
+    int code = db_run(db, s, err);
+    return code ? code : search_note(db, session, pos, err);
+}
+
+int message_hide(struct db *db, int64_t session, int64_t pos, struct ab_error *err)
+{
+    int code = search_forget(db, session, pos, err);
+    if (code)
+        return code;
+    sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_HIDE);
+    bind_int(s, 1, session);
+    bind_int(s, 2, pos);
+    return db_run(db, s, err);
+}
+
 /* ---- listings ---- */
 int messages_list(struct db *db, int64_t session, int64_t after, uint64_t limit, struct list *list,
                   int64_t *next, struct ab_error *err)
@@ -338,11 +391,7 @@ static int message_insert(struct db *db, int64_t user, int64_t session, struct a
     if (pos_n(pos) > db->n_last)
         return ab_fail(err, AB_ETOOLARGE, "the session holds %d saved messages, the most it may",
                        1 << POS_BITS);
-    s = db_sql(db, SQL_MESSAGE_ADD);
-    bind_int(s, 1, session);
-    bind_int(s, 2, pos);
-    bind_blob(s, 3, body);
-    int code = db_run(db, s, err);
+    int code = message_add(db, session, pos, body, err);
     if (code)
         return code;
     s = db_sql(db, SQL_MESSAGE_ID_ADD);

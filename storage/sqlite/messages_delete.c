@@ -2,7 +2,7 @@
  * A session may be long: it goes in steps of STORE_STEP_US, oldest messages first, each a transaction of its own and whole
  * in itself. Whoever is cut off in the middle begins with what is left.
  */
-#include "storage/sqlite/db.h"
+#include "storage/sqlite/search.h"
 
 #include "common/clock.h"
 
@@ -17,9 +17,10 @@ static int id_remove(struct db *db, int64_t user, struct ab_view id, struct ab_e
     return db_run(db, s, err);
 }
 
-static int hide(struct db *db, int64_t session, int64_t pos, struct ab_error *err)
+/* Its row goes; it must be in the text index no more. */
+static int row_remove(struct db *db, int64_t session, int64_t pos, struct ab_error *err)
 {
-    sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_HIDE);
+    sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_REMOVE);
     bind_int(s, 1, session);
     bind_int(s, 2, pos);
     return db_run(db, s, err);
@@ -69,10 +70,11 @@ static int message_delete(struct db *db, int64_t user, int64_t session, int64_t 
     int code = id_remove(db, user, id, err);
     if (code)
         return code;
-    sqlite3_stmt *s = db_sql(db, pos_sub(pos) < POS_SAVED ? SQL_MESSAGE_HIDE : SQL_MESSAGE_REMOVE);
-    bind_int(s, 1, session);
-    bind_int(s, 2, pos);
-    if ((code = db_run(db, s, err)) || pos_sub(pos) >= POS_SAVED || !job_ended(db, pos_n(pos)))
+    if (pos_sub(pos) >= POS_SAVED) {
+        code = search_forget(db, session, pos, err);
+        return code ? code : row_remove(db, session, pos, err);
+    }
+    if ((code = message_hide(db, session, pos, err)) || !job_ended(db, pos_n(pos)))
         return code;
     return redact_message(db, session, pos, err);
 }
@@ -159,10 +161,7 @@ static int hide_answer(struct db *db, int64_t session, uint64_t n, struct ab_err
     if (got <= 0 || col_int(s, 0))
         return got < 0 ? got : 0;
     ++*db->progress;
-    s = db_sql(db, SQL_MESSAGE_HIDE);
-    bind_int(s, 1, session);
-    bind_int(s, 2, pos_of(n, POS_ANSWER));
-    return db_run(db, s, err);
+    return message_hide(db, session, pos_of(n, POS_ANSWER), err);
 }
 
 /* What an ended job held. Its end event first: whatever stands in the file between two steps is a job without content. */
@@ -195,7 +194,7 @@ static int remove_job(struct db *db, int64_t session, int64_t pos, bool keep, st
         return remove_ended(db, session, n, err);
     if (!keep)
         return job_send_cancel(db, n, "its session was deleted", err);
-    return hide(db, session, pos, err);
+    return message_hide(db, session, pos, err);
 }
 
 static struct ab_view chosen_id(struct db *db, int64_t pos, struct ab_view body)
@@ -217,19 +216,16 @@ static int remove_row(struct db *db, int64_t user, int64_t session, sqlite3_stmt
     bool question = pos_sub(pos) == POS_QUESTION, live = question && keep && !job_ended(db, pos_n(pos));
     bool shown = !col_int(row, 1);
     int code = id_remove(db, user, chosen_id(db, pos, col_blob(row, 2)), err);
+    if (!code && shown)
+        code = search_forget(db, session, pos, err);
     *db->progress += shown;
     if (!code && question)
         code = remove_job(db, session, pos, keep, err);
     if (code == STORE_MORE && shown) {
-        int hidden = hide(db, session, pos, err);
+        int hidden = message_hide(db, session, pos, err);
         return hidden ? hidden : code;
     }
-    if (code || live)
-        return code;
-    sqlite3_stmt *s = db_sql(db, SQL_MESSAGE_REMOVE);
-    bind_int(s, 1, session);
-    bind_int(s, 2, pos);
-    return db_run(db, s, err);
+    return code || live ? code : row_remove(db, session, pos, err);
 }
 
 int messages_remove(struct db *db, int64_t user, int64_t session, bool keep, struct ab_error *err)

@@ -151,6 +151,16 @@ const struct migration migrations[] = {
         "TEXT,"
         " at_ms INTEGER NOT NULL, PRIMARY KEY(pool,of)) WITHOUT ROWID;",
     },
+    {
+        /* the text of messages, searchable (search.h). meta.words: the version of words.h that made the index */
+        "CREATE VIRTUAL TABLE message_words USING fts5(place,text,content='',"
+        "tokenize='unicode61 remove_diacritics 2');"
+        "CREATE TABLE message_docs(doc INTEGER PRIMARY KEY, session INTEGER NOT NULL, pos INTEGER NOT NULL,"
+        " UNIQUE(session,pos));"
+        "CREATE TABLE unindexed(pos INTEGER NOT NULL, session INTEGER NOT NULL, PRIMARY KEY(pos,session))"
+        " WITHOUT ROWID;"
+        "INSERT INTO meta VALUES('words',0);",
+    },
 };
 const unsigned migrations_n = sizeof migrations / sizeof migrations[0];
 
@@ -220,12 +230,13 @@ int db_migrate(struct db *db, const struct migration *list, unsigned n, struct a
     return 0;
 }
 
-/* The schema as text, in a fixed order. */
+/* The schema as text, in a fixed order. The tables below message_words are SQLite's own business. */
 static char *schema_text(sqlite3 *handle)
 {
     static const char query[] =
         "SELECT group_concat(type||' '||name||' '||coalesce(sql,''),char(10)) FROM"
-        " (SELECT * FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%' ORDER BY type,name)";
+        " (SELECT * FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%' AND name NOT GLOB 'message_words_*'"
+        " ORDER BY type,name)";
     sqlite3_stmt *s = NULL;
     char *text = NULL;
     if (sqlite3_prepare_v2(handle, query, -1, &s, NULL) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW &&

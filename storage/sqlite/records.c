@@ -338,6 +338,15 @@ int op_storage_status(struct db *db, const void *request, struct ab_buf *answer,
     if ((got = db_row(db, s, err)) < 0)
         return got;
     a.open = (uint64_t)col_int(s, 0);
+    s = db_sql(db, SQL_UNINDEXED_COUNT);
+    if ((got = db_row(db, s, err)) < 0)
+        return got;
+    a.unindexed = (uint64_t)col_int(s, 0);
+    s = db_sql(db, SQL_META_GET);
+    bind_text(s, 1, ab_view_of("words_session"));
+    if ((got = db_row(db, s, err)) < 0)
+        return got;
+    a.reindexing = got;
     a.build = ab_view_of(ab_build());
     ab_encode(answer, &ab_op_storage_status_answer_schema, &a);
     return 0;

@@ -2,7 +2,7 @@
  * its end, and the history that later jobs of the session pinned. The events stay, so that journals have no gap; their
  * texts become a tombstone and their checksums are made anew.
  */
-#include "storage/sqlite/db.h"
+#include "storage/sqlite/search.h"
 
 static const char tombstone[] = "[deleted]";
 /* A shorter text is redacted only where it stands alone: "ok" is part of too many others. */
@@ -163,13 +163,25 @@ static int redact_later(struct db *db, int64_t session, int64_t pos, const struc
     }
 }
 
+/* The job's journal. An answer that repeats its question is another one afterwards, for the text index too. */
+static int redact_job(struct db *db, int64_t session, int64_t pos, const struct needle *needle,
+                      struct ab_error *err)
+{
+    int64_t answer = pos_of(pos_n(pos), POS_ANSWER);
+    bool other = pos_sub(pos) == POS_QUESTION;
+    int code = other ? search_forget(db, session, answer, err) : 0;
+    if (!code)
+        code = redact_events(db, pos_n(pos), AB_KIND_UNKNOWN, needle, err);
+    return code || !other ? code : search_note(db, session, answer, err);
+}
+
 int redact_message(struct db *db, int64_t session, int64_t pos, struct ab_error *err)
 {
     struct ab_buf content = {0};
     int code = content_of(db, pos, &content, err);
     if (!code && content.n) {
         struct needle needle = {.raw = ab_buf_view(&content), .text = ab_any_str(ab_buf_view(&content))};
-        code = redact_events(db, pos_n(pos), AB_KIND_UNKNOWN, &needle, err);
+        code = redact_job(db, session, pos, &needle, err);
         if (!code)
             code = redact_later(db, session, pos, &needle, err);
     }

@@ -153,6 +153,31 @@
     X(MESSAGE_ID_ADD, "INSERT INTO message_ids(user,id,session,pos) VALUES(?1,?2,?3,?4)")                      \
     X(MESSAGE_ID_GET, "SELECT session,pos FROM message_ids WHERE user=?1 AND id=?2")                           \
     X(MESSAGE_ID_REMOVE, "DELETE FROM message_ids WHERE user=?1 AND id=?2")                                    \
+    /* search */                                                                                               \
+    X(UNINDEXED_ADD, "INSERT OR IGNORE INTO unindexed(pos,session) VALUES(?1,?2)")                             \
+    X(UNINDEXED_REMOVE, "DELETE FROM unindexed WHERE pos=?1 AND session=?2")                                   \
+    X(UNINDEXED_FIRST, "SELECT pos,session FROM unindexed LIMIT 1")                                            \
+    X(UNINDEXED_COUNT, "SELECT count(*) FROM unindexed")                                                       \
+    X(UNINDEXED_OF_USER, "SELECT EXISTS(SELECT 1 FROM (SELECT session FROM unindexed LIMIT ?2) n "             \
+                         "JOIN sessions s ON s.key=n.session WHERE s.user=?1)")                                \
+    X(DOC_ADD, "INSERT INTO message_docs(session,pos) VALUES(?1,?2)")                                          \
+    X(DOC_GET, "SELECT doc FROM message_docs WHERE session=?1 AND pos=?2")                                     \
+    X(DOC_REMOVE, "DELETE FROM message_docs WHERE doc=?1")                                                     \
+    X(WORDS_ADD, "INSERT INTO message_words(rowid,place,text) VALUES(?1,?2,?3)")                               \
+    X(WORDS_REMOVE, "INSERT INTO message_words(message_words,rowid,place,text) VALUES('delete',?1,?2,?3)")     \
+    X(WORDS_MERGE, "INSERT INTO message_words(message_words,rank) VALUES('merge',?1)")                         \
+    X(WORDS_FIND,                                                                                              \
+      "SELECT d.session,d.pos,hits(message_words) FROM message_words JOIN message_docs d ON "                  \
+      "d.doc=message_words.rowid WHERE message_words MATCH ?1 ORDER BY message_words.rowid DESC LIMIT ?2")     \
+    X(WORDS_FIND_SESSIONS,                                                                                     \
+      "SELECT d.session FROM message_words JOIN message_docs d ON d.doc=message_words.rowid "                  \
+      "WHERE message_words MATCH ?1 ORDER BY message_words.rowid DESC LIMIT ?2")                               \
+    X(MESSAGES_NEXT,                                                                                           \
+      "SELECT session,pos FROM messages WHERE (session,pos)>(?1,?2) AND deleted=0 ORDER BY session,pos LIMIT " \
+      "1")                                                                                                     \
+    X(META_PUT, "INSERT OR REPLACE INTO meta(key,value) VALUES(?1,?2)")                                        \
+    X(META_REMOVE, "DELETE FROM meta WHERE key=?1")                                                            \
+    X(SESSION_USER, "SELECT user,name FROM sessions WHERE key=?1")                                             \
     /* files */                                                                                                \
     X(FILE_GET, "SELECT data FROM files WHERE n=?1 AND hash=?2 AND at=?3")                                     \
     X(FILE_ADD, "INSERT INTO files(n,hash,at,data) VALUES(?1,?2,?3,?4)")                                       \

@@ -3,6 +3,7 @@
  * The writer owns the file's only writing connection and everything it remembers (heads, keys, counters); all of
  * that is forgotten on a rollback and read again. Readers are connections of their own, one per thread.
  */
+#include "storage/sqlite/search.h"
 #include "storage/sqlite/usage.h"
 
 #include <stdatomic.h>
@@ -97,6 +98,7 @@ static void forget(struct db *db, size_t notices_n)
     memset(db->workflows, 0, sizeof *db->workflows);
     db->notices_n = notices_n;
     db->budgets_any = db->workflow_budgets_any = db->drains_any = -1;
+    feeder_unsure(db->feeder);
 }
 
 /* After the last write of an operation. */
@@ -262,7 +264,9 @@ static int tend(struct store *store, int64_t now_ms, bool idle, struct ab_error 
 {
     struct db *db = db_of(store);
     int code = tend_log(db, idle, err);
-    return code ? code : purge_slice(db, now_ms, idle, err);
+    int purged = code ? code : purge_slice(db, now_ms, idle, err);
+    int fed = purged < 0 ? purged : feeder_slice(db, now_ms, idle, err);
+    return fed < 0 ? fed : fed || purged;
 }
 
 /* ---- opening and closing ---- */
@@ -273,6 +277,7 @@ static void close_store(struct store *store)
         checkpointer_destroy(db->checkpointer);
         purge_destroy(db->purge);
         usage_destroy(db->usage);
+        feeder_destroy(db->feeder);
         heads_finish(&db->heads);
         free(db->users);
         free(db->workflows);
@@ -346,8 +351,11 @@ int store_sqlite_open(const struct store_options *options, struct store **out, s
     db->shared = ab_calloc(1, sizeof *db->shared);
     db->purge = purge_create();
     db->usage = usage_create();
+    db->feeder = feeder_create();
     char *path = ab_format("%s/database.sqlite", options->dir);
     int code = open_file(db, path, err);
+    if (!code)
+        code = feeder_begin(db, options->reindex, err);
     if (!code)
         code = checkpointer_create(path, &db->checkpointer, err);
     free(path);

@@ -35,6 +35,8 @@ ASKED = {
     "list_jobs": (lambda t: {"session": t["session"]}, None),
     "load_messages": (lambda t: {"session": t["session"]}, None),
     "delete_message": (lambda t: {"msg_id": t["msg_id"], "session": t["session"]}, "not_found"),
+    "search_messages": (lambda t: {"query": SECRET}, None),
+    "search_sessions": (lambda t: {"query": SECRET}, None),
     "get_sessions": (lambda t: {"session": t["session"]}, "not_found"),
     "create_session": (lambda t: {"session": {"user_id": "ann", "session_id": t["session"], "name": "taken"}}, "denied"),
     "delete_user_sessions": (lambda t: {"session": t["session"]}, "not_found"),
