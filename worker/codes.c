@@ -18,6 +18,16 @@
 #include "common/log.h"
 #include "worker/skills.h"
 
+struct exec_options exec_options_of(const struct ab_config *config)
+{
+    return (struct exec_options){
+        .unsafe_host = !strcmp(ab_config_text(config, AB_CONF_ISOLATION), "unsafe-host"),
+        .memory_bytes_max = (uint64_t)ab_config_int(config, AB_CONF_CODE_MEMORY_BYTES_MAX),
+        .code_uids = ab_config_text(config, AB_CONF_CODE_UIDS),
+        .docker_socket = ab_config_text(config, AB_CONF_DOCKER_SOCKET),
+        .docker_image = ab_config_text(config, AB_CONF_DOCKER_IMAGE)};
+}
+
 /* --- directories ---------------------------------------------------------------------------------------------- */
 
 struct workspace *code_space(struct run *run, const char *folder, struct ab_error *err)

@@ -54,6 +54,8 @@ struct code {
     TAILQ_ENTRY(code) in_run;
 };
 
+/* What the configuration says of sandboxes. */
+struct exec_options exec_options_of(const struct ab_config *config);
 /* The directory of a conversation, made if it is not there; NULL: err says why. */
 struct workspace *code_space(struct run *run, const char *folder, struct ab_error *err);
 /* What came of a run, as on_done has it. */

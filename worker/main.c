@@ -1,5 +1,6 @@
-/* autobots-worker: runs the jobs of one pool. With --check it only says whether code could be run here, with --mcp-list which tools
- * its MCP servers have; with --mcp-keeper it keeps one of those (worker/mcp/keeper.h). Exit codes as in common/program.h. */
+/* autobots-worker: runs the jobs of one pool. With --check it only says whether code could be run here, with --skill-test it calls a
+ * skill (worker/skill_test.h), with --mcp-list it says which tools its MCP servers have; with --mcp-keeper it keeps one of those
+ * (worker/mcp/keeper.h). Exit codes as in common/program.h. */
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,9 +10,10 @@
 
 #include "common/log.h"
 #include "common/program.h"
-#include "worker/exec/exec.h"
+#include "worker/codes.h"
 #include "worker/mcp/keeper.h"
 #include "worker/mcp/list.h"
+#include "worker/skill_test.h"
 #include "worker/worker.h"
 
 /* Keys are in this memory: no core file shall hold it, and no other process of the user may look into it. (The sanitizers
@@ -35,23 +37,16 @@ static int check_kind(struct exec *exec, enum exec_kind kind, const char *name)
 }
 
 /* --check: what this worker could do here, for `autobots doctor`. Exit code 1 if something is missing. */
-static int check(const struct ab_config *config)
+static int check(const struct exec_options *options)
 {
-    struct exec_options options = {
-        .unsafe_host = !strcmp(ab_config_text(config, AB_CONF_ISOLATION), "unsafe-host"),
-        .memory_bytes_max = (uint64_t)ab_config_int(config, AB_CONF_CODE_MEMORY_BYTES_MAX),
-        .code_uids = ab_config_text(config, AB_CONF_CODE_UIDS),
-        .docker_socket = ab_config_text(config, AB_CONF_DOCKER_SOCKET),
-        .docker_image = ab_config_text(config, AB_CONF_DOCKER_IMAGE)};
     struct exec *exec;
     struct ab_error err = {0};
-    ab_log_init("worker", AB_ERROR_LEVEL, false);
-    int code = exec_create(&options, &exec, &err);
+    int code = exec_create(options, &exec, &err);
     if (code)
         printf("local fail %s\n", err.text);
     else
         code = check_kind(exec, EXEC_LOCAL, "local");
-    if (!err.code && !access(options.docker_socket, F_OK))
+    if (!err.code && !access(options->docker_socket, F_OK))
         check_kind(exec, EXEC_DOCKER, "docker");
     exec_destroy(exec);
     return code ? 1 : 0;
@@ -80,7 +75,7 @@ int main(int argc, char **argv)
 
     if (argc > 1 && !strcmp(argv[1], KEEPER_FLAG))
         return keeper_main(argc, argv);
-    bool only_check = ab_take_check(&argc, argv);
+    bool only_check = ab_take_check(&argc, argv), only_test = ab_take_flag(&argc, argv, SKILL_TEST_FLAG);
     const char *list = take_list(&argc, argv);
     close_memory();
     mallopt(M_ARENA_MAX, 2); /* libzmq's threads must not each keep an arena */
@@ -92,8 +87,10 @@ int main(int argc, char **argv)
         fprintf(stderr, "autobots-worker: %s%s%s\n", err.path, *err.path ? ": " : "", err.text);
         return ab_exit_code(code);
     }
-    if (only_check) {
-        code = check(config);
+    if (only_check || only_test) {
+        struct exec_options options = exec_options_of(config);
+        ab_log_init("worker", AB_ERROR_LEVEL, false);
+        code = only_check ? check(&options) : skill_test(&options);
         ab_config_destroy(config);
         return code;
     }

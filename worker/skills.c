@@ -251,20 +251,43 @@ static void add_named(struct named *named, const json_t *tools)
     }
 }
 
-static void add_agent(struct named *named, const struct ab_agent *agent)
+/* Each agent of the workflow, those that others call included. True: fn said so of one, and it is over. */
+static bool any_agent(const struct ab_workflow *workflow, bool (*fn)(void *user, const struct ab_agent *agent),
+                      void *user);
+
+static bool any_of(const struct ab_agent *agent, bool (*fn)(void *user, const struct ab_agent *agent),
+                   void *user)
 {
-    add_named(named, agent->tools);
-    for (size_t i = 0; i < agent->n_members; i++)
-        add_agent(named, &agent->members[i]);
+    bool any = fn(user, agent);
+    for (size_t i = 0; !any && i < agent->n_members; i++)
+        any = any_of(&agent->members[i], fn, user);
+    for (size_t i = 0; !any && i < agent->n_delegates; i++) {
+        const struct ab_delegate *delegate = &agent->delegates[i];
+        any = (delegate->own && any_of(delegate->own, fn, user)) ||
+              (delegate->workflow && any_agent(delegate->workflow, fn, user));
+    }
+    return any;
+}
+
+static bool any_agent(const struct ab_workflow *workflow, bool (*fn)(void *user, const struct ab_agent *agent),
+                      void *user)
+{
+    bool any = any_of(&workflow->sender, fn, user);
+    for (size_t i = 0; !any && i < workflow->n_receivers; i++)
+        any = any_of(&workflow->receivers[i], fn, user);
+    return any;
+}
+
+static bool add_agent(void *user, const struct ab_agent *agent)
+{
+    add_named(user, agent->tools);
+    return false;
 }
 
 bool skills_for_code(struct run *run, struct workdir **library, struct ab_buf *words, struct ab_error *err)
 {
-    const struct ab_workflow *workflow = run->workflow->workflow;
     struct named named = {.run = run, .err = err};
-    add_agent(&named, &workflow->sender);
-    for (size_t i = 0; i < workflow->n_receivers; i++)
-        add_agent(&named, &workflow->receivers[i]);
+    any_agent(run->workflow->workflow, add_agent, &named);
     if (named.waits)
         return false;
     for (size_t i = 0; i < named.n; i++)
@@ -277,20 +300,10 @@ bool skills_for_code(struct run *run, struct workdir **library, struct ab_buf *w
 
 /* --- what a model is told ------------------------------------------------------------------------------------- */
 
-static bool runs_code(const struct ab_agent *agent)
+static bool runs_code(void *user, const struct ab_agent *agent)
 {
-    bool runs = agent->code.mode != AB_CODE_OFF;
-    for (size_t i = 0; !runs && i < agent->n_members; i++)
-        runs = runs_code(&agent->members[i]);
-    return runs;
-}
-
-static bool somebody_runs_code(const struct ab_workflow *workflow)
-{
-    bool runs = runs_code(&workflow->sender);
-    for (size_t i = 0; !runs && i < workflow->n_receivers; i++)
-        runs = runs_code(&workflow->receivers[i]);
-    return runs;
+    (void)user;
+    return agent->code.mode != AB_CODE_OFF;
 }
 
 /* The functions at the top of a module that are not its own business: "a, b". */
@@ -342,7 +355,7 @@ void skills_tell(struct run *run, const struct engine_effect *effect, json_t *me
     struct ab_error err = {0};
     struct named named = {.run = run, .err = &err};
     struct ab_buf note = {0};
-    if (!effect->tools || !somebody_runs_code(run->workflow->workflow))
+    if (!effect->tools || !any_agent(run->workflow->workflow, runs_code, NULL))
         return;
     add_named(&named, effect->tools); /* all known: the agent's toolbox is ready */
     ab_buf_text(&note,

@@ -1,4 +1,5 @@
 /* The process around the jobs: greeting, the broker's commands, credit, heartbeats, draining. */
+#include "worker/codes.h"
 #include "worker/worker.h"
 
 #include <limits.h>
@@ -478,12 +479,7 @@ static int start_models(struct worker *worker, struct ab_error *err)
 /* The sandbox itself is looked at when code is first run: workers of jobs without code need none. */
 static int start_exec(struct worker *worker, struct ab_error *err)
 {
-    struct exec_options options = {
-        .unsafe_host = !strcmp(ab_config_text(worker->config, AB_CONF_ISOLATION), "unsafe-host"),
-        .memory_bytes_max = (uint64_t)ab_config_int(worker->config, AB_CONF_CODE_MEMORY_BYTES_MAX),
-        .code_uids = ab_config_text(worker->config, AB_CONF_CODE_UIDS),
-        .docker_socket = ab_config_text(worker->config, AB_CONF_DOCKER_SOCKET),
-        .docker_image = ab_config_text(worker->config, AB_CONF_DOCKER_IMAGE)};
+    struct exec_options options = exec_options_of(worker->config);
     const char *work_dir = ab_config_text(worker->config, AB_CONF_WORK_DIR);
     char *otherwise = ab_format("%s/work", ab_config_text(worker->config, AB_CONF_DIR));
     int code = exec_create(&options, &worker->exec, err);

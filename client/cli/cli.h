@@ -49,6 +49,7 @@ enum {
     X(description, 0, "TEXT", "description")                                                               \
     X(title, 0, "TEXT", "what it does, in a few words")                                                    \
     X(parameters, 0, "FILE", "JSON Schema of its arguments, JSON or YAML")                                 \
+    X(arguments, 0, "JSON", "what it is called with: an object (default: {})")                              \
     X(tag, 't', "TAG", "tag; publish: several with commas")                                                \
     X(mine, 0, NULL, "only what this user published")                                                      \
     X(at, 0, "SEQ", "the last event that is copied; 0: none")                                              \
@@ -258,8 +259,8 @@ void log_tail(const char *path, size_t bytes_max, FILE *out);
  * why not and what to do; the caller frees it. */
 bool worker_check(struct cli *cli, const char *kind, char **text);
 /* What the worker's program writes when it is started with this flag and the configuration's; malloc'ed, NULL if it could not be
- * run. */
-char *worker_ask(struct cli *cli, const char *flag, size_t bytes_max);
+ * run. input: what it reads; NULL: nothing of its own. */
+char *worker_ask(struct cli *cli, const char *flag, const char *input, size_t bytes_max);
 
 /* ---- mcp.c ---- */
 /* What the configured MCP servers say (worker/mcp/list.h), one tree for each; only: NULL: all. NULL: there is no answer. */
@@ -293,6 +294,7 @@ int verb_skills(struct cli *cli); /* and list, search */
 int verb_skills_add(struct cli *cli);
 int verb_skills_show(struct cli *cli);
 int verb_skills_rm(struct cli *cli);
+int verb_skills_test(struct cli *cli);
 int verb_files(struct cli *cli);
 int verb_files_get(struct cli *cli);
 int verb_import(struct cli *cli);

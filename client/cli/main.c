@@ -118,6 +118,11 @@ const struct verb cli_verbs[] = {
      "lines. Called by an agent it gets its arguments as JSON on standard input and writes its result to standard output.",
      BIT(user) | BIT(name) | BIT(title) | BIT(description) | BIT(parameters), 1, 1, verb_skills_add},
     {"skills show", "NAME[@VERSION]", "what is known of one, and its content", BIT(user), 1, 1, verb_skills_show},
+    {"skills test", "FILE|NAME[@VERSION] [--arguments JSON]",
+     "call one as an agent would, in the sandbox of this machine\n\n"
+     "Its result goes to standard output; the files it made are listed and gone. Ends with 1 if a model would be told that it\n"
+     "failed. A file needs no service.",
+     BIT(user) | BIT(arguments) | BIT(name) | BIT(parameters), 1, 1, verb_skills_test},
     {"skills rm", "NAME", "delete one with all its versions; jobs that need it fail", BIT(user), 1, 1, verb_skills_rm},
     {"mcp", "", "list the MCP servers of the configuration, and their tools", 0, 0, 0, verb_mcp},
     {"mcp list", "[SERVER]",

@@ -12,7 +12,7 @@ enum { LIST_BYTES_MAX = 256 << 20, COLUMNS = 100 };
 json_t *mcp_servers(struct cli *cli, const char *only)
 {
     char *flag = ab_format("--mcp-list%s%s", only ? "=" : "", only ? only : "");
-    char *answer = worker_ask(cli, flag, LIST_BYTES_MAX), *rest = NULL;
+    char *answer = worker_ask(cli, flag, NULL, LIST_BYTES_MAX), *rest = NULL;
     json_t *servers = json_array(), *one;
     for (char *line = answer ? strtok_r(answer, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest))
         if (!ab_json_parse(ab_view_of(line), &one, NULL))

@@ -111,6 +111,19 @@ def test_no_container_service_is_told_with_what_to_do(make_service, socket_path)
     assert not results and end["state"] == "failed" and "docker_socket" in end["text"]
 
 
+def test_a_skill_is_mounted_read_only(make_service, socket_path):
+    with containers.Fake(socket_path) as fake:
+        service = make_service(config={"docker_socket": str(socket_path)})
+        with service.client() as client:
+            client.storage.ask("save_skill", content="def f(): pass\n", name="mine", language="python")
+            flow = code.flow(code.block("true", "sh"), code=DOCKER)
+            flow["agents"][1]["agent"]["tools"] = [{"skill": "mine"}]
+            client.events_to_end(client.submit(flow, "go", watch="all").id)
+        asked = [one for one in fake.asked("POST", "/containers/create") if "Binds" in one["HostConfig"]]
+    assert [bind.split(":")[1:] for bind in asked[0]["HostConfig"]["Binds"]] == [["/workspace", "rw"], ["/skills", "ro"]]
+    assert "PYTHONPATH=/skills" in asked[0]["Env"]
+
+
 # --- podman -----------------------------------------------------------------------------------------------------------
 
 
@@ -139,6 +152,24 @@ def test_podman_runs_code_and_keeps_its_files(service, podman):
     assert [one["exit_code"] for one in results] == [0, 0] and results[1]["output"] == "made\n"
     assert results[0]["output"].startswith("65534\n") and "Read-only file system" in results[0]["output"]
     assert [one["path"] for one in end["result"]["files"]] == ["file", "first.sh"]
+    assert not podman.containers()
+
+
+def test_podman_calls_skills_and_lets_code_use_them(service, podman):
+    with service.client() as client:
+        client.storage.ask("save_skill", name="echoes", language="sh", content="cat; echo noise >&2; echo made > made; echo x >> /skills/echoes.sh")
+        flow = code.flow("unused", code=DOCKER)
+        assistant = flow["agents"][1]["agent"]
+        assistant["tools"] = [{"skill": "echoes"}]
+        assistant["config"]["code_execution_config"] = DOCKER
+        assistant["config"]["llm_config"]["config_list"][0]["script"] = {"replies": [
+            {"tool_calls": [{"name": "echoes", "arguments": {}}]},
+            {"text": code.block("cat made; sh /skills/echoes.sh < /dev/null; echo", "sh")}, {"text": "TERMINATE"}]}
+        events = client.events_to_end(client.submit(flow, "go", watch="all").id)
+    [called] = [one for one in events if one["kind"] == "tool_result"]
+    assert called["failed"] and called["content"].startswith("exit code ") and "{}noise\n" in called["content"], called
+    assert "Read-only file system" in called["content"]
+    assert code.results(events)[0]["output"].startswith("made\n"), code.results(events)
     assert not podman.containers()
 
 

@@ -9,10 +9,13 @@ FILES = sorted(path for path in EXAMPLES.iterdir() if path.suffix in (".yaml", "
 NEEDS_A_MODEL = {"openai.yaml"}
 ASKS = {"approval.yaml"}
 NEEDS_A_SERVER = {"mcp.yaml"}  # test_mcp_servers.py
+SKILLS = {"skills.yaml": "word_count.py"}
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.name not in NEEDS_A_MODEL | ASKS | NEEDS_A_SERVER], ids=lambda path: path.name)
 def test_runs_offline(shared, user, path):
+    if path.name in SKILLS:
+        assert cli.run("skills", "add", EXAMPLES / SKILLS[path.name], home=shared.dir, env={"AUTOBOTS_USER": user}).code == 0
     result = cli.run("submit", "-w", path, "--json", "Please help.", home=shared.dir, env={"AUTOBOTS_USER": user})
     assert result.code == 0, result
     end = result.lines()[-1]

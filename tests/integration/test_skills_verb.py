@@ -85,3 +85,29 @@ def test_faults_are_told_with_their_lines_and_without_a_service(file, tmp_path):
 def test_a_name_that_is_none_is_told(bots):
     for word in ("a-b", "a@", "a@x", "@1"):
         assert bots("skills", "show", word).code == 2
+
+
+def test_a_file_is_tested_in_the_sandbox_without_a_service(file, tmp_path):
+    def run(*args):
+        return cli.run("skills", "test", *args, home=tmp_path / "no service", cwd=tmp_path)
+
+    file(MEAN + 'import os\nopen("made.txt", "w").write("x")\nprint(os.getuid(), file=sys.stderr)\n')
+    good = run("mean-of.py", "--arguments", '{"numbers": [1, 2]}')
+    assert (good.code, good.out) == (0, "3\n") and good.err == "made made.txt, 1 bytes\n", good
+    assert not (tmp_path / "made.txt").exists()
+    whole = run("mean-of.py", "--arguments", '{"numbers": [1, 2]}', "--json").json()
+    assert whole["output"] == "3\n" and "net" in whole["isolation"] and whole["files"] == [{"path": "made.txt", "bytes": 1}]
+    wrong = run("mean-of.py", "--arguments", '{"numbers": "x"}')
+    assert wrong.code == 1 and "$.numbers" in wrong.err and not wrong.out
+    assert run("mean-of.py").code == 1 and run("mean-of.py", "--arguments", "{").code == 2
+    bad = run(file("#!/bin/sh\ncat\necho why >&2\nexit 4\n", "bad.sh"), "--arguments", '{"a": 1}')
+    assert bad.code == 1 and bad.out == '{"a":1}why\n' and "exit code 4" in bad.err
+    late = run(file("# title: t\n# timeout_s: 1\nsleep 60\n", "late.sh"))
+    assert late.code == 1 and "longer than 1 s" in late.err
+
+
+def test_a_stored_one_is_tested_by_its_name(bots, file):
+    bots("skills", "add", file("echo one\n", "stored_one.sh"))
+    bots("skills", "add", file("echo two\n", "stored_one.sh"))
+    assert bots("skills", "test", "stored_one").out == "two\n" and bots("skills", "test", "stored_one@1").out == "one\n"
+    assert bots("skills", "test", "nosuch").code == 1 and bots("skills", "test", "no such").code == 2

@@ -58,11 +58,14 @@ static const char in_front[] =
     "ulimit -p \"$1\" 2>/dev/null || ulimit -u \"$1\" || exit 126; echo >&5; read -r go <&5 || exit 126; "
     "exec 5>&-; cd \"$2\" || exit 126; unset go OLDPWD; shift 2; exec \"$@\"";
 
-/* What is called as a tool: "$1" is the library, "$2" the key of the call. Its stderr is no part of the result unless it fails; then its beginning is. */
+/* What is called as a tool: "$1" is the library, "$2" the key of the call. Its stderr is no part of the result unless it fails;
+ * then its beginning is. An image may have little more than a shell. */
 static const char tool_in_front[] =
-    "lib=$1; export AUTOBOTS_CALL_KEY=\"$2\"; shift 2; said=$(mktemp) || exit 126; "
+    "lib=$1; export AUTOBOTS_CALL_KEY=\"$2\"; shift 2; "
+    "for said in \"$lib\" /tmp /dev/shm; do [ -w \"$said\" ] && break; done; said=$said/.stderr; "
     "\"$@\" <\"$lib/" EXEC_ARGUMENTS "\" 2>\"$said\"; code=$?; "
-    "[ $code -eq 0 ] || head -c 16384 \"$said\"; rm -f \"$said\"; exit $code";
+    "[ $code -eq 0 ] || head -c 16384 \"$said\" 2>/dev/null || cat \"$said\"; rm -f \"$said\" 2>/dev/null; "
+    "exit $code";
 
 /* From inside: limits, capabilities, filter, namespaces, what must not be writable, and whether the limit on processes holds. */
 static const char probe_script[] =
