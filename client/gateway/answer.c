@@ -90,16 +90,23 @@ void call_answer_empty(struct call *call, int status)
         respond(call, status, MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT));
 }
 
-void call_answer_stream(struct call *call, const char *type, MHD_ContentReaderCallback read, void *owner)
+void call_answer_pieces(struct call *call, int status, const char *type, uint64_t size,
+                        MHD_ContentReaderCallback read, void *owner)
 {
     enum { PIECE_BYTES = 1024 }; /* MHD reads into the connection's own memory; this is only its least */
     if (!wants_answer(call))
         return;
-    struct MHD_Response *response =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE_BYTES, read, owner, NULL);
+    struct MHD_Response *response = MHD_create_response_from_callback(size, PIECE_BYTES, read, owner, NULL);
     MHD_add_response_header(response, "Content-Type", type);
-    MHD_add_response_header(response, "X-Accel-Buffering", "no"); /* nginx in front must not hold events back */
-    respond(call, MHD_HTTP_OK, response);
+    respond(call, status, response);
+}
+
+void call_answer_stream(struct call *call, const char *type, MHD_ContentReaderCallback read, void *owner)
+{
+    bool wanted = wants_answer(call);
+    call_answer_pieces(call, MHD_HTTP_OK, type, MHD_SIZE_UNKNOWN, read, owner);
+    if (wanted) /* nginx in front must not hold events back */
+        call_header_add(call, "X-Accel-Buffering", "no");
 }
 
 void call_header_add(struct call *call, const char *name, const char *value)

@@ -145,7 +145,10 @@ void call_answer(struct call *call, int status, json_t *tree);
 /* Takes the text, which was malloc'ed. */
 void call_answer_text(struct call *call, int status, const char *type, char *text);
 void call_answer_empty(struct call *call, int status);
-/* 200 with what `read` gives, piece by piece; `owner` must outlive the request. */
+/* What `read` gives, piece by piece, `size` bytes; `owner` must outlive the request. */
+void call_answer_pieces(struct call *call, int status, const char *type, uint64_t size,
+                        MHD_ContentReaderCallback read, void *owner);
+/* 200 and as many bytes as there will be. */
 void call_answer_stream(struct call *call, const char *type, MHD_ContentReaderCallback read, void *owner);
 void call_header_add(struct call *call, const char *name, const char *value);
 /* {"error": {code, message, path, retryable, retry_after_ms, faults}}; `faults` is JSON text or NULL. */
@@ -176,7 +179,8 @@ const char *guard_user(struct call *call, const char *named);
 /* ---- board.c ---- */
 void board_handle(struct call *call);
 void boards_look(struct gateway *gateway, int64_t now); /* server.c, once a second */
-/* ---- openapi.c, seed_message.c ---- */
+/* ---- file.c, openapi.c, seed_message.c ---- */
+void file_handle(struct call *call);
 void openapi_handle(struct call *call);
 void seed_message_handle(struct call *call);
 /* ---- forward.c ---- */

@@ -3,6 +3,7 @@
 
 #include "client/gateway/feed.h"
 #include "client/gateway/stream.h"
+#include "common/files.h"
 
 /* ---- cancel, input ---- */
 
@@ -184,6 +185,12 @@ static const struct arg budget_args[] = {
     {"limits", ARG_STRING, .required = true, .max = 1024, .doc = "such as tokens=200000,usd=none"},
     {0},
 };
+static const struct arg file_args[] = {
+    {"job", ARG_STRING, .required = true, .max = 64,
+     .doc = "id, unique prefix of at least 4 characters, or last"},
+    {"path", ARG_STRING, .required = true, .max = AB_FILE_PATH_MAX, .doc = "as listed"},
+    {0},
+};
 static const struct arg events_args[] = {
     {"job", ARG_ID, .required = true, .doc = "its id"},
     {"after", ARG_UINT, .doc = "events with a greater seq; Last-Event-ID counts more"},
@@ -207,9 +214,9 @@ const struct route routes_jobs[] = {
      .summary = "Where an open job stands and why it does not run"},
     {"GET", "/api/jobs/{job}/files", SCOPE_READ, .operation = "list_files", .answers = "200 404",
      .summary = "The files that its code made"},
-    {"GET", "/api/jobs/{job}/files/{path}", SCOPE_READ, .operation = "get_file", .answers = "200 404",
-     .summary =
-         "A piece of one of them, in hexadecimal: at most 512 KiB from `at` on; slashes of its path as %2F"},
+    {"GET", "/api/jobs/{job}/files/{path}", SCOPE_READ, ROUTE_BYTES, file_handle, .args = file_args,
+     .answers = "200 206 304 404 416",
+     .summary = "One of them: its bytes, or a range of them; slashes of its path as %2F"},
     {"POST", "/api/jobs/{job}/cancel", SCOPE_WRITE, 0, cancel_handle, .args = reason_args,
      .answers = "202 404 409", .shape = "Receipt", .summary = "Wish that a job ends"},
     {"POST", "/api/jobs/{job}/pause", SCOPE_WRITE, 0, pause_handle, .args = reason_args,

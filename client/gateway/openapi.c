@@ -360,6 +360,8 @@ static json_t *success_tree(const struct route *route)
     const struct ab_op_row *op = operation ? ab_op_by_name(ab_view_of(operation)) : NULL;
     if (route->flags & ROUTE_STREAM)
         return content_tree("text/event-stream", json_pack("{s:s}", "type", "string"));
+    if (route->flags & ROUTE_BYTES)
+        return content_tree("*/*", json_pack("{s:s, s:s}", "type", "string", "format", "binary"));
     if (route->flags & ROUTE_TEXT)
         return content_tree("text/plain", json_pack("{s:s}", "type", "string"));
     assert(route->shape || op); /* every answer is described */
@@ -370,7 +372,7 @@ static json_t *success_tree(const struct route *route)
 static json_t *response_tree(const struct route *route, int status)
 {
     const char *text = MHD_get_reason_phrase_for((unsigned)status);
-    if (status == MHD_HTTP_NO_CONTENT)
+    if (status == MHD_HTTP_NO_CONTENT || status == MHD_HTTP_NOT_MODIFIED)
         return json_pack("{s:s}", "description", text);
     json_t *content =
         status < 300 ? success_tree(route)

@@ -49,6 +49,7 @@ enum {
     ROUTE_PUBLIC = 4,  /* not of one user: no `user` argument */
     ROUTE_RAW = 8,     /* the handler reads the body itself */
     ROUTE_TEXT = 16,   /* answers text/plain */
+    ROUTE_BYTES = 64,  /* answers bytes of any type */
     ROUTE_OPENAI = 32, /* of /v1: what a query has beside is ignored, as clients of OpenAI's add to it */
 };
 

@@ -18,7 +18,7 @@ import urllib.parse
 from service import slow, wait_until
 
 Event = collections.namedtuple("Event", "id name data")
-Answer = collections.namedtuple("Answer", "status body headers text")
+Answer = collections.namedtuple("Answer", "status body headers text bytes", defaults=[b""])
 
 
 class Gateway:
@@ -73,12 +73,13 @@ class Gateway:
         try:
             own.request(method, self.path(path, **query), body, headers)
             response = own.getresponse()
-            text = response.read().decode()
+            data = response.read()
+            text = data.decode(errors="replace")
         finally:
             if not connection:
                 own.close()
         is_json = (response.headers.get("Content-Type") or "").startswith("application/json")
-        return Answer(response.status, json.loads(text) if is_json and text else None, response.headers, text)
+        return Answer(response.status, json.loads(text) if is_json and text else None, response.headers, text, data)
 
     def get(self, path, **more):
         return self.request("GET", path, **more)
