@@ -105,6 +105,10 @@ static const struct {
      "e':'string'},'reasoning_content':{'type':'string','description':'what other agents said'},'refusal':"
      "{'type':'null'}}},'finish_reason':{'type':'string'},'logprobs':{'type':'null'}}}},'usage':{'type':'o"
      "bject'}}}"},
+    {"InputItems",
+     "{'type':'object','required':['object','data','first_id','last_id','has_more'],'properties':{'object':"
+     "{'const':'list'},'data':{'type':'array','items':{'type':'object'}},'first_id':{'type':['string','null']},"
+     "'last_id':{'type':['string','null']},'has_more':{'type':'boolean'}}}"},
     {"ResponseRequest",
      "{'type':'object','required':['model','input'],'properties':{'model':{'type':'string'},'input':{'type':['"
      "string',"

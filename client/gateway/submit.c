@@ -4,13 +4,13 @@
  * The steps, each left out if it is not needed: the job that is forked is read; the id that the key had yesterday is looked
  * for; the workflow is fetched by its name; the job is submitted; its end is waited for.
  */
-#include <sodium.h>
 #include <stdlib.h>
 
+#include "client/gateway/key.h"
 #include "client/gateway/wait.h"
 #include "common/clock.h"
 
-enum { WAIT_MS_MAX = 600000, IDEMPOTENCY_MS = 24 * 3600 * 1000, KEY_MAX = 256, RETRY_LOOKED_AT = 200 };
+enum { WAIT_MS_MAX = 600000, RETRY_LOOKED_AT = 200 };
 
 struct submission {
     char id[AUTOBOTS_ID_TEXT]; /* "" until it is known */
@@ -199,60 +199,16 @@ static void find_workflow(struct call *call)
     }
 }
 
-/* ---- Idempotency-Key ----
- * A UUIDv7 is the job's id itself. Any other key is made into one: its random bits are a hash of user and key, its time
- * is the beginning of the UTC day. A repetition on the next day finds the job of the day before, so a key holds for at
- * least 24 hours, over restarts and for all gateways, and nothing is stored for it. */
-
-static void id_of_key(const char *user, struct ab_view key, int64_t ms, char text[AUTOBOTS_ID_TEXT])
+static void on_id(struct call *call, const char *id)
 {
-    struct ab_id id;
-    crypto_generichash_state state;
-    crypto_generichash_init(&state, NULL, 0, sizeof id.b);
-    crypto_generichash_update(&state, (const unsigned char *)user, strlen(user) + 1);
-    crypto_generichash_update(&state, (const unsigned char *)key.p, key.n);
-    crypto_generichash_final(&state, id.b, sizeof id.b);
-    for (int i = 0; i < 6; i++)
-        id.b[i] = (uint8_t)(ms >> (40 - 8 * i));
-    id.b[6] = (uint8_t)(0x70 | (id.b[6] & 0x0f));
-    id.b[8] = (uint8_t)(0x80 | (id.b[8] & 0x3f));
-    ab_id_text(id, text);
-}
-
-static void on_yesterday(void *context, const struct autobots_answer *answer)
-{
-    struct call *call = context;
     struct submission *s = call->state;
-    if (!call->connection)
-        ;
-    else if (answer->error && answer->error->code != AB_ENOTFOUND)
-        call_failed(call, answer);
-    else {
-        int64_t now = ab_wall_ms();
-        if (answer->error)
-            id_of_key(call->user, call_header(call, "Idempotency-Key"), now - now % IDEMPOTENCY_MS, s->id);
-        find_workflow(call);
-    }
-    call_drop(call);
+    snprintf(s->id, sizeof s->id, "%s", id);
+    find_workflow(call);
 }
 
 static void find_id(struct call *call)
 {
-    struct submission *s = call->state;
-    struct ab_view key = call_header(call, "Idempotency-Key");
-    struct ab_id id;
-    int64_t now = ab_wall_ms();
-    if (key.n > KEY_MAX)
-        refuse(call, AB_EINVALID, "Idempotency-Key", "a key has at most 256 characters");
-    else if (!key.n)
-        find_workflow(call);
-    else if (ab_id_parse(key, &id) && ab_id_ok(id)) {
-        ab_id_text(id, s->id);
-        find_workflow(call);
-    } else {
-        id_of_key(call->user, key, now - now % IDEMPOTENCY_MS - IDEMPOTENCY_MS, s->id);
-        call_query(call, "get_job", json_pack("{s:s}", "job", s->id), on_yesterday);
-    }
+    key_find(call, on_id);
 }
 
 /* ---- fork and retry ---- */

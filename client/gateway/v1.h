@@ -35,6 +35,7 @@ struct v1_run {
     struct v1_request request;
     struct v1_talk talk;
     char job[AUTOBOTS_ID_TEXT];
+    char key[AUTOBOTS_ID_TEXT]; /* the job that the request's Idempotency-Key means; "": it has none */
     char *workflow, *output, *stop, *session; /* session: of the request, then of the job; NULL: none */
     struct stream *stream;                    /* NULL: none, or not yet */
     bool submitted, ended;
@@ -66,6 +67,7 @@ json_t *v1_tree(struct call *call, const struct autobots_answer *answer);
 /* ---- v1_responses.c, v1_stored.c ---- */
 extern const struct v1_kind v1_response_kind;
 void v1_get_handle(struct call *call);
+void v1_items_handle(struct call *call);
 void v1_cancel_handle(struct call *call);
 void v1_delete_handle(struct call *call);
 void v1_no_response(struct call *call, const char *id);

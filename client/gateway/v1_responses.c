@@ -269,6 +269,14 @@ static const struct arg get_args[] = {
     {0},
 };
 
+static const struct arg items_args[] = {
+    ID_ARG,
+    {"order", ARG_STRING, .max = 8, .doc = "desc (default) or asc"},
+    {"after", ARG_STRING, .max = 64, .doc = "items behind this one"},
+    {"limit", ARG_UINT, .max = 100, .doc = "at most so many (default 20)"},
+    {0},
+};
+
 const struct route routes_responses[] = {
     {"POST", "/v1/responses", SCOPE_WRITE, ROUTE_OPENAI | ROUTE_RAW, create_handle, .args = no_args,
      .answers = "200 404 409 502", .body = "ResponseRequest", .shape = "Response",
@@ -277,6 +285,9 @@ const struct route routes_responses[] = {
      .answers = "200 404", .shape = "Response", .summary = "A stored response as it is now, or its events"},
     {"POST", "/v1/responses/{response_id}/cancel", SCOPE_WRITE, ROUTE_OPENAI | ROUTE_RAW, v1_cancel_handle,
      .args = id_args, .answers = "200 404 409", .shape = "Response", .summary = "Cancel a response"},
+    {"GET", "/v1/responses/{response_id}/input_items", SCOPE_READ, ROUTE_OPENAI, v1_items_handle,
+     .args = items_args, .answers = "200 404", .shape = "InputItems",
+     .summary = "What a stored response was made of, newest first"},
     {"DELETE", "/v1/responses/{response_id}", SCOPE_WRITE, ROUTE_OPENAI, v1_delete_handle, .args = id_args,
      .answers = "200 404", .shape = "ResponseDeleted", .summary = "Delete a response with all its job has"},
     {0},

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "client/gateway/key.h"
 #include "common/workflow/workflow.h"
 
 /* ---- a run's life ---- */
@@ -239,6 +240,22 @@ static void on_accepted(void *context, const struct autobots_answer *answer)
     call_drop(call);
 }
 
+/* The same request again is answered by the same job. */
+static void submit(struct v1_run *run);
+
+static void on_key(struct call *call, const char *id)
+{
+    struct v1_run *run = call->state;
+    snprintf(run->key, sizeof run->key, "%s", id);
+    run->cancels &= !*id; /* who has a key may come again for the answer */
+    submit(run);
+}
+
+void v1_submit(struct v1_run *run)
+{
+    key_find(run->call, on_key);
+}
+
 static char *line_of(const json_t *value)
 {
     struct ab_buf text = {0};
@@ -248,14 +265,15 @@ static char *line_of(const json_t *value)
     return ab_buf_detach(&text);
 }
 
-void v1_submit(struct v1_run *run)
+static void submit(struct v1_run *run)
 {
     struct autobots_error err;
     bool chat = !run->about;
     json_t *given = v1_history(&run->request, run->session),
            *kept = run->about ? json_pack("{s:O}", "v1", run->about) : NULL;
     char *content = line_of(run->request.content), *history = line_of(given), *metadata = line_of(kept);
-    struct autobots_job job = {.user = run->call->user,
+    struct autobots_job job = {.id = *run->key ? run->key : NULL,
+                               .user = run->call->user,
                                .workflow = run->workflow,
                                .content = content,
                                .history = history,

@@ -48,4 +48,15 @@ json_t *v1_output_item(const char *job, uint64_t turn, const char *status,
                        const char *text); /* text NULL: no part yet */
 json_t *v1_output_part(const char *text, size_t bytes);
 
+/* ---- what a response was made of (v1_items.c) ---- */
+/* Items of a job's input, oldest first: messages as clients send them. Their ids follow from the job and their place. */
+json_t *v1_input_items(const char *job, const json_t *input);
+struct v1_items_page {
+    bool ascending;
+    const char *after; /* an item's id; NULL: from the beginning */
+    size_t limit;      /* 0: 20 */
+};
+/* {"object": "list", "data", first_id, last_id, has_more}: a page of them. */
+json_t *v1_items_list(const json_t *items, const struct v1_items_page *page);
+
 #endif

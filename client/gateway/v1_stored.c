@@ -136,6 +136,46 @@ void v1_get_handle(struct call *call)
     find_stored(call, on_told);
 }
 
+/* ---- what it was made of ---- */
+
+static void tell_items(struct call *call, const json_t *record, const json_t *input)
+{
+    const json_t *a = call->args;
+    const char *order = ab_tree_str(a, "order");
+    struct ab_error err;
+    if (order && strcmp(order, "asc") && strcmp(order, "desc")) {
+        ab_fail_at(&err, AB_EINVALID, "order", "order must be asc or desc");
+        call_fail(call, &err, NULL);
+        return;
+    }
+    struct v1_items_page page = {.ascending = order && !strcmp(order, "asc"),
+                                 .after = ab_tree_str(a, "after"),
+                                 .limit = (size_t)ab_tree_int(a, "limit", 20)};
+    json_t *items = v1_input_items(ab_tree_str(record, "id"), input);
+    call_answer(call, MHD_HTTP_OK, v1_items_list(items, &page));
+    json_decref(items);
+}
+
+static void on_items(void *context, const struct autobots_answer *answer)
+{
+    struct call *call = context;
+    bool gone = call->connection && answer->error && answer->error->code == AB_ENOTFOUND;
+    json_t *tree = gone ? NULL : v1_tree(call, answer), *record = json_object_get(tree, "job"),
+           *input = v1_input_of(record);
+    if (gone || (tree && !v1_about_of(input)))
+        v1_no_response(call, ab_tree_str(call->args, "response_id"));
+    else if (tree)
+        tell_items(call, record, input);
+    json_decref(input);
+    json_decref(tree);
+    call_drop(call);
+}
+
+void v1_items_handle(struct call *call)
+{
+    find_stored(call, on_items);
+}
+
 /* ---- cancel ---- */
 
 static void on_receipt(void *context, const struct autobots_answer *answer)

@@ -111,6 +111,30 @@ return {
     client.maxRetries = 9;
     tell({refused, then: (await all()).map((one) => one.status)});
   },
+  async keyed() {  // the same request under one key, as a retry would send it
+    const options = {headers: {'Idempotency-Key': given.idempotency}};
+    const chat = () => client.chat.completions.create(ask(), options);
+    const streamed = async () => {
+      let text = '', id;
+      for await (const chunk of await client.chat.completions.create(ask({stream: true}), options)) {
+        id = chunk.id;
+        text += chunk.choices[0]?.delta.content ?? '';
+      }
+      return {id, text};
+    };
+    const respond = () => client.responses.create(request(), {headers: {'Idempotency-Key': given.idempotency + ' response'}});
+    tell({chats: await Promise.all([chat(), chat()]), again: await chat(), streamed: await streamed(),
+          responses: [await respond(), await respond()],
+          other: await client.chat.completions.create(ask({messages: [{role: 'user', content: 'other'}]}), options).catch(failure)});
+  },
+  async items() {
+    const content = [{type: 'input_text', text: 'what is it?'}, {type: 'input_image', image_url: given.image, detail: 'low'},
+                     {type: 'input_file', filename: 'a.txt', file_data: 'data:text/plain;base64,QUJD'}];
+    const input = [{role: 'user', content: 'first'}, {role: 'assistant', content: 'an answer'}, {role: 'user', content}];
+    const made = await client.responses.create(request({input, instructions: 'be short'}));
+    const all = async (query) => { const list = []; for await (const item of client.responses.inputItems.list(made.id, query)) list.push(item); return list; };
+    tell({newest: await all(), oldest: await all({order: 'asc'}), paged: await all({limit: 1})});
+  },
   async retrieve() { tell(await client.responses.retrieve(given.id)); },
 };
 

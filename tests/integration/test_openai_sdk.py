@@ -392,3 +392,41 @@ def test_a_response_that_waits_tells_its_question_and_goes_on_after_the_answer(o
             wait_until(lambda: len(openai("retrieve", id=first["id"])["output"]) == 3, 20 * slow(), "the second question")
     wait_until(lambda: openai("retrieve", id=first["id"])["status"] == "completed", 20 * slow(), "the end")
     assert [o["content"][0]["text"] for o in openai("retrieve", id=first["id"])["output"]] == ["Which one?", "That one it is."]
+
+
+def test_a_request_that_is_sent_again_under_its_key_runs_once(openai, user, model):
+    model.behave(text="only once")
+    name = openai.store("keyed", flows.http_chat(model))
+    seen = openai("keyed", name, idempotency=f"k-{user}")
+    first, *others = [*seen["chats"], seen["again"]]
+    assert all(one == first for one in others) and first["choices"][0]["message"]["content"] == "only once"
+    assert seen["streamed"] == {"id": first["id"], "text": "only once"}
+    assert seen["responses"][0] == seen["responses"][1]
+    assert seen["other"]["error"]["class"] == "ConflictError" and seen["other"]["error"]["status"] == 409
+    assert len(model.calls()) == 2, "one for the chats, one for the responses"
+
+
+def test_a_client_that_goes_away_with_a_key_finds_its_answer(gateway, user, model):
+    model.behave(text="here it is", delay_ms=600)
+    assert gateway.request("PUT", "/api/workflows/slow", {"workflow": flows.http_chat(model)}, user=user).status == 200
+    body = json.dumps({"model": "slow", "messages": [{"role": "user", "content": "x"}]})
+    head = (f"POST /v1/chat/completions?user={user} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            f"Idempotency-Key: gone-{user}\r\nContent-Length: {len(body)}\r\n\r\n")
+    with gateway.raw((head + body).encode()):
+        wait_until(lambda: model.calls(), what="the call")
+    answer = gateway.post("/v1/chat/completions", json.loads(body), user=user, headers={"Idempotency-Key": f"gone-{user}"})
+    assert answer.status == 200 and answer.body["choices"][0]["message"]["content"] == "here it is"
+    assert len(model.calls()) == 1
+
+
+def test_what_a_response_was_made_of(openai, user, model):
+    name = openai.store("items", flows.http_chat(model))
+    image = "data:image/png;base64,iVBORw0KGgo="
+    seen = openai("items", name, image=image)
+    assert [item["role"] for item in seen["oldest"]] == ["user", "assistant", "user"]
+    assert seen["newest"] == seen["oldest"][::-1] == seen["paged"]
+    assert [part["type"] for part in seen["newest"][0]["content"]] == ["input_text", "input_image", "input_file"]
+    assert seen["newest"][0]["content"][1] == {"type": "input_image", "image_url": image, "detail": "low"}
+    assert seen["oldest"][1]["content"][0]["type"] == "output_text"
+    sent = model.calls()[0]["body"]["messages"][-1]["content"]
+    assert [part["type"] for part in sent] == ["text", "image_url", "file"] and sent[1]["image_url"]["url"] == image
