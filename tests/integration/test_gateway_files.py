@@ -24,7 +24,7 @@ open("f\\u00fcr \\"alle\\".csv", "w").write("a,b\\n")
 
 @pytest.fixture(scope="module")
 def gateway(shared):
-    one = Gateway(shared)
+    one = Gateway(shared, "gateway31")
     yield one
     shared.processes.pop(one.name).terminate()
 

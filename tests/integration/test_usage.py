@@ -8,7 +8,7 @@ from http_client import Gateway
 
 @pytest.fixture(scope="module")
 def gateway(shared):
-    one = Gateway(shared)
+    one = Gateway(shared, "gateway32")
     yield one
     shared.processes.pop(one.name).terminate()
 
