@@ -34,7 +34,7 @@ class Gateway:
         return one
 
     def find_port(self):
-        log = wait_until(lambda: re.findall(r"gateway\.ready url=http://[\d.]+:(\d+)", self.process.log())
+        log = wait_until(lambda: re.findall(r"gateway\.ready url=http://[\d.]+:(\d+)", self.process.own_log())
                          or self.service.died(), 20 * slow(), "the gateway's address")
         self.service.assert_alive()
         self.port = int(log[-1])

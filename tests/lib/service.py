@@ -90,6 +90,7 @@ class Process:
     def __init__(self, name, argv, environment, log):
         self.name, self.argv, self.log_path = name, argv, log
         self.killed = False  # by us: its exit code says nothing
+        self.log_from = log.stat().st_size if log.exists() else 0  # before it: an earlier process of that name
         with open(log, "ab") as out:
             self.process = subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 
@@ -102,6 +103,9 @@ class Process:
 
     def log(self):
         return self.log_path.read_text(errors="replace")
+
+    def own_log(self):
+        return self.log_path.read_bytes()[self.log_from:].decode(errors="replace")
 
     def kill(self, signo=signal.SIGKILL):
         self.killed = True
