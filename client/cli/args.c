@@ -141,7 +141,11 @@ static int take_option(struct cli *cli, int argc, char **argv, int *at)
         return usage_fault(cli, NULL, "%s takes no value", word);
     if (cli_options[found].arg && !value && ++*at >= argc)
         return usage_fault(cli, NULL, "%s needs a value", word);
+    if (cli->given_n == CLI_GIVEN_MAX)
+        return usage_fault(cli, NULL, "too many options, from %s on", word);
     cli->option[found] = !cli_options[found].arg ? "" : value ? value : argv[*at];
+    cli->given[cli->given_n].option = found;
+    cli->given[cli->given_n++].value = cli->option[found];
     return 0;
 }
 

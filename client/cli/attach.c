@@ -1,4 +1,5 @@
-/* Images and files beside a message: files of this machine, read and encoded, and addresses, which the model's endpoint reads. */
+/* Images and files beside a message: files of this machine, read and encoded, and addresses, which the model's endpoint reads.
+ * --attach is for the models and for code, --file for code only. */
 #include <errno.h>
 #include <sodium.h>
 #include <stdlib.h>
@@ -62,51 +63,72 @@ static bool read_all(const char *path, struct ab_buf *bytes)
     return !failed;
 }
 
-static json_t *file_part(struct cli *cli, const char *path, int *code)
+static json_t *file_part(struct cli *cli, const char *path, bool for_code, int *code)
 {
     struct ab_buf bytes = {0};
-    const char *slash = strrchr(path, '/');
+    const char *slash = strrchr(path, '/'), *flag = for_code ? "--file" : "--attach";
     size_t kind = kind_of(path);
     json_t *part = NULL;
     if (!read_all(path, &bytes))
-        *code = cli_failf(cli, CLI_USAGE, "--attach %s: %s", path, strerror(errno));
+        *code = cli_failf(cli, CLI_USAGE, "%s %s: %s", flag, path, strerror(errno));
     else if (bytes.n > ATTACHED_BYTES_MAX)
-        *code = cli_failf(cli, CLI_USAGE, "--attach %s: a file has at most %d bytes", path, ATTACHED_BYTES_MAX);
-    else if (!bytes.n)
-        *code = cli_failf(cli, CLI_USAGE, "--attach %s: the file is empty", path);
+        *code = cli_failf(cli, CLI_USAGE, "%s %s: a file has at most %d bytes", flag, path, ATTACHED_BYTES_MAX);
+    else if (!bytes.n && !for_code)
+        *code = cli_failf(cli, CLI_USAGE, "%s %s: the file is empty", flag, path);
     else
-        part =
-            json_pack("{ss so ss}", "type", kind < KINDS ? kinds[kind].type : "file", "data", encoded(&bytes),
-                      "media_type", kind < KINDS ? kinds[kind].media : "application/octet-stream");
-    if (part)
-        json_object_set_new(part, "name", json_string(slash ? slash + 1 : path));
+        part = json_pack("{ss so ss}", "type", for_code || kind == KINDS ? "file" : kinds[kind].type, "data",
+                         encoded(&bytes), "media_type",
+                         kind < KINDS ? kinds[kind].media : "application/octet-stream");
+    if (part && json_object_set_new(part, "name", json_string(slash ? slash + 1 : path))) {
+        json_decref(part);
+        part = NULL;
+        *code = cli_failf(cli, CLI_USAGE, "%s: this name is not UTF-8", flag);
+    }
+    if (part && for_code)
+        json_object_set_new(part, "for", json_string("code"));
     ab_buf_finish(&bytes);
     return part;
 }
 
-/* An address is an image's: endpoints read nothing else. */
-static json_t *part_of(struct cli *cli, const char *name, int *code)
+/* Each with commas between them. An address is an image's: endpoints read nothing else. */
+static void add_attached(struct cli *cli, json_t *parts, const char *names, int *code)
 {
-    json_t *part =
-        is_address(name) ? json_pack("{ss ss}", "type", "image", "url", name) : file_part(cli, name, code);
-    if (!part && !*code)
-        *code = cli_failf(cli, CLI_USAGE, "--attach: this name is not UTF-8");
-    return part;
+    for (size_t n; !*code && *names; names += n + (names[n] == ',')) {
+        n = strcspn(names, ",");
+        char *name = ab_strndup(names, n);
+        json_t *part = is_address(name) ? json_pack("{ss ss}", "type", "image", "url", name)
+                                        : file_part(cli, name, false, code);
+        if (part)
+            json_array_append_new(parts, part);
+        else if (!*code)
+            *code = cli_failf(cli, CLI_USAGE, "--attach: this name is not UTF-8");
+        free(name);
+    }
 }
 
-char *content_with(struct cli *cli, const char *text, const char *names, int *code)
+/* In the directory it would get another name than the models are told. */
+static void add_file(struct cli *cli, json_t *parts, const char *path, int *code)
+{
+    json_t *part = file_part(cli, path, true, code), *other;
+    size_t i;
+    json_array_foreach (parts, i, other)
+        if (part && json_equal(json_object_get(other, "name"), json_object_get(part, "name")))
+            *code = cli_failf(cli, CLI_USAGE, "--file %s: another file with this name is given too", path);
+    if (part)
+        json_array_append_new(parts, part);
+}
+
+char *content_with(struct cli *cli, const char *text, int *code)
 {
     json_t *parts = text && *text ? json_pack("[{ss ss}]", "type", "text", "text", text) : json_array();
     char *content = NULL;
     if (!parts)
         *code = cli_failf(cli, CLI_USAGE, "a message is UTF-8 text");
-    for (size_t n; !*code && *names; names += n + (names[n] == ',')) {
-        n = strcspn(names, ",");
-        char *name = ab_strndup(names, n);
-        json_t *part = part_of(cli, name, code);
-        if (part)
-            json_array_append_new(parts, part);
-        free(name);
+    for (size_t i = 0; !*code && i < cli->given_n; i++) {
+        if (cli->given[i].option == OPT_attach)
+            add_attached(cli, parts, cli->given[i].value, code);
+        else if (cli->given[i].option == OPT_file)
+            add_file(cli, parts, cli->given[i].value, code);
     }
     if (!*code)
         content = json_dumps(parts, JSON_COMPACT);

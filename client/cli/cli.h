@@ -35,7 +35,8 @@ enum {
     X(workflow, 'w', "WORKFLOW", "a file, or the name of a stored workflow (without it: a user and one assistant)") \
     X(model, 'm', "NAME", "model of the built-in workflow (MODEL, else the configuration's first)")        \
     X(session, 's', "SESSION", "the session to go on with")                                                \
-    X(attach, 0, "FILE", "an image or file the models are shown, or an image's address; several with commas") \
+    X(attach, 0, "FILE", "an image or file the models are shown, or an image's address; several with commas, or repeated") \
+    X(file, 0, "FILE", "any file, put into the directory of the agents' code; the models are told its name; may be repeated") \
     X(detach, 'd', NULL, "print the id and return")                                                        \
     X(daemon, 'd', NULL, "run in the background; returns once it is ready")                                \
     X(follow, 'f', NULL, "go on with new lines")                                                           \
@@ -83,14 +84,19 @@ enum cli_option {
 };
 #define BIT(option) (1ull << OPT_##option)
 
-enum { CLI_WORDS_MAX = 256 };
+enum { CLI_WORDS_MAX = 256, CLI_GIVEN_MAX = 128 };
 
 struct verb;
 struct cli {
     struct ab_config *config;
     const struct verb *verb;
-    const char *option[OPT_N]; /* NULL: not given; "" for one without argument */
-    int n;                     /* words after the verb */
+    const char *option[OPT_N]; /* NULL: not given; "" for one without argument; the last one counts */
+    struct {
+        int option;
+        const char *value;
+    } given[CLI_GIVEN_MAX]; /* all of them, in order, for those that may be repeated */
+    size_t given_n;
+    int n; /* words after the verb */
     char *words[CLI_WORDS_MAX];
     bool json;
     const char *user;
@@ -217,9 +223,9 @@ bool read_deadline(struct cli *cli, struct autobots_job *job, int *code);
 struct autobots *open_for_job(struct cli *cli, char id[AUTOBOTS_ID_TEXT], int *code);
 /* submit.c: all words as one message, `-` is standard input, no words are ""; malloc'ed, NULL with *code. */
 char *message_text(struct cli *cli, int *code);
-/* attach.c: the text (NULL: none) and the named files and addresses, with commas between them, as JSON of parts; NULL with the
- * exit code after a message. The caller frees it. */
-char *content_with(struct cli *cli, const char *text, const char *names, int *code);
+/* attach.c: the text (NULL: none) and what --attach and --file name, as JSON of parts; NULL with the exit code after a
+ * message. The caller frees it. */
+char *content_with(struct cli *cli, const char *text, int *code);
 /* jobs.c: prints how to watch, cancel or answer a job that is left with this exit code, which it returns. */
 int say_what_next(struct cli *cli, int code, const char *job);
 

@@ -19,7 +19,7 @@ const struct verb cli_verbs[] = {
     {"logs", "[-f] [JOB]", "log lines of the service, of one job only if it is named", BIT(follow) | BIT(limit) | BIT(user), 0, 1, verb_logs},
     {"config", "", "every configuration key with its value and where that came from", 0, 0, 0, verb_config},
     {"doctor", "", "check programs, folder, disk, sockets, service, model key, clock; say what to do", BIT(user), 0, 0, verb_doctor},
-    {"submit", "[-w WORKFLOW] [-s SESSION] [--if-busy HOW] [--attach FILE] [--detach] TEXT|-",
+    {"submit", "[-w WORKFLOW] [-s SESSION] [--if-busy HOW] [--attach FILE] [--file FILE] [--detach] TEXT|-",
      "submit a message and watch the agents answer\n\n"
      "TEXT is all words that follow; - reads standard input. A workflow with a task of its own needs none.\n"
      "Ctrl-C detaches; the job goes on. On a terminal a question of the job is asked here, and the line you type is the\n"
@@ -28,7 +28,7 @@ const struct verb cli_verbs[] = {
      "comes after it (enqueue), is refused (reject) or takes its place (interrupt: that job is cancelled).\n"
      "WORKFLOW is a file if it has a slash, ends in .json, .yaml or .yml, or exists; else NAME or NAME@VERSION of one that\n"
      "`workflows add` has stored.",
-     BIT(workflow) | BIT(model) | BIT(user) | BIT(session) | BIT(attach) | BIT(detach) | BIT(deadline) | BIT(if_busy) | BIT(budget), 0, -1,
+     BIT(workflow) | BIT(model) | BIT(user) | BIT(session) | BIT(attach) | BIT(file) | BIT(detach) | BIT(deadline) | BIT(if_busy) | BIT(budget), 0, -1,
      verb_submit},
     {"chat", "[-w WORKFLOW] [-s SESSION] [--if-busy HOW]",
      "talk in one session: each line is a message, the agents answer\n\n"

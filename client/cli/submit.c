@@ -169,11 +169,11 @@ int submit_and_follow(struct cli *cli, struct autobots *bots, const struct autob
 static int attach(struct cli *cli, struct autobots_job *job, char **content)
 {
     int code = CLI_DONE;
-    if (!cli->option[OPT_attach])
+    if (!cli->option[OPT_attach] && !cli->option[OPT_file])
         return code;
     json_t *workflow = json_loads(job->workflow, 0, NULL);
     const char *text = job->text ? job->text : ab_tree_str(workflow, "task");
-    *content = content_with(cli, text, cli->option[OPT_attach], &code);
+    *content = content_with(cli, text, &code);
     job->content = *content;
     job->text = NULL;
     json_decref(workflow);

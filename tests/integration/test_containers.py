@@ -10,6 +10,7 @@ import containers
 import pytest
 from service import processes, program, wait_until
 
+SECRET = "sk-the-worker-has-this"
 DOCKER = {"use_docker": True, "timeout": 20}
 
 
@@ -29,7 +30,7 @@ def socket_path(short_folder):
 # --- the fake ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("api, least, spoken", [("1.41", "1.12", "v1.41"), ("1.52", "1.44", "v1.47"),
+@pytest.mark.parametrize("api, least, spoken", [("1.41", "1.12", "v1.41"), ("1.41", "1.41", "v1.41"), ("1.44", "1.44", "v1.44"), ("1.52", "1.44", "v1.47"),
                                                 ("1.25", "1.12", "v1.25"), ("1.47", "1.47", "v1.47")])
 def test_the_newest_version_that_both_know_is_spoken(socket_path, api, least, spoken):
     with containers.Fake(socket_path, api=api, least=least) as fake:
@@ -138,7 +139,7 @@ def podman(short_folder):
 @pytest.fixture(scope="module")
 def service(podman, short_folder):
     from service import Service
-    one = Service(short_folder(), config={"docker_socket": podman.path, "docker_image": podman.IMAGE,
+    one = Service(short_folder(), env={"OPENAI_API_KEY": SECRET}, config={"docker_socket": podman.path, "docker_image": podman.IMAGE,
                                           "code_memory_bytes_max": "128MiB"})
     yield one
     one.stop()
@@ -188,6 +189,61 @@ def test_podman_has_no_network_and_bounded_output(service):
         [flood], _ = code.run(client, code.block("yes", "sh"), code=DOCKER)
     assert [line.split(":")[0].strip() for line in net["output"].splitlines()[2:]] == ["lo"]
     assert flood["exit_code"] == 137 and "output" in flood["stopped"]
+
+
+LOOKS = {  # commands, and whether what they say is right
+    "the system": ("touch /x /etc/x /bin/x", lambda said: said.count("Read-only file system") == 3),
+    "the environment of the worker": ("env; cat /proc/*/environ", lambda said: SECRET not in said),
+    "its processes": ("ls -d /proc/[0-9]*", lambda said: len(said.split()) <= 3),
+    "signals": (f"kill -9 {os.getpid()} || echo refused", lambda said: "refused" in said),
+    "other jobs": ("ls / /workspace /var /home /root", lambda said: "w-" not in said and "database" not in said),
+    "capabilities": ("while read -r line; do case $line in Cap*|NoNewPrivs*|Seccomp:*) echo $line;; esac; done </proc/self/status",
+                     lambda said: said.count("0000000000000000") >= 4 and "NoNewPrivs: 1" in said and "Seccomp: 2" in said),
+    "devices": ("ls /dev/mem /dev/kmsg /dev/vda /dev/sda /dev/kvm", lambda said: said.count("No such file") == 5),
+    "kernel settings": ("echo x >/proc/sys/kernel/core_pattern || echo b >/proc/sysrq-trigger",
+                        lambda said: said.count("cannot create") == 2),
+    "the network": ("cat /proc/net/dev | head -n 4", lambda said: "lo:" in said and "eth" not in said),
+    "its /tmp": ("dd if=/dev/zero of=/tmp/x bs=1048576 count=30 && dd if=/dev/zero of=/tmp/y bs=1048576 count=30 && "
+                 "dd if=/dev/zero of=/tmp/z bs=1048576 count=30",
+                 lambda said: "No space left" in said),
+}
+
+
+def test_podman_shows_nothing_and_lets_nothing_be_changed(service):
+    script = "\n".join(f"echo '== {what}'; ({command}) 2>&1" for what, (command, _) in LOOKS.items())
+    with service.client() as client:
+        [result], _ = code.run(client, code.block(script + "\nexit 0", "sh"), code=DOCKER)
+    parts = dict(part.split("\n", 1) for part in result["output"].split("== ")[1:])
+    assert not [what for what, (_, right) in LOOKS.items() if not right(parts[what])], result["output"]
+
+
+ABUSES = {
+    "processes": ("i=0; while [ $i -lt 200 ]; do sleep 30 & i=$((i+1)); done; echo ESCAPED",
+                  lambda said: "ESCAPED" not in said["output"] or "fork" in said["output"]),
+    "memory": ("dd if=/dev/zero of=/dev/null bs=400000000 count=1; echo $?",
+               lambda said: "137" in said["output"] or "memory" in said["output"] + said.get("stopped", "")),
+    "files": ("i=0; while [ $i -lt 3000 ]; do : >f$i; i=$((i+1)); done; sleep 30",
+              lambda said: said["exit_code"] == 137 and "more files" in said["stopped"]),
+    "disk": ("i=0; while [ $i -lt 60 ]; do dd if=/dev/zero of=f$i bs=1048576 count=4 2>/dev/null; i=$((i+1)); done; sleep 30",
+             lambda said: said["exit_code"] == 137 and "64 MiB" in said["stopped"]),
+}
+
+
+@pytest.mark.parametrize("what", ABUSES)
+def test_podman_bounds(service, podman, what):
+    text, bounded = ABUSES[what]
+    with service.client() as client:
+        [said], _ = code.run(client, code.block(text, "sh"), code=DOCKER)
+    assert bounded(said), said
+    service.assert_alive()
+
+
+def test_podman_keeps_links_and_pipes_of_nobody(service):
+    with service.client() as client:
+        results, end = code.run(client, "\n".join([
+            code.block("ln -s /etc/passwd link; ln -s / root; mkfifo pipe; echo 1 > kept; chmod 0 kept", "sh"),
+            code.block("ls", "sh")]), code=DOCKER)
+    assert [one["path"] for one in end["result"]["files"]] == ["kept"] and "pipe" not in results[1]["output"]
 
 
 def test_podman_keeps_no_container_of_a_worker_that_was_killed(service, podman):

@@ -178,7 +178,7 @@ class Podman:
 
     def image(self):
         """A shell and a few programs of this machine, with their libraries."""
-        names = ["sh", "cat", "readlink", "ls", "sleep", "touch", "id", "head", "dd", "mkdir", "yes", "env"]
+        names = ["sh", "cat", "readlink", "ls", "sleep", "touch", "id", "head", "dd", "mkdir", "yes", "env", "ln", "mkfifo", "chmod"]
         files = {f"/bin/{name}": os.path.realpath(shutil.which(name)) for name in names}
         for line in subprocess.run(["ldd", *set(files.values())], capture_output=True, text=True).stdout.splitlines():
             for word in line.split():
@@ -188,7 +188,7 @@ class Podman:
         with tarfile.open(fileobj=data, mode="w") as tar:
             for folder in ("bin", "tmp", "proc", "sys", "dev", "etc", "workspace"):
                 entry = tarfile.TarInfo(folder)
-                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755
                 tar.addfile(entry)
             for path, source in sorted(files.items()):
                 entry = tarfile.TarInfo(path.lstrip("/"))
@@ -205,7 +205,8 @@ class Podman:
         assert done.returncode == 0, done
         self.log = open(self.folder / "log", "wb")
         self.process = subprocess.Popen(["podman", "system", "service", "--time=0", f"unix://{self.path}"],
-                                        env=self.environment, stdout=self.log, stderr=self.log)
+                                        env=self.environment, stdout=self.log, stderr=self.log,
+                                        cwd=self.folder)  # conmon leaves a file `oom` there
         end = time.monotonic() + 30
         while not os.path.exists(self.path):
             assert time.monotonic() < end and self.process.poll() is None, (self.folder / "log").read_text()

@@ -358,6 +358,11 @@ static void parts_of_messages(void **state)
          "[{\"file\":{\"file_data\":\"data:application/"
          "pdf;base64,QUJD\",\"filename\":\"a.pdf\"},\"type\":\"file\"}]"},
         {"[{\"type\": \"file\", \"file\": {\"file_id\": \"f\"}}, {\"type\": \"image\"}]", NULL},
+        {"[{\"type\": \"file\", \"data\": \"QUJDRA==\", \"name\": \"a.bin\", \"for\": \"code\"}]",
+         "[{\"text\":\"[The file a.bin, 4 bytes, is in the working directory of the "
+         "code.]\",\"type\":\"text\"}]"},
+        {"[{\"type\": \"file\", \"data\": \"\", \"name\": \"e\", \"for\": \"code\"}]",
+         "[{\"text\":\"[The file e, 0 bytes, is in the working directory of the code.]\",\"type\":\"text\"}]"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct ab_buf text = {0};

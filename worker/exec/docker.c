@@ -144,7 +144,7 @@ static json_t *host_config(const struct exec_run *run)
 {
     json_int_t memory = (json_int_t)run->exec->options.memory_bytes_max;
     char tmp[64];
-    snprintf(tmp, sizeof tmp, "rw,nosuid,nodev,size=%d", EXEC_TMP_BYTES_MAX);
+    snprintf(tmp, sizeof tmp, "rw,nosuid,nodev,mode=1777,size=%d", EXEC_TMP_BYTES_MAX);
     json_t *host =
         json_pack("{s:s, s:I, s:I, s:i, s:i, s:b, s:b, s:[s], s:[s], s:{s:s}, s:{s:s}, s:[o,o,o,o]}",
                   "NetworkMode", "none", "Memory", memory, "MemorySwap", memory, "PidsLimit",

@@ -2,6 +2,7 @@
 #include "worker/model/openai_content.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/bytes.h"
 #include "common/tree.h"
@@ -41,10 +42,31 @@ static const struct {
     json_t *(*write)(const json_t *part); /* NULL: it is in OpenAI's shape already */
 } shapes[] = {{"image", image}, {"file", file}};
 
+/* Bytes of base64 text. */
+static size_t decoded_bytes(const char *data)
+{
+    size_t n = strlen(data), padding = 0;
+    while (padding < 2 && padding < n && data[n - 1 - padding] == '=')
+        padding++;
+    return n < 4 ? 0 : n / 4 * 3 - padding;
+}
+
+static json_t *for_code(const json_t *part)
+{
+    const char *name = ab_tree_str(part, "name"), *data = ab_tree_str(part, "data");
+    char *text = ab_format("[The file %s, %zu bytes, is in the working directory of the code.]",
+                           name ? name : "", decoded_bytes(data ? data : ""));
+    json_t *note = json_pack("{ss ss}", "type", "text", "text", text);
+    free(text);
+    return note;
+}
+
 /* A new reference; NULL if the part stays as it is. */
 static json_t *written(const json_t *part)
 {
-    const char *type = ab_tree_str(part, "type");
+    const char *type = ab_tree_str(part, "type"), *reader = ab_tree_str(part, "for");
+    if (reader && !strcmp(reader, "code"))
+        return for_code(part);
     for (size_t i = 0; type && i < sizeof shapes / sizeof *shapes; i++)
         if (!strcmp(shapes[i].type, type))
             return shapes[i].write(part);

@@ -2,6 +2,7 @@
  *
  *   {type: image, url, detail?} or {type: image, data, media_type?, detail?}     → image_url, data as a data: URL
  *   {type: file, data, media_type?, name?}                                       → file with file_data and filename
+ *   {type: file, data, name, for: code}     → a text that names it: it is in the directory of the agents' code only
  *
  * data is base64. All other parts are sent as they are. */
 #ifndef AB_WORKER_MODEL_OPENAI_CONTENT_H
