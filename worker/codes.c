@@ -316,10 +316,11 @@ bool codes_use(const struct run *run, const char *folder)
 static bool have_library(struct code *code)
 {
     struct ab_error err = {0};
-    bool have = skills_for_code(code->run, &code->library, &code->skills, &err);
+    if (!code->has_library)
+        code->has_library = skills_for_code(code->run, &code->library, &code->skills, &err);
     if (err.code)
         code_fail(code, &err);
-    return have;
+    return code->has_library;
 }
 
 bool code_step(struct run *run, const struct engine_effect *effect, struct ab_error *err)
@@ -328,7 +329,7 @@ bool code_step(struct run *run, const struct engine_effect *effect, struct ab_er
     bool taken = codes_use(run, effect->folder) || skillcalls_use(run, effect->folder) || toolcalls_over(run);
     if (!code && (taken || !(code = code_make(run, effect, err))))
         return false;
-    if (code->stage == CODE_RESTORE && code_restore(code) && have_library(code))
+    if (code->stage == CODE_RESTORE && have_library(code) && code_restore(code))
         start(code, effect);
     if (code->stage == CODE_STORE && code_store(code))
         return !journal(code, effect, err);

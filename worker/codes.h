@@ -38,6 +38,7 @@ struct code {
 
     struct exec_run *exec;   /* while it runs */
     struct workdir *library; /* of skills, while it runs; NULL: none */
+    bool has_library;        /* it was seen to, whether there are any or not */
     struct ab_buf skills;    /* which they are */
     struct feed feed;        /* what it writes */
     char *script;            /* the file that is run; owned */

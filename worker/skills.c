@@ -219,7 +219,7 @@ struct workdir *skill_library(struct run *run, const struct skill *const *skills
 /* Skills that agents name, each name once: the first that names it. */
 struct named {
     struct run *run;
-    const struct skill *skills[AB_TOOLS_MAX];
+    const struct skill *skills[SKILL_LIBRARY_MAX];
     size_t n;
     bool waits;
     struct ab_error *err;
@@ -241,9 +241,13 @@ static void add_named(struct named *named, const json_t *tools)
         struct ab_view name;
         uint64_t version;
         struct ab_view word = ab_tree_view(entry, "skill");
-        if (!word.p || !ab_skill_word(word, &name, &version) || is_named(named, name) ||
-            named->n >= AB_TOOLS_MAX)
+        if (!word.p || !ab_skill_word(word, &name, &version) || is_named(named, name))
             continue;
+        if (named->n == SKILL_LIBRARY_MAX) {
+            ab_fail(named->err, AB_ETOOLARGE, "the agents of the workflow name more than %d skills",
+                    SKILL_LIBRARY_MAX);
+            return;
+        }
         const struct skill *skill = skill_get(named->run, name.p, name.n, version, named->err);
         named->waits |= !skill;
         if (skill)
@@ -288,7 +292,7 @@ bool skills_for_code(struct run *run, struct workdir **library, struct ab_buf *w
 {
     struct named named = {.run = run, .err = err};
     any_agent(run->workflow->workflow, add_agent, &named);
-    if (named.waits)
+    if (named.waits || err->code)
         return false;
     for (size_t i = 0; i < named.n; i++)
         ab_buf_format(words, "%s%s@%llu", i ? " " : "", named.skills[i]->name,

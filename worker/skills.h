@@ -10,7 +10,10 @@
 #include "worker/codes.h"
 #include "worker/worker.h"
 
-enum { SKILL_NOTE_BYTES_MAX = 16 << 10 /* of what a model is told about modules it can import */ };
+enum {
+    SKILL_LIBRARY_MAX = 64,          /* of one workflow, for its code blocks */
+    SKILL_NOTE_BYTES_MAX = 16 << 10, /* of what a model is told about modules it can import */
+};
 
 enum skill_state { SKILL_WANTED, SKILL_ASKED, SKILL_KNOWN, SKILL_MISSING };
 

@@ -69,6 +69,7 @@ def things(ann):
     assert waiting["state"] == "waiting"
     [message] = ann.get(f"/api/sessions/{waiting['session']}/messages").body["messages"]
     assert ann.request("PUT", "/api/workflows/stored", {"workflow": flows.script_chat([SECRET])}).status == 200
+    assert ann.request("PUT", "/api/skills/stored", {"content": f"#!/bin/sh\necho {SECRET}\n", "title": SECRET}).status == 200
     kept = ann.post("/v1/responses", {"model": "stored", "input": SECRET}).body["id"]
     return {**things, "response": kept, "session": secret["session"], "done": waiting["job"], "msg_id": message["msg_id"], "ended": secret["job"]}
 
@@ -187,7 +188,7 @@ def everything(ann, things):
     """What ann has, as far as others must not change it."""
     paths = ["/api/jobs?limit=1000", "/api/sessions", f"/api/jobs/{things['done']}", f"/api/jobs/{things['done']}/journal",
              f"/api/jobs/{things['ended']}/journal", f"/api/sessions/{things['session']}/messages", "/api/workflows",
-             f"/api/gallery/{things['gallery']}"]
+             "/api/skills", "/api/skills/stored", f"/api/gallery/{things['gallery']}"]
     return {path: ann.get(path).body for path in paths}
 
 
@@ -254,7 +255,7 @@ def test_figures_of_the_whole_service_are_its_administrators(shared, gateway, an
                                           ("POST", "/api/jobs/{job}/retry"), ("PATCH", "/api/sessions/{session}"),
                                           ("GET", "/api/sessions/{session}"), ("DELETE", "/api/sessions/{session}"),
                                           ("GET", "/api/sessions/{session}/export"), ("POST", "/api/sessions/{session}/clear"),
-                                          ("POST", "/api/sessions/{session}/publish"), ("GET", "/api/workflows/{name}"),
+                                          ("POST", "/api/sessions/{session}/publish"), ("GET", "/api/workflows/{name}"), ("GET", "/api/skills/{name}"),
                                           ("DELETE", "/api/messages/{msg_id}")])
 def test_anothers_is_404_as_if_it_were_not_there(shared, gateway, things, method, path):
     zoe = gateway.bearing(create(shared, "zoe")["token"])

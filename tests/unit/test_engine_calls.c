@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "common/tree.h"
+#include "common/wire/operations.h"
 #include "common/wire/tree.h"
 #include "tests/unit/engine_sim.h"
 
@@ -308,6 +310,62 @@ static void each_call_has_a_folder_of_its_own(void **state)
     ab_workflow_destroy(workflow);
 }
 
+/* Of two calls of a skill one leaves files: the next one finds them, and the result lists them. */
+static void the_files_of_a_tool_are_those_of_its_folder(void **state)
+{
+    static const char calls[] =
+        "[{\"id\": \"1\", \"type\": \"function\", \"function\": {\"name\": \"plot\", \"arguments\": \"{}\"}}, "
+        "{\"id\": \"2\", \"type\": \"function\", \"function\": {\"name\": \"plot\", \"arguments\": \"{}\"}}]";
+    static const char hash[] = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    struct ab_workflow *workflow =
+        sim_workflow(ASKS("{\"skill\": \"plot\"}", ", \"code_execution_config\": \"docker\"", ""));
+    struct sim_world world = {0};
+    struct ab_begin begin = {.engine = ENGINE_VERSION, .at_ms = SIM_START_MS};
+    struct engine_effect asked[2];
+    struct ab_buf files = {0};
+    struct ab_file_entry entry = {.path = ab_view_of("plot.png"), .hash = ab_view_of(hash), .bytes = 7};
+    struct ab_error err = {0};
+    struct sim sim;
+    sim_start(&sim, workflow, "hi", NULL, &world);
+    assert_int_equal(sim_add(&sim, AB_KIND_BEGIN, &begin, NULL), 0);
+    add_reply(&sim, next(&sim, 1), "", calls);
+    assert_int_equal(engine_next(sim.engine, asked, 2), 2);
+    assert_string_equal(asked[0].folder, "");
+    assert_int_equal(asked[0].code_config->mode, AB_CODE_DOCKER);
+    assert_null(engine_files(sim.engine, "").p);
+
+    ab_pack_array(&files, 1);
+    ab_encode(&files, &ab_file_entry_schema, &entry);
+    struct ab_tool_result result = {.step = ab_view_of(asked[0].step),
+                                    .agent = ab_view_of(asked[0].agent),
+                                    .tool = ab_view_of("plot"),
+                                    .content = ab_view_of(""),
+                                    .files = ab_buf_view(&files),
+                                    .at_ms = SIM_START_MS};
+    assert_int_equal(sim_add(&sim, AB_KIND_TOOL_RESULT, &result, NULL), 0);
+    assert_true(ab_view_eq(engine_files(sim.engine, ""), ab_buf_view(&files)));
+    result.call = 1;
+    result.files = (struct ab_view){0};
+    assert_int_equal(sim_add(&sim, AB_KIND_TOOL_RESULT, &result, NULL), 0);
+    assert_true(ab_view_eq(engine_files(sim.engine, ""), ab_buf_view(&files)));
+    json_t *told = engine_result(sim.engine, "completed", 0);
+    assert_string_equal(ab_tree_str(json_array_get(json_object_get(told, "files"), 0), "path"), "plot.png");
+    json_decref(told);
+
+    add_reply(&sim, next(&sim, 1), "", calls);
+    result = (struct ab_tool_result){.step = ab_view_of(next(&sim, 2)->step),
+                                     .agent = ab_view_of(asked[0].agent),
+                                     .tool = ab_view_of("plot"),
+                                     .content = ab_view_of(""),
+                                     .folder = ab_view_of("another's"),
+                                     .files = ab_buf_view(&files),
+                                     .at_ms = SIM_START_MS};
+    assert_int_equal(sim_add(&sim, AB_KIND_TOOL_RESULT, &result, &err), AB_ENONDETERMINISM);
+    ab_buf_finish(&files);
+    sim_finish(&sim);
+    ab_workflow_destroy(workflow);
+}
+
 static void a_stored_workflow_must_be_looked_up_first(void **state)
 {
     static const struct engine_limits none;
@@ -331,6 +389,7 @@ int main(void)
         cmocka_unit_test(each_sees_its_message_only),
         cmocka_unit_test(the_result_has_the_callers_talk_and_all_usage),
         cmocka_unit_test(each_call_has_a_folder_of_its_own),
+        cmocka_unit_test(the_files_of_a_tool_are_those_of_its_folder),
         cmocka_unit_test(a_stored_workflow_must_be_looked_up_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
