@@ -15,6 +15,7 @@ struct run {
     uint64_t seq; /* of its end */
     int end;      /* END_… */
     bool answered;
+    struct ab_forked forked; /* the last one: its own, of a fork; else zero */
 };
 
 /* ---- what it must be ---- */
@@ -57,6 +58,8 @@ static int read_events(struct run *run, void *room, struct ab_error *err)
         int code = check_event(event, ++run->seq, room, err);
         if (code)
             return code;
+        if (ab_event_kind(event) == AB_KIND_FORKED)
+            memcpy(&run->forked, room, sizeof run->forked);
         if (ab_event_kind(event) != AB_KIND_END)
             continue;
         run->end = end_of(ab_any_str(ab_map_get(event, "state")));
@@ -147,6 +150,10 @@ static int add_job(struct db *db, const struct run *run, uint64_t n, int64_t use
     bind_int(s, 6, (int64_t)r->created_ms);
     bind_blob(s, 7, ab_view(same, sizeof same));
     bind_blob(s, 15, r->input);
+    if (!ab_id_zero(run->forked.of)) {
+        bind_id(s, 16, &run->forked.of);
+        bind_opt(s, 17, (int64_t)run->forked.of_seq);
+    }
     int code = db_run(db, s, err);
     if (code)
         return code;

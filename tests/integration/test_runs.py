@@ -286,6 +286,17 @@ def test_an_imported_run_can_be_forked(chat, exported, there):
     assert replies == ["one", "two", "three"]
 
 
+def test_an_imported_fork_says_what_it_is_a_fork_of(bots, chat, exported, there):
+    job = chat(flows.script_chat(["one", "two", "three"], replies=2), "a question")
+    for seq in (4, 3):  # a fork of a fork is one of the last
+        bots("fork", job, "--at", str(seq))
+        source, job = job, bots("jobs", "--json").lines()[0]["id"]
+    assert there("import", exported(job)).code == 0
+    shown = there("show", job, "--json").json()
+    assert (shown["fork_of"], shown["fork_seq"]) == (source, 3)
+    assert {**shown, "n": 0, "session": 0} == {**bots("show", job, "--json").json(), "n": 0, "session": 0}
+
+
 def test_of_files_the_export_has_the_names_only_and_says_so(shared, bots, exported, there, user):
     with shared.client(user) as client:
         code.run(client, code.block("open('a.txt','w').write('made')"))
