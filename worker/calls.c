@@ -269,6 +269,8 @@ static void journal_reply(struct run *run, const struct engine_effect *effect, u
     count_reply(&run->worker->counters, &event);
     if (effect->purpose)
         event.purpose = ab_view_of(effect->purpose);
+    if (effect->chosen)
+        event.chosen = ab_view_of(effect->chosen);
     if (reply->tool_calls)
         event.tool_calls = ab_buf_view(&tool_calls);
     if (journal_add(run, AB_KIND_MODEL_REPLY, &event, &err))

@@ -259,6 +259,7 @@ static int journal(struct code *code, const struct engine_effect *effect, struct
     struct ab_code_result result = {.step = ab_view_of(effect->step),
                                     .agent = ab_view_of(effect->agent),
                                     .to = ab_view_of(effect->to),
+                                    .chosen = ab_view_of(effect->chosen),
                                     .block = effect->code_index,
                                     .language = ab_view_of(effect->code.language),
                                     .exit_code = code->exit_code,

@@ -267,6 +267,7 @@ static enum pace do_say(struct run *run, const struct engine_effect *effect)
                            .agent = ab_view_of(effect->agent),
                            .to = ab_view_of(effect->to),
                            .content = ab_buf_view(&content),
+                           .chosen = ab_view_of(effect->chosen),
                            .at_ms = (uint64_t)ab_wall_ms()};
     enum pace pace = add(run, AB_KIND_TURN, &turn);
     ab_buf_finish(&content);

@@ -66,8 +66,10 @@ static json_t *add_span(json_t *row, const json_t *event, int64_t from_ms, int64
     json_t *span = json_pack("{s:s, s:I, s:I, s:I}", "kind", ab_tree_str(event, "kind"), "seq",
                              (json_int_t)ab_tree_int(event, "seq", 0), "from_ms", (json_int_t)from_ms, "to_ms",
                              (json_int_t)to_ms);
-    if (ab_tree_str(event, "step"))
-        json_object_set_new(span, "step", json_string(ab_tree_str(event, "step")));
+    static const char *const told[] = {"step", "chosen", "purpose"};
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++)
+        if (ab_tree_str(event, told[i]))
+            json_object_set_new(span, told[i], json_string(ab_tree_str(event, told[i])));
     json_array_append_new(json_object_get(row, "spans"), span);
     return span;
 }
@@ -285,6 +287,31 @@ static unsigned name_columns_of(const json_t *agents)
     return most < NAME_COLUMNS_MAX ? most : NAME_COLUMNS_MAX;
 }
 
+/* How the speakers of groupchats were chosen; nothing if there is none. */
+static void draw_choices(FILE *out, const json_t *agents)
+{
+    static const struct {
+        const char *key, *value, *words;
+    } ways[] = {{"purpose", "speaker", "asked of a model"},
+                {"chosen", "round_robin", "in turn"},
+                {"chosen", "random", "at random"},
+                {"chosen", "only", "as nobody else might speak"}};
+    enum { WAYS = sizeof ways / sizeof *ways };
+    size_t counts[WAYS] = {0}, i, k, shown = 0;
+    json_t *row, *span;
+    json_array_foreach (agents, i, row)
+        json_array_foreach (json_object_get(row, "spans"), k, span)
+            for (size_t w = 0; w < WAYS; w++) {
+                const char *value = ab_tree_str(span, ways[w].key);
+                counts[w] += value && !strcmp(value, ways[w].value);
+            }
+    for (size_t w = 0; w < WAYS; w++)
+        if (counts[w])
+            fprintf(out, "%s%zu %s", shown++ ? ", " : "speakers: ", counts[w], ways[w].words);
+    if (shown)
+        fputs("\n", out);
+}
+
 void timeline_draw(FILE *out, const json_t *timeline, unsigned columns, bool fancy, bool colours)
 {
     const json_t *agents = json_object_get(timeline, "agents");
@@ -312,6 +339,7 @@ void timeline_draw(FILE *out, const json_t *timeline, unsigned columns, bool fan
             term_dim(colours), glyphs[fancy][CELL_WORK], glyphs[fancy][CELL_TURN], glyphs[fancy][CELL_WAIT],
             term_reset(colours));
     const json_t *attempts = json_object_get(timeline, "attempts");
+    draw_choices(out, agents);
     if (json_array_size(attempts) > 1)
         fprintf(out, "%zu attempts\n", json_array_size(attempts));
 }

@@ -15,7 +15,7 @@
 
 enum { TIMELINE_COLUMNS_MIN = 40, TIMELINE_COLUMNS_MAX = 400 };
 
-/* {"from_ms", "to_ms", "agents": [{"agent", "turns" or "tool", "calls" and "failed", "busy_ms", "waiting_ms", "spans": [{"kind", "seq", "step"?,
+/* {"from_ms", "to_ms", "agents": [{"agent", "turns" or "tool", "calls" and "failed", "busy_ms", "waiting_ms", "spans": [{"kind", "seq", "step"?, "chosen"?, "purpose"?,
  * "from_ms", "to_ms", "open"?: true}]}], "attempts": [{"attempt", "worker", "from_ms", "to_ms", "ended_by"?}]}, in the
  * order of first appearance; times are wall clock. `now_ms` is where an open span ends. The caller owns it. */
 json_t *timeline_of(const json_t *events, int64_t now_ms);

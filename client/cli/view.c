@@ -137,6 +137,18 @@ static void print_content(struct view *view, const json_t *content, size_t skip)
     }
 }
 
+/* By which rule the speaker of a groupchat was chosen; NULL: a model or a person did, who is shown, or there is no groupchat. */
+static const char *chosen_by(const json_t *event)
+{
+    static const char *const rules[][2] = {
+        {"round_robin", "in turn"}, {"random", "chosen at random"}, {"only", "nobody else might speak"}};
+    const char *chosen = ab_tree_str(event, "chosen");
+    for (size_t i = 0; chosen && i < sizeof rules / sizeof *rules; i++)
+        if (!strcmp(chosen, rules[i][0]))
+            return rules[i][1];
+    return NULL;
+}
+
 static void print_call(struct view *view, const json_t *event)
 {
     const char *model = ab_tree_str(event, "model");
@@ -155,6 +167,8 @@ static void print_call(struct view *view, const json_t *event)
     int64_t cost = ab_tree_int(event, "cost_pico_usd", 0);
     if (cost)
         fprintf(view->out, " · cost %s USD", ab_usd_text((uint64_t)cost, text));
+    if (chosen_by(event))
+        fprintf(view->out, " · %s", chosen_by(event));
     if (view->usage.calls > 1)
         fprintf(view->out, " · so far %lld calls, %lld tokens, %s", (long long)view->usage.calls,
                 (long long)view->usage.tokens, usage_cost(&view->usage, text));
@@ -184,6 +198,8 @@ static void show_turn(struct view *view, const json_t *event)
     fputs("\n", view->out);
     if (!strcmp(ab_tree_str(event, "kind"), "model_reply"))
         print_call(view, event);
+    else if (chosen_by(event))
+        note(view, "  %s", chosen_by(event));
     fputs("\n", view->out);
 }
 
@@ -237,10 +253,10 @@ static void show_code_result(struct view *view, const json_t *event)
         if (output[strlen(output) - 1] != '\n')
             fputs("\n", view->out);
     }
-    note(view, "  %s · exit code %lld (%s) · %.1f s · %zu files%s%s", language ? language : "?", exit_code,
+    note(view, "  %s · exit code %lld (%s) · %.1f s · %zu files%s%s%s%s", language ? language : "?", exit_code,
          exit_code ? "failed" : "succeeded", (double)ab_tree_int(event, "duration_ms", 0) / 1000,
          json_array_size(json_object_get(event, "files")), stopped ? " · stopped: " : "",
-         stopped ? stopped : "");
+         stopped ? stopped : "", chosen_by(event) ? " · " : "", chosen_by(event) ? chosen_by(event) : "");
     fputs("\n", view->out);
 }
 

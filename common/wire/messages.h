@@ -293,6 +293,9 @@ enum ab_command {
     F(o, STR, to, OPT, AB_NAME_MAX, "to whom")                                                                 \
     F(o, ANY, content, REQ, 0, "text, or an array of parts")                                                   \
     F(o, BOOL, edited, OPT, 0, "its text was given when the job was forked")                                   \
+    F(o, STR, chosen, OPT, 16,                                                                                 \
+      "in a groupchat, of a turn's first event, if neither a model nor a person chose its speaker: "           \
+      "round_robin, random or only (nobody else might speak)")                                                 \
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
 #define AB_MODEL_REPLY_FIELDS(F, o)                                                                            \
@@ -301,6 +304,7 @@ enum ab_command {
     F(o, STR, to, OPT, AB_NAME_MAX, "to whom")                                                                 \
     F(o, STR, purpose, OPT, 16,                                                                                \
       "absent: the agent's turn; speaker: it chose who speaks next in a groupchat; summary: the run's answer") \
+    F(o, STR, chosen, OPT, 16, "as in turn")                                                                   \
     F(o, STR, provider, REQ, 32, "openai, azure or script")                                                    \
     F(o, STR, model, REQ, 256, "as the endpoint names it")                                                     \
     F(o, STR, content, REQ, 0, "the reply's text; may be empty")                                               \
@@ -357,6 +361,7 @@ enum ab_command {
     F(o, STR, step, REQ, AB_STEP_MAX, "node path : that node's counter")                                       \
     F(o, STR, agent, REQ, AB_NAME_MAX, "who ran it")                                                           \
     F(o, STR, to, OPT, AB_NAME_MAX, "whose message the code is from")                                          \
+    F(o, STR, chosen, OPT, 16, "as in turn")                                                                   \
     F(o, UINT, block, REQ, 0, "which code block of that message, from 0")                                      \
     F(o, STR, language, REQ, 16, "python, sh or bash")                                                         \
     F(o, INT, exit_code, REQ, 0, "0: success; 124: stopped at its time limit; 137: at another")                \

@@ -250,6 +250,13 @@ def test_watch_and_the_timeline_show_who_speaks_in_a_call(shared, user):
     assert steps["weather"] == ["chat/2.1/chat:1"] and steps["sceptic"] == ["chat/2.2/chat:2"]
 
 
+def test_watch_and_the_timeline_say_by_which_rule_a_speaker_was_chosen(shared, user):
+    env = {"AUTOBOTS_USER": user}
+    shown = cli.run("submit", "-w", ROOT / "client" / "examples" / "meeting.yaml", home=shared.dir, env=env)
+    assert shown.code == 0 and shown.out.count(" · in turn") == 6, shown.out
+    assert "speakers: 6 in turn\n" in cli.run("show", "last", "--timeline", home=shared.dir, env=env).out
+
+
 def test_a_name_of_the_command_line_is_looked_up(shared, user, tmp_path):
     env = {"AUTOBOTS_USER": user}
     for name, flow in (("inner", one("inner", "found")), ("outer", boss(asks("inner"), "Done.", tools=[{"workflow": "inner"}]))):

@@ -237,6 +237,7 @@ static int model(struct sim *sim, const struct engine_effect *effect, struct ab_
                                    .at_ms = now(sim)};
     if (effect->purpose)
         event.purpose = ab_view_of(effect->purpose);
+    event.chosen = ab_view_of(effect->chosen);
     if (called)
         event.tool_calls = ab_buf_view(&calls);
     int code = sim_add(sim, AB_KIND_MODEL_REPLY, &event, err);

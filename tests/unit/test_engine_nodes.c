@@ -366,6 +366,42 @@ static void each_receiver_has_a_result_of_its_own(void **state)
     ab_workflow_destroy(workflow);
 }
 
+/* Of a turn's first event only; what a model or a person chose is told by their own. */
+static void a_rule_that_chose_a_speaker_is_told(void **state)
+{
+    static const struct {
+        const char *how, *more, *first, *second;
+    } rules[] = {{"round_robin", "", "round_robin", "round_robin"},
+                {"random", "", "random", "random"},
+                {"random", ", \"allow_repeat_speaker\": false", "random", "only"}};
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        struct sim sim;
+        struct sim_world world = {.cast = CAST({"a", LIST("call now", "A", "call now", "A")}, {"b", LIST("call now", "B", "call now", "B")})};
+        char *flow =
+            ab_format("{\"name\": \"w\", \"type\": \"groupchat\", \"receiver\": {\"name\": \"g\", \"type\": "
+                      "\"groupchat\", \"config\": {\"speaker_selection_method\": \"%s\", \"max_round\": 2%s}, "
+                      "\"agents\": [{\"name\": \"a\", \"tools\": [\"now\"], \"config\": {" LLM
+                      "}}, {\"name\": \"b\", \"tools\": [\"now\"], \"config\": {" LLM "}}]}}",
+                      rules[i].how, rules[i].more);
+        struct ab_workflow *workflow = sim_workflow(flow);
+        struct ab_buf told = {0};
+        sim_start(&sim, workflow, "hi", NULL, &world);
+        sim_run(&sim);
+        for (size_t k = 0; k < sim.n; k++) {
+            struct ab_view raw = ab_buf_view(&sim.events[k]), chosen = ab_any_str(ab_map_get(raw, "chosen"));
+            if (ab_event_kind(raw) == AB_KIND_MODEL_REPLY)
+                ab_buf_format(&told, "%.*s|", AB_VIEW_FMT(chosen));
+        }
+        char *expected = ab_format("%s||%s||", rules[i].first, rules[i].second);
+        assert_string_equal(ab_buf_cstr(&told), expected);
+        free(expected);
+        free(flow);
+        ab_buf_finish(&told);
+        sim_finish(&sim);
+        ab_workflow_destroy(workflow);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -376,6 +412,7 @@ int main(void)
         cmocka_unit_test(random_speakers_follow_from_the_seed),
         cmocka_unit_test(a_journal_of_another_kind_does_not_fit),
         cmocka_unit_test(each_receiver_has_a_result_of_its_own),
+        cmocka_unit_test(a_rule_that_chose_a_speaker_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

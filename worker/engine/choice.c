@@ -27,9 +27,11 @@ static uint64_t mixed(const struct group *group)
     return x ^ x >> 31;
 }
 
-static void choose(struct group *group, int speaker)
+/* by: a rule; NULL: a model or a person. */
+static void choose(struct group *group, int speaker, const char *by)
 {
     group->speaker = speaker;
+    group->chosen = by;
     group->asked = false;
     json_array_clear(group->choices);
     const struct transcript *said = &group->transcript;
@@ -43,10 +45,12 @@ void group_choose_alone(struct group *group)
 
     if (!n)
         group->node.stop = ENGINE_STOP_SPEAKERS;
-    else if (n == 1 || selection == AB_SPEAKER_ROUND_ROBIN)
-        choose(group, group_next_in_list(group));
+    else if (selection == AB_SPEAKER_ROUND_ROBIN)
+        choose(group, group_next_in_list(group), "round_robin");
+    else if (n == 1)
+        choose(group, group_next_in_list(group), "only");
     else if (selection == AB_SPEAKER_RANDOM)
-        choose(group, group_nth_eligible(group, mixed(group) % n));
+        choose(group, group_nth_eligible(group, mixed(group) % n), "random");
 }
 
 static int take_choice_of_model(struct group *group, const struct journal_event *event, struct ab_error *err)
@@ -64,7 +68,7 @@ static int take_choice_of_model(struct group *group, const struct journal_event 
     if (chosen == NOBODY && json_array_size(group->choices) >= CHOICES_MAX)
         chosen = group_next_in_list(group);
     if (chosen != NOBODY)
-        choose(group, chosen);
+        choose(group, chosen, NULL);
     return 0;
 }
 
@@ -84,7 +88,7 @@ static int take_choice_of_person(struct group *group, const struct journal_event
     if (chosen == NOBODY)
         chosen = group_named(group, words, &several);
     if (chosen != NOBODY)
-        choose(group, chosen);
+        choose(group, chosen, NULL);
     return 0;
 }
 

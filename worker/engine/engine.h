@@ -108,6 +108,7 @@ struct engine_effect {
     const char *agent, *to;   /* MODEL, HUMAN, SAY: who speaks to whom; of the workflow, as long as it lives */
     const struct ab_llm *llm; /* MODEL; of the workflow too */
     const char *purpose;      /* MODEL: static, see model_reply; NULL: the agent's turn */
+    const char *chosen;       /* MODEL, SAY, CODE: static, see turn; NULL: nothing is to be said of that */
     uint64_t call_index;      /* MODEL: which of this agent's calls in its conversation it is, from 0 */
     uint64_t calls_left;      /* MODEL: how many the cap allows, those under way included */
     uint64_t

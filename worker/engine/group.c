@@ -117,6 +117,8 @@ static int take_reply(struct group *group, const struct journal_event *event, st
     json_t *content;
     int code = reply_take(&group->node, &group->sides[group->speaker], &group->reply, event, &content, &filler,
                           &group->node.stop, err);
+    if (event->kind == AB_KIND_MODEL_REPLY || event->kind == AB_KIND_CODE_RESULT)
+        group->chosen = NULL;
     if (content)
         say(group, content, filler);
     json_decref(content);
@@ -138,8 +140,13 @@ static int group_apply(struct node *node, const struct journal_event *event, str
 static size_t group_next(const struct node *node, struct engine_effect *effects, size_t max)
 {
     const struct group *group = (const struct group *)node;
-    if (group->speaker != NOBODY)
-        return reply_effects(node, &group->sides[group->speaker], &group->reply, group->agent, effects, max);
+    if (group->speaker != NOBODY) {
+        size_t n =
+            reply_effects(node, &group->sides[group->speaker], &group->reply, group->agent, effects, max);
+        for (size_t i = 0; i < n; i++)
+            effects[i].chosen = group->chosen;
+        return n;
+    }
     group_want_choice(group, effects);
     return 1;
 }

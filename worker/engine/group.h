@@ -15,6 +15,7 @@ struct group {
     int64_t rounds;     /* messages of members so far */
     int last;           /* who spoke last; NOBODY: the opener */
     int speaker;        /* whose turn it is; NOBODY: that must be chosen first */
+    const char *chosen; /* by which rule, static; NULL: a model or a person did, or it was told already */
     bool final;         /* the last message ends the chat */
     json_t *choices;    /* array of text: what the model answered to this choice so far */
     bool asked;         /* a `waiting` for the choice is in the journal, */
