@@ -56,7 +56,7 @@ def service(short_folder):
         "mute": {"command": ["/bin/sleep", "3600"], "start_ms": 900},
         "unset": program(env={"A": "${NOT_SET_ANYWHERE}"}),
         "env": program(env={"GREETING": "hi", "API_TOKEN": "${SECRET_OF_TESTS}"}, env_from=["PLAIN"]),
-        "own": program("deaf=1", "mark=own", file("own")), "users": program(file("users"), per="user"),
+        "own": program("mark=own", file("own")), "users": program(file("users"), per="user"),
         "kids": program("deaf=1", "mark=kids"),
     }})
     yield one
@@ -240,7 +240,7 @@ def test_each_job_has_a_server_of_its_own_which_goes_with_it(service, client):
         assert run(client, "say", server="own")[2]["state"] == "succeeded"
     pids = {note["pid"] for note in notes(service, "own") if "started" in note}
     assert len(pids) == 2
-    wait_until(lambda: not any(alive(pid) for pid in pids), 15 * slow(), "the end of servers that ignore it")
+    wait_until(lambda: not any(alive(pid) for pid in pids), 15 * slow(), "their end")
 
 
 def test_a_user_s_jobs_share_a_server_and_other_users_do_not(service, client, user):

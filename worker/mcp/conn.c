@@ -120,7 +120,7 @@ static void give_up(struct mcp_conn *conn, const struct ab_error *why)
 {
     log_about(conn, AB_WARN, "mcp.failed", why->text);
     conn->failed = *why;
-    if (mcp_core_state(conn->core) != MCP_BROKEN)
+    if (mcp_core_state(conn->core) != MCP_BROKEN || !mcp_core_idle(conn->core))
         mcp_core_give_up(conn->core, why);
 }
 
@@ -151,7 +151,10 @@ static void start(struct mcp_conn *conn, int64_t now_ms)
         give_up(conn, &err);
         return;
     }
-    log_about(conn, AB_INFO, "mcp.start", server->url ? server->url : conn->launch.command[0]);
+    char *what = ab_strdup(server->url ? server->url : conn->launch.command[0]);
+    what[strcspn(what, "?")] = 0; /* behind it there may be a key */
+    log_about(conn, AB_INFO, "mcp.start", what);
+    free(what);
     mcp_core_start(conn->core, now_ms);
 }
 
@@ -199,8 +202,9 @@ enum mcp_hold_state conn_state(const struct mcp_conn *conn)
 {
     if (conn->failed.code)
         return MCP_HOLD_FAILED;
-    return mcp_core_tools(conn->core) && mcp_core_state(conn->core) != MCP_LISTING ? MCP_HOLD_READY
-                                                                                   : MCP_HOLD_STARTING;
+    return mcp_core_tools(conn->core) && !conn->anew && mcp_core_state(conn->core) != MCP_LISTING
+               ? MCP_HOLD_READY
+               : MCP_HOLD_STARTING;
 }
 
 static bool wanted(const struct mcp_conn *conn)
@@ -241,6 +245,7 @@ static void take_change(struct mcp_conn *conn, int64_t now_ms)
         conn->server->era = mcp_core_era(conn->core);
         conn->failed = (struct ab_error){0};
         conn->fails = 0;
+        conn->anew = false;
     }
     TAILQ_FOREACH(hold, &conn->holds, in_conn)
     hold->changed(hold->owner);

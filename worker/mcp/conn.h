@@ -34,6 +34,8 @@ struct mcp_conn {
     int exit_code;
     struct ab_error why;
 
+    bool
+        anew; /* its tools are those of a run that is over: they are not known until it has been started again */
     unsigned fails;         /* starts, or runs, that came to nothing, in a row */
     int64_t again_ms;       /* it is not started before */
     int64_t queued_ms;      /* since when it waits for other processes to go; 0: it does not */

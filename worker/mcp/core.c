@@ -193,6 +193,7 @@ void mcp_core_start(struct mcp_core *core, int64_t now_ms)
     core->error = (struct ab_error){0};
     core->garbage = 0;
     core->changes = 0;
+    core->pace_ms = 0;
     core->dirty = false;
     core->relist_ms = INT64_MAX;
     core->start_by_ms = now_ms + core->times.start_ms;

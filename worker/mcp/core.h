@@ -25,11 +25,12 @@
 #define MCP_LEGACY_VERSION "2025-11-25" /* what we ask for; older ones are taken */
 
 enum {
-    MCP_CALLS_MAX = 256,       /* of one server, under way or waiting */
-    MCP_GARBAGE_MAX = 100,     /* messages that are none, before the server is given up */
-    MCP_RELIST_MS = 500,       /* between two lists, however often the server says that its list has changed */
-    MCP_UNTOLD_TTL_MS = 60000, /* of a list whose server does not say when it changes */
-    MCP_ALIVE_MS = 10000,      /* for the sign of life */
+    MCP_CALLS_MAX = 256,   /* of one server, under way or waiting */
+    MCP_GARBAGE_MAX = 100, /* messages that are none, before the server is given up */
+    MCP_RELIST_MS = 500,   /* between two lists, however often the server says that its list has changed; … */
+    MCP_RELIST_MS_MAX = 60000,    /* … doubled each time up to this, as long as it goes on */
+    MCP_UNTOLD_TTL_MS = 60000,    /* of a list whose server does not say when it changes */
+    MCP_ALIVE_MS = 10000,         /* for the sign of life */
     MCP_CHANGES_AT_START_MAX = 3, /* lists that are made anew before the first is taken */
 };
 

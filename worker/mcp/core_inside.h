@@ -51,6 +51,7 @@ struct mcp_core {
 
     struct mcp_tools *tools, *listing; /* owned; the second while it is read; NULL: none */
     int64_t listed_ms, fresh_until_ms;
+    int64_t pace_ms;   /* between two lists */
     int64_t relist_ms; /* it is listed again then; INT64_MAX: no */
     bool dirty;        /* it changed while it was listed */
     unsigned changes;

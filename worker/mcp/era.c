@@ -42,8 +42,11 @@ void era_list(struct mcp_core *core, int64_t now_ms)
 
 static void list_later(struct mcp_core *core, int64_t now_ms)
 {
-    int64_t at = core->listed_ms + MCP_RELIST_MS;
+    if (now_ms - core->listed_ms >= MCP_RELIST_MS_MAX || !core->pace_ms)
+        core->pace_ms = MCP_RELIST_MS;
+    int64_t at = core->listed_ms + core->pace_ms;
     core->relist_ms = at > now_ms ? at : now_ms;
+    core->pace_ms = core->pace_ms * 2 < MCP_RELIST_MS_MAX ? core->pace_ms * 2 : MCP_RELIST_MS_MAX;
 }
 
 void era_list_changed(struct mcp_core *core, int64_t now_ms)

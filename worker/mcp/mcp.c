@@ -215,6 +215,7 @@ struct mcp_hold *mcp_hold(struct mcp *mcp, const char *name, const char *job, co
     *hold = (struct mcp_hold){.conn = conn, .changed = changed, .owner = owner};
     TAILQ_INSERT_TAIL(&conn->holds, hold, in_conn);
     conn->failed = (struct ab_error){0}; /* tried again, when its back-off allows */
+    conn->anew |= !conn->stdio && !conn->remote;
     mcp_core_refresh(conn->core, ab_mono_ms());
     return hold;
 }
