@@ -135,6 +135,8 @@ void v_additional(struct walk *w, const json_t *keyword, const json_t *schema, c
             validate_at(w, name, keyword, given);
             continue;
         }
+        if (!telling(w))
+            continue;
         ab_path_key(&w->path, name);
         json_schema_fault(w, ab_format("is a member that may not be there"), ab_format("remove it"));
         w->path.n = mark;
