@@ -192,6 +192,15 @@ static bool pack_call(const char *line, struct ab_buf *out)
     return true;
 }
 
+/* Tools of the server `files` give an image besides; others, that are not built in, have a version. */
+static void pack_image(struct ab_buf *out)
+{
+    json_t *parts =
+        json_pack("[{ss s{ss}}]", "type", "image_url", "image_url", "url", "data:image/png;base64,AA==");
+    ab_tree_pack(out, parts);
+    json_decref(parts);
+}
+
 /* Announced, then answered, with what follows from the call; `refuse` is not even announced. */
 static int run_tool(struct sim *sim, const struct engine_effect *effect, struct ab_error *err)
 {
@@ -203,7 +212,9 @@ static int run_tool(struct sim *sim, const struct engine_effect *effect, struct 
                                       .call = effect->tool_index,
                                       .tool = ab_view_of(effect->tool),
                                       .arguments = ab_view_of(effect->arguments),
+                                      .version = ab_view_of(!strcmp(effect->tool, "skilled") ? "2" : NULL),
                                       .at_ms = now(sim)};
+    struct ab_buf parts = {0};
     if (!refused && !effect->tool_started && !effect->answer)
         return sim_add(sim, AB_KIND_TOOL_STARTED, &started, err);
     snprintf(text, sizeof text, "%s of %s", effect->tool, effect->step);
@@ -214,7 +225,13 @@ static int run_tool(struct sim *sim, const struct engine_effect *effect, struct 
                                     .failed = refused,
                                     .content = ab_view_of(effect->answer ? effect->answer : text),
                                     .at_ms = started.at_ms};
-    return sim_add(sim, AB_KIND_TOOL_RESULT, &result, err);
+    if (!refused && !strncmp(effect->tool, "files__", 7)) {
+        pack_image(&parts);
+        result.parts = ab_buf_view(&parts);
+    }
+    int code = sim_add(sim, AB_KIND_TOOL_RESULT, &result, err);
+    ab_buf_finish(&parts);
+    return code;
 }
 
 static int model(struct sim *sim, const struct engine_effect *effect, struct ab_error *err)

@@ -149,6 +149,18 @@ static const struct golden {
                   {"b", LIST("call calculator calculator", "2", "3")}),
      .people = LIST("yes", "too dear"),
      .shuffle = 3},
+    {.name = "tool_sources",
+     .flow = "{\"name\": \"w\", \"type\": \"default\", \"sender\": {\"name\": \"user\", \"config\": {" NO_MODEL
+             ", \"max_consecutive_auto_reply\": 1}}, \"receiver\": {\"name\": \"a\", \"tool_choice\": "
+             "\"required\", \"tools\": "
+             "[{\"mcp\": \"files\", \"allow\": [\"look.at\", \"list\"]}, {\"mcp\": \"web\", \"approval\": "
+             "\"ask\"}, {\"skill\": "
+             "\"skilled@2\"}], \"config\": {" MODEL "}}}",
+     .text = "Look.",
+     .cast = CAST({"a", LIST("call files__list files__look_at files__list web__get skilled skilled",
+                             "call files__list", "I see.", "Still.")}),
+     .people = LIST("yes"),
+     .shuffle = 5},
     {.name = "calls",
      .flow =
          "{\"name\": \"w\", \"type\": \"autonomous\", \"sender\": {\"name\": \"user\", \"config\": {" NO_MODEL
