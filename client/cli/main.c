@@ -68,6 +68,9 @@ const struct verb cli_verbs[] = {
     {"files get", "JOB PATH [-o FILE]", "the content of one of them", BIT(user) | BIT(save), 2, 2, verb_files_get},
     {"sessions", "", "list the user's sessions", LISTING, 0, 0, verb_stored},
     {"sessions list", "", "list the user's sessions", LISTING, 0, 0, verb_stored},
+    {"sessions search", "TEXT",
+     "find sessions by name, description, id and what was said in them\n\n"
+     "Each word, \"phrase\" or prefix* of TEXT stands in one of these.", LISTING, 1, -1, verb_stored},
     {"sessions show", "SESSION", "one session with its workflow", BIT(user), 1, 1, verb_stored},
     {"sessions create", "[SESSION] [--name N] [-w WORKFLOW]", "make a session; prints its id",
      BIT(user) | BIT(name) | BIT(description) | BIT(workflow), 0, 1, verb_stored},
@@ -76,6 +79,12 @@ const struct verb cli_verbs[] = {
     {"sessions clear", "SESSION", "remove its messages, keep the session", BIT(user), 1, 1, verb_stored},
     {"sessions publish", "SESSION [--tag T,…] [--name N]", "put a snapshot of it into the gallery",
      BIT(user) | BIT(tag) | BIT(name) | BIT(description), 1, 1, verb_stored},
+    {"search", "TEXT [-s SESSION]",
+     "find messages by what they say, the best first\n\n"
+     "TEXT is words, phrases and prefixes (prog*), all of which stand in the message; case and accents do not matter. A word\n"
+     "of the command line with spaces in it is a phrase: autobots search budget 'first quarter'. A message can be found\n"
+     "a moment after it was sent.",
+     LISTING | BIT(session), 1, -1, verb_stored},
     {"messages", "SESSION", "messages of a session, oldest first", LISTING, 1, 1, verb_stored},
     {"messages list", "SESSION", "messages of a session, oldest first", LISTING, 1, 1, verb_stored},
     {"messages delete", "MESSAGE [SESSION]", "remove one message", BIT(user), 1, 2, verb_stored},

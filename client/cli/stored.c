@@ -78,6 +78,61 @@ static void tag_row(const json_t *item)
     free(tag);
 }
 
+/* The bytes of so many characters. */
+static size_t character_bytes(const char *text, json_int_t n)
+{
+    size_t at = 0;
+    for (; n > 0 && text[at]; n--)
+        do
+            at++;
+        while (((unsigned char)text[at] & 0xc0) == 0x80);
+    return at;
+}
+
+static void print_piece(const char *text, size_t n, const char *on, const char *off)
+{
+    char *piece = ab_strndup(text, n), *clean = term_line(piece, 0);
+    printf("%s%s%s", on, clean, off);
+    free(clean);
+    free(piece);
+}
+
+/* What was found stands out, on a terminal. */
+static void print_snippet(const json_t *item)
+{
+    bool colours = term_colours(stdout);
+    const char *text = ab_tree_str(item, "snippet");
+    const json_t *marks = json_object_get(item, "marks"), *mark;
+    json_int_t seen = 0;
+    size_t i;
+    text = text ? text : "";
+    json_array_foreach (marks, i, mark) {
+        json_int_t first = json_integer_value(json_array_get(mark, 0)),
+                   n = json_integer_value(json_array_get(mark, 1));
+        size_t before = character_bytes(text, first - seen), found = character_bytes(text + before, n);
+        print_piece(text, before, "", "");
+        print_piece(text + before, found, term_agent_colour(colours, "found"), term_reset(colours));
+        text += before + found;
+        seen = first + n;
+    }
+    print_piece(text, strlen(text), "", "\n\n");
+}
+
+static void hit_row(const json_t *item)
+{
+    char *when = cell(item, "timestamp", 24), *role = cell(item, "role", 10),
+         *session = cell(item, "session_id", 0), *name = cell(item, "session_name", 60),
+         *id = cell(item, "msg_id", 0);
+    bool colours = term_colours(stdout);
+    printf("%s%s  %-9s  %s  %s  %s%s\n", term_dim(colours), when, role, session, id, name, term_reset(colours));
+    print_snippet(item);
+    free(when);
+    free(role);
+    free(session);
+    free(name);
+    free(id);
+}
+
 static void gallery_whole(const json_t *item)
 {
     gallery_row(item);
@@ -172,6 +227,21 @@ static int prepare_search(struct cli *cli, json_t *request)
     return prepare_gallery(cli, request);
 }
 
+/* The shell has taken the quotation marks off a phrase: a word with a space in it is one. */
+static int prepare_query(struct cli *cli, json_t *request)
+{
+    struct ab_buf text = {0};
+    for (int i = 0; i < cli->n; i++) {
+        bool phrase = cli->n > 1 && strchr(cli->words[i], ' ') && !strchr(cli->words[i], '"');
+        ab_buf_format(&text, phrase ? "%s\"%s\"" : "%s%s", i ? " " : "", cli->words[i]);
+    }
+    json_object_set_new(request, "query", json_string(ab_buf_cstr(&text)));
+    if (cli->option[OPT_session])
+        json_object_set_new(request, "session", json_string(cli->option[OPT_session]));
+    ab_buf_finish(&text);
+    return 0;
+}
+
 static int prepare_all(struct cli *cli, json_t *request)
 {
     (void)cli;
@@ -182,6 +252,8 @@ static int prepare_all(struct cli *cli, json_t *request)
 static const struct stored table[] = {
     {"sessions", "get_sessions", {0}, 0, NULL, "sessions", session_row, NULL},
     {"sessions list", "get_sessions", {0}, 0, NULL, "sessions", session_row, NULL},
+    {"sessions search", "search_sessions", {0}, 0, prepare_query, "sessions", session_row, NULL},
+    {"search", "search_messages", {0}, 0, prepare_query, "hits", hit_row, NULL},
     {"sessions show", "get_sessions", {"session"}, 0, NULL, "sessions", session_whole, NULL},
     {"sessions create", "create_session", {0}, 0, prepare_create, NULL, NULL, NULL},
     {"sessions rename", "rename_session", {"session", "name"}, BIT(description), NULL, NULL, NULL, "renamed"},
@@ -267,6 +339,8 @@ static int run_listing(struct cli *cli, struct autobots *bots, const struct stor
         shown += show_list(cli, stored, answer, limit - shown);
         const char *next = ab_tree_str(answer, "next");
         more = next && shown < limit;
+        if (!more && ab_tree_bool(answer, "behind", false))
+            fprintf(stderr, "some messages are not indexed yet: ask again a little later\n");
         if (more)
             json_object_set_new(request, "after", json_string(next));
         json_decref(answer);

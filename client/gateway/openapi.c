@@ -246,6 +246,7 @@ static const struct {
     {"Usage", &ab_usage_record_schema},
     {"Queue", &ab_queue_record_schema},
     {"TagCount", &ab_tag_count_schema},
+    {"SearchHit", &ab_search_hit_schema},
 };
 
 /* Which of their fields hold one (or an array) of which. */
@@ -275,6 +276,7 @@ static const struct {
     {&ab_op_status_answer_schema, "workers", "Worker", true},
     {&ab_op_deleted_answer_schema, "jobs", "Id", true},
     {&ab_op_gallery_tags_answer_schema, "tags", "TagCount", true},
+    {&ab_op_search_messages_answer_schema, "hits", "SearchHit", true},
     {&ab_op_usage_answer_schema, "usage", "Usage", true},
     {&ab_op_queues_answer_schema, "queues", "Queue", true},
     {&ab_op_list_skills_answer_schema, "skills", "Skill", true},

@@ -80,42 +80,12 @@ static void gallery_shape(json_t *item)
     session_shape(json_object_get(item, "session"));
 }
 
-/* Every word stands in the session's name, description or id, in whatever case. */
-static bool has_words(const json_t *session, const char *words)
-{
-    static const char *const keys[] = {"name", "description", "session_id"};
-    for (const char *word = words; *(word += strspn(word, " "));) {
-        size_t n = strcspn(word, " ");
-        char *one = ab_strndup(word, n);
-        bool found = false;
-        for (size_t i = 0; i < sizeof keys / sizeof *keys && !found; i++) {
-            const char *text = ab_tree_str(session, keys[i]);
-            found = text && strcasestr(text, one);
-        }
-        free(one);
-        if (!found)
-            return false;
-        word += n;
-    }
-    return true;
-}
-
-static void keep_found(json_t *sessions, const char *words)
-{
-    for (size_t i = json_array_size(sessions); i-- > 0;)
-        if (!has_words(json_array_get(sessions, i), words))
-            json_array_remove(sessions, i);
-}
-
 static void tell_list(struct call *call, const char *next)
 {
     struct asking *a = call->state;
     const struct telling *t = a->telling;
     json_t *item;
     size_t i;
-    const char *search = ab_tree_str(call->args, "search");
-    if (search && !strcmp(t->key, "sessions")) /* the gallery is searched by storage */
-        keep_found(a->all, search);
     if (t->shape)
         json_array_foreach (a->all, i, item)
             t->shape(item);
@@ -217,6 +187,8 @@ static void delete_handle(struct call *call)
 
 static const struct telling sessions_told = {"retrieving sessions", "Sessions retrieved successfully",
                                              "sessions", "get_sessions", session_shape};
+static const struct telling found_told = {"retrieving sessions", "Sessions retrieved successfully", "sessions",
+                                          "search_sessions", session_shape};
 static const struct telling creation_told = {"creating session", "Session created successfully", "sessions",
                                              "get_sessions", session_shape};
 static const struct telling clearing_told = {"clearing database", "Messages and files cleared successfully",
@@ -227,8 +199,16 @@ static void sessions_handle(struct call *call)
     json_t *fields = json_object();
     guard_user(call, ab_tree_str(call->args, "user_id"));
     copy_page_args(call, fields);
-    json_object_del(fields, "search"); /* storage does not search sessions */
-    ask_list(call, &sessions_told, "get_sessions", fields, NULL);
+    json_t *search = json_object_get(fields, "search"), *more = NULL;
+    if (search && *json_string_value(search)) {
+        json_object_set(fields, "query", search);
+        more = json_pack("{s:O}", "query", search);
+    }
+    json_object_del(fields, "search");
+    if (more)
+        ask_list(call, &found_told, "search_sessions", fields, more);
+    else
+        ask_list(call, &sessions_told, "get_sessions", fields, NULL);
 }
 
 static const struct seed_field create_fields[] = {{"user_id", ARG_STRING, true},
@@ -386,7 +366,9 @@ static const struct arg messages_args[] = {
 };
 static const struct arg sessions_args[] = {
     {"user_id", ARG_STRING, .max = AB_USER_MAX, .doc = "default: default_user_id"},
-    {"search", ARG_STRING, .max = 256, .doc = "words in name, description or id"},
+    {"search", ARG_STRING, .max = AB_QUERY_BYTES_MAX,
+     .doc = "words, phrases in quotation marks and prefixes (prog*), each in name, description, id or any "
+            "message"},
     PAGE_ARGS,
     {0},
 };

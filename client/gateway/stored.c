@@ -311,6 +311,15 @@ static const struct arg save_message_args[] = {
     {"personalize", ARG_BOOL, .doc = ""},
     {0},
 };
+static const struct arg search_args[] = {
+    {"q", ARG_STRING, .required = true, .max = AB_QUERY_BYTES_MAX, .field = "query",
+     .doc = "words, phrases in quotation marks and prefixes (prog*); all must stand in the message"},
+    {"session", ARG_STRING, .max = AB_NAME_MAX, .doc = "only this one"},
+    {"newest", ARG_BOOL, .doc = "by time, the newest first; absent: by rank"},
+    {"after", ARG_STRING, .max = AB_NAME_MAX, .doc = "the cursor `next` of the page before"},
+    {"limit", ARG_UINT, .max = AB_PAGE_MAX, .doc = "one page of so many (default 100)"},
+    {0},
+};
 static const struct arg session_args[] = {
     {"session", ARG_STRING, .required = true, .max = AB_NAME_MAX, .doc = "its id"}, {0}};
 static const struct arg item_args[] = {
@@ -336,6 +345,9 @@ const struct route routes_stored[] = {
     {"GET", "/api/sessions/{session}/export", SCOPE_READ, 0, export_handle, .args = session_args,
      .answers = "200 404", .shape = "SessionExport",
      .summary = "The session and all its messages as one object"},
+    {"GET", "/api/search", SCOPE_READ, .operation = "search_messages", .args = search_args,
+     .answers = "200 404",
+     .summary = "Full text of the user's messages: where it stands, with a piece of each"},
     {"DELETE", "/api/messages/{msg_id}", SCOPE_WRITE, .operation = "delete_message", .answers = "200 404",
      .summary = "Delete a message"},
     {"GET", "/api/gallery/tags", SCOPE_READ, ROUTE_PUBLIC, .operation = "gallery_tags", .answers = "200",

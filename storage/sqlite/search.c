@@ -262,7 +262,7 @@ static int find_sessions(struct search *search, unsigned term, struct found *fou
 /* Columns of SQL_SESSION_COLUMNS. */
 enum { COL_KEY, COL_ID, COL_NAME = 3, COL_DESCRIPTION };
 
-/* Each term stands in the session's name, description or id, or in one of its messages. */
+/* Each term stands in the session's name, description or id, also as a piece of a word, or in one of its messages. */
 static bool fits(struct search *search, struct found *found, sqlite3_stmt *row)
 {
     static const int columns[] = {COL_NAME, COL_DESCRIPTION, COL_ID};
@@ -270,8 +270,11 @@ static bool fits(struct search *search, struct found *found, sqlite3_stmt *row)
     for (unsigned term = 0; term < query_terms(search->query); term++) {
         const struct ab_buf *keys = &found[term].keys;
         bool is = keys->n && bsearch(&key, keys->p, keys->n / sizeof key, sizeof key, by_key);
-        for (size_t i = 0; i < sizeof columns / sizeof *columns && !is; i++)
-            is = query_finds(search->query, term, col_text(row, columns[i]));
+        for (size_t i = 0; i < sizeof columns / sizeof *columns && !is; i++) {
+            struct ab_view text = col_text(row, columns[i]);
+            is = query_finds(search->query, term, text) ||
+                 words_match(query_term(search->query, term), &text, 1);
+        }
         if (!is)
             return false;
     }

@@ -44,6 +44,8 @@ struct query;
 int query_create(struct words *words, struct ab_view text, struct query **query, struct ab_error *err);
 void query_destroy(struct query *query); /* NULL is allowed */
 unsigned query_terms(const struct query *query);
+/* The term as it was written. */
+struct ab_view query_term(const struct query *query, unsigned term);
 /* The text of MATCH for one term, or for all (WORDS_TERMS_MAX), of rows whose place holds those words. */
 void query_match(const struct query *query, unsigned term, struct ab_view place, struct ab_buf *out);
 /* Whether the term stands in the text as the index would find it. */

@@ -152,6 +152,11 @@ unsigned query_terms(const struct query *query)
     return query->n;
 }
 
+struct ab_view query_term(const struct query *query, unsigned term)
+{
+    return ab_view(query->source.p + query->terms[term].text.at, query->terms[term].text.n);
+}
+
 /* ---- asking the index ---- */
 
 /* As a string of FTS5, in which only the quotation mark means something, and no term has one; a NUL would end it. */

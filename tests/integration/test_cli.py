@@ -262,6 +262,22 @@ def test_messages_can_be_deleted_and_cleared(bots, flow_file):
     assert bots("sessions", "clear", "m").code == 0
 
 
+def test_search_finds_what_was_said(bots, flow_file, user):
+    flow = flow_file(flows.script_chat(["who knows"]))
+    assert bots("submit", "-w", flow, "-s", f"s-{user}", "where", "did", "the", "heron", "nest?").code == 0
+    assert bots("submit", "-w", flow, "-s", f"o-{user}", "a nest and a heron").code == 0
+    found = wait_until(lambda: (lambda hits: hits if len(hits) == 2 else None)(bots("search", "heron", "nest", "--json").lines()))
+    assert {hit["session_id"] for hit in found} == {f"s-{user}", f"o-{user}"}
+    assert [hit["session_id"] for hit in bots("search", "the heron", "where", "--json").lines()] == [f"s-{user}"], "a phrase"
+    assert len(bots("search", "HERON", "-s", f"o-{user}", "--json").lines()) == 1
+    shown = bots("search", "her*", "nest").out
+    assert "where did the heron nest?" in shown and f"s-{user}" in shown
+    assert bots("search", "albatross").code == 0 and bots("search", "albatross", "--json").lines() == []
+    assert bots("search", "!").code == 1 and bots("search").code == 2
+    assert {s["session_id"] for s in bots("sessions", "search", "heron", "--json").lines()} == {f"s-{user}", f"o-{user}"}
+    assert [s["session_id"] for s in bots("sessions", "search", f"s-{user}", "heron", "--json").lines()] == [f"s-{user}"]
+
+
 def test_gallery_from_publishing_to_deleting(bots, flow_file, user):
     bots("submit", "-w", flow_file(flows.script_chat(["a precious answer"])), "-s", "g", "a question")
     published = bots("sessions", "publish", "g", "--tag", f"tag-{user},nice", "--name", "Gem", "--json")

@@ -7,7 +7,7 @@ import urllib.parse
 
 import jsonschema
 import pytest
-from every_route import EXAMPLES, fill, make_things
+from every_route import EXAMPLES, QUERIES, fill, make_things
 from http_client import Gateway
 
 BODY_MAX = 8 << 20
@@ -141,7 +141,7 @@ def test_good_requests_get_the_documented_answer(gateway, document, routes, thin
         guess = lambda g, t: ({}, None, 200)
         assert (method, path) in EXAMPLES or (method == "GET" and "requestBody" not in operation), f"{method} {path}: EXAMPLES lacks it"
         values, body, expected = EXAMPLES.get((method, path), guess)(gateway, things)
-        where = fill(path, things, values)
+        where = fill(path, things, values) + QUERIES.get(path, "")
         user = whose(operation, things)
         if "text/event-stream" in operation["responses"]["200"]["content"] if "200" in operation["responses"] else False:
             with gateway.stream(where, user=user) as stream:

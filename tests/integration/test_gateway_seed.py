@@ -6,7 +6,7 @@ import secrets
 import flows
 import pytest
 from http_client import Gateway
-from service import Service, wait_until
+from service import Service, slow, wait_until
 
 # What a seed's message has, whoever reads it.
 MESSAGE_KEYS = {"user_id", "role", "content", "root_msg_id", "msg_id", "timestamp", "personalize", "ra", "code", "metadata",
@@ -272,8 +272,36 @@ def test_sessions_are_found_by_words(seed, user):
     for name in ("Garden plans", "Garden tools", "Taxes"):
         seed.post("/api/sessions", {"user_id": user, "session": {"user_id": user, "name": name, "flow_config": two()}})
     found = {words: [s["name"] for s in seed.get("/api/sessions", user_id=user, search=words).body["data"]]
-             for words in ("garden", "plans garden", "tax", "nothing")}
-    assert found == {"garden": ["Garden plans", "Garden tools"], "plans garden": ["Garden plans"], "tax": ["Taxes"], "nothing": []}
+             for words in ("garden", "plans garden", "tax", "nothing", "")}
+    assert found == {"garden": ["Garden plans", "Garden tools"], "plans garden": ["Garden plans"], "tax": ["Taxes"], "nothing": [],
+                     "": ["Garden plans", "Garden tools", "Taxes"]}
+
+
+def test_what_was_said_is_found(seed, user):
+    """In messages and, with the session's name, in sessions."""
+    seed.post("/api/sessions", {"user_id": user, "session": {"user_id": user, "session_id": "h" + user, "name": "Holiday", "flow_config": two()}})
+    send(seed, user, two("Take the night train to Zürich. TERMINATE"), "How do I travel?", session_id="h" + user)
+    found = wait_until(lambda: seed.get("/api/search", q='"night train" zurich', user=user).body["hits"], 20 * slow(), "the index")
+    assert [(hit["role"], hit["session_id"], hit["session_name"]) for hit in found] == [("assistant", "h" + user, "Holiday")]
+    [first, n] = found[0]["marks"][0]
+    assert found[0]["snippet"][first:first + n] == "night train"
+    sessions = seed.get("/api/sessions", user_id=user, search="holiday train trav*").body["data"]
+    assert [s["session_id"] for s in sessions] == ["h" + user]
+    assert seed.get("/api/sessions", user_id=user, search="holiday bus").body["data"] == []
+    for i in range(3):
+        send(seed, user, two("A train again. TERMINATE"), f"train {i}", session_id=f"t{i}{user}")
+    wait_until(lambda: len(seed.get("/api/search", q="train", user=user).body["hits"]) == 7, 20 * slow(), "the index")
+    page = seed.get("/api/sessions", user_id=user, search="train", limit=3).body
+    assert len(page["data"]) == 3
+    rest = seed.get("/api/sessions", user_id=user, search="train", limit=3, after=page["next"]).body
+    assert len({s["session_id"] for s in page["data"] + rest["data"]}) == 4
+    assert len(seed.get("/api/sessions", user_id=user, search="train").body["data"]) == 4
+    assert seed.get("/api/search", q="train", session="h" + user, user=user).body["hits"][0]["session_id"] == "h" + user
+    assert seed.get("/api/search", q="train", user="nobody" + user).body["hits"] == []
+    assert seed.get("/api/search", q="...", user=user).status == 400 and seed.get("/api/search", user=user).status == 400
+    assert seed.get("/api/search", q="x", session="none", user=user).status == 404
+    refused = seed.get("/api/sessions", user_id=user, search="...")
+    assert refused.status == 200 and refused.body["status"] is False and "no word" in refused.body["message"]
 
 
 # -- keys, pages ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import time
 import cli
 import flows
 import pytest
-from every_route import EXAMPLES, fill, make_things, with_file
+from every_route import EXAMPLES, QUERIES, fill, make_things, with_file
 from http_client import Gateway
 from service import slow, wait_until
 
@@ -206,7 +206,7 @@ def test_another_users_things_are_not_there(ann, eve, routes, things):
         assert next(iter(watched)).data, "the job is being followed by its owner meanwhile"
         before = everything(ann, things)
         for method, path, operation, body in asked:
-            where = fill(path, things)
+            where = fill(path, things) + QUERIES.get(path, "")
             status, text = play(eve, method, where, body)
             assert SECRET not in text or (SECRET in json.dumps(body)), (method, where, text)
             by_id = "{" in path and (method, path) not in PUBLIC

@@ -101,6 +101,8 @@ EXAMPLES = {
     ("DELETE", "/v1/responses/{response_id}"): lambda g, t: ({"response_id": response(g, t)}, None, 200),
     ("GET", "/v1/models/{model}"): lambda g, t: ({"model": "stored"}, None, 200),
 }
+# What must stand in a query: path → what goes behind it.
+QUERIES = {"/api/search": "?q=hello"}
 VALUES = {"response_id": "response", "job": "done", "session": "session", "gallery": "gallery", "msg_id": "msg_id"}
 
 

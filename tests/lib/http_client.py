@@ -58,7 +58,7 @@ class Gateway:
         if user is not None:
             query["user"] = user
         query = {key: json.dumps(v) if isinstance(v, (bool, list, dict)) else v for key, v in query.items() if v is not None}
-        return path + ("?" + urllib.parse.urlencode(query) if query else "")
+        return path + (("&" if "?" in path else "?") + urllib.parse.urlencode(query) if query else "")
 
     def connection(self, timeout=30):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout * slow())
