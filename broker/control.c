@@ -83,6 +83,7 @@ void job_inbox(struct core *core, struct job *job, uint64_t k, struct ab_view ki
 {
     if (k > job->inbox_k)
         job->inbox_k = (uint32_t)k;
+    follow_change(core, job);
     if (job->state == JOB_RUNNING)
         job_notice(core, job, k, kind, ask, text);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)

@@ -45,6 +45,7 @@ struct core *core_create(const struct core_config *config, const struct core_ops
     core->deadlines = (struct heap){.kind = HEAP_DEADLINE, .before = by_deadline};
     core->leases = (struct heap){.kind = HEAP_LEASE, .before = by_lease};
     jobs_init(&core->jobs);
+    followers_init(&core->followers);
     queue_init(&core->queue, config->limits, config->limits_n);
     return core;
 }
@@ -65,8 +66,10 @@ static void free_jobs(struct core *core)
 static void free_peers(struct core *core)
 {
     size_t at = 0;
-    for (struct peer *peer; (peer = map_each(&core->peers.by_id, &at));)
+    for (struct peer *peer; (peer = map_each(&core->peers.by_id, &at));) {
         watch_drop_all(core, peer);
+        follow_drop_all(core, peer);
+    }
     peers_finish(&core->peers);
 }
 
@@ -77,6 +80,7 @@ void core_destroy(struct core *core)
     free_jobs(core);
     free_peers(core);
     map_finish(&core->watchers.by_serial);
+    followers_finish(&core->followers);
     heap_finish(&core->deadlines);
     heap_finish(&core->leases);
     jobs_finish(&core->jobs);
@@ -209,14 +213,15 @@ static const struct row {
     bool needs_storage; /* refused until the open jobs are known */
     void (*handle)(struct core *core, struct peer *peer, const void *message, struct ab_view body);
 } rows[256] = {
-    [AB_ERROR] = {BY_BOTH, false, on_error},       [AB_PING] = {BY_BOTH, false, on_ping},
-    [AB_PONG] = {BY_BOTH, false, on_pong},         [AB_HEARTBEAT] = {BY_BOTH, false, on_heartbeat},
-    [AB_SUBMIT] = {BY_CLIENT, true, on_submit},    [AB_WATCH] = {BY_CLIENT, true, on_watch},
-    [AB_UNWATCH] = {BY_CLIENT, false, on_unwatch}, [AB_INBOX] = {BY_CLIENT, true, on_inbox},
-    [AB_QUERY] = {BY_BOTH, false, on_query},       [AB_CREDIT] = {BY_WORKER, false, on_credit},
-    [AB_EVENTS] = {BY_WORKER, true, on_events},    [AB_DELTA] = {BY_WORKER, false, on_delta},
-    [AB_ATTACH] = {BY_WORKER, true, on_attach},    [AB_RELEASE] = {BY_WORKER, true, on_release},
-    [AB_DRAIN] = {BY_WORKER, false, on_drain},
+    [AB_ERROR] = {BY_BOTH, false, on_error},         [AB_PING] = {BY_BOTH, false, on_ping},
+    [AB_PONG] = {BY_BOTH, false, on_pong},           [AB_HEARTBEAT] = {BY_BOTH, false, on_heartbeat},
+    [AB_SUBMIT] = {BY_CLIENT, true, on_submit},      [AB_WATCH] = {BY_CLIENT, true, on_watch},
+    [AB_UNWATCH] = {BY_CLIENT, false, on_unwatch},   [AB_INBOX] = {BY_CLIENT, true, on_inbox},
+    [AB_QUERY] = {BY_BOTH, false, on_query},         [AB_CREDIT] = {BY_WORKER, false, on_credit},
+    [AB_EVENTS] = {BY_WORKER, true, on_events},      [AB_DELTA] = {BY_WORKER, false, on_delta},
+    [AB_ATTACH] = {BY_WORKER, true, on_attach},      [AB_RELEASE] = {BY_WORKER, true, on_release},
+    [AB_DRAIN] = {BY_WORKER, false, on_drain},       [AB_FOLLOW] = {BY_CLIENT, true, on_follow},
+    [AB_UNFOLLOW] = {BY_CLIENT, false, on_unfollow},
 };
 
 /* The rid of a header that may be anything, so that even a bad request is answered as itself. */
@@ -389,6 +394,7 @@ void core_tick(struct core *core, bool drained)
         remove_lost(core);
     }
     watch_tick(core);
+    follow_tick(core);
 }
 
 static int64_t wall_to_mono(const struct core *core, int64_t wall_ms)
@@ -415,6 +421,8 @@ int64_t core_deadline(const struct core *core)
         at = core->stalled_ms;
     if (core->cancelling_n && core->now_ms + STEP_MS < at)
         at = core->now_ms + STEP_MS;
+    if (core->followers.behind_first && core->follow_ms < at)
+        at = core->follow_ms;
     if (core->watchers.behind_first && core->now_ms + WATCH_RETRY_MS < at)
         at = core->now_ms + WATCH_RETRY_MS;
     return at;

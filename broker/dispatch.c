@@ -155,6 +155,7 @@ void started_answered(struct core *core, const struct answer *answer)
     job->resyncs = 0;
     job_budget(job, answer);
     watch_commit(core, job, answer->request);
+    follow_change(core, job);
     if (job->state == JOB_STARTING && job->token == answer->ticket->token)
         read_load(core, job);
     job_settled(core, job);

@@ -278,6 +278,7 @@ void job_ended(struct core *core, struct job *job)
     if (job->state != JOB_ENDED)
         job_move(&core->jobs, job, JOB_EV_END);
     watch_job_ended(core, job);
+    follow_change(core, job);
     if (job->worker || job->running || job->place[HEAP_LEASE])
         job_detach(core, job);
     if (job->place[HEAP_DEADLINE])

@@ -131,6 +131,7 @@ void remove_lost(struct core *core)
     for (struct peer *peer; (peer = core->peers.lost);) {
         core->peers.lost = peer->next_lost;
         watch_drop_all(core, peer);
+        follow_drop_all(core, peer);
         if (peer->pool) {
             worker_crashed(core, peer);
             struct pool *pool = peer->pool;

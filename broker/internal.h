@@ -5,12 +5,13 @@
  *   ends.c      the broker's own ends, settling, deadlines   rebuild.c   epoch, open jobs
  *   policy.c    messages to a busy session
  *   control.c   what a row of the inbox means    watchers.c  WATCH, live events, pages, deltas            status.c    QUERY
- *   greet.c     HELLO, lost peers
+ *   greet.c     HELLO, lost peers            followers.c FOLLOW, changes of jobs
  */
 #ifndef AB_BROKER_INTERNAL_H
 #define AB_BROKER_INTERNAL_H
 
 #include "broker/core.h"
+#include "broker/followers.h"
 #include "broker/peers.h"
 #include "broker/queue.h"
 #include "broker/watchers.h"
@@ -89,6 +90,8 @@ struct core {
     struct queue queue;
     struct peers peers;
     struct watchers watchers;
+    struct followers followers;
+    int64_t follow_ms; /* not before: those with full pipes */
     struct heap deadlines, leases;
     struct stalled *stalled;
     size_t stalled_n, stalled_cap;
@@ -239,5 +242,15 @@ void watch_drop_all(struct core *core, struct peer *peer);
 void watch_tick(struct core *core);
 void page_answered(struct core *core, const struct answer *answer);
 bool watch_wants_deltas(const struct job *job);
+
+/* followers.c */
+void followers_init(struct followers *all);
+void followers_finish(struct followers *all);
+void on_follow(struct core *core, struct peer *peer, const void *message, struct ab_view body);
+void on_unfollow(struct core *core, struct peer *peer, const void *message, struct ab_view body);
+/* The job is another on disk now than it was: its user's followers are told. */
+void follow_change(struct core *core, const struct job *job);
+void follow_drop_all(struct core *core, struct peer *peer);
+void follow_tick(struct core *core);
 
 #endif

@@ -243,6 +243,8 @@ static void events_committed(struct core *core, struct job *job, const struct an
         job_ended(core, job);
         return;
     }
+    if (ticket->flags & (TICKET_WAITS | TICKET_RETRIES | TICKET_PAUSES))
+        follow_change(core, job);
     if (ticket->flags & (TICKET_WAITS | TICKET_RETRIES | TICKET_PAUSES) && held_until_now(job, ticket->token)) {
         struct ab_op_append append = {0};
         struct ab_error err;

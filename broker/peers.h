@@ -21,6 +21,7 @@ struct peer {
     struct peer *next_lost;
     struct watcher *watchers;
     uint32_t watchers_n;
+    struct follower *followers;
     /* workers */
     struct ab_id instance; /* of its process; zero: it did not say */
     struct pool *pool;

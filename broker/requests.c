@@ -183,6 +183,9 @@ static void submit_taken(struct core *core, const struct ticket *ticket, const s
     } else if (!done->state.n && !jobs_by_n(&core->jobs, done->n)) {
         core->accepted++;
         take_job(core, op, done);
+        const struct job *job = jobs_by_n(&core->jobs, done->n);
+        if (job)
+            follow_change(core, job);
     }
     if (peer && !peer->lost && ticket->flags & (TICKET_WATCH_ALL | TICKET_WATCH_END))
         watch_start(core, peer, accepted.job, op->user, done->seq, ticket->flags & TICKET_WATCH_END,

@@ -248,6 +248,25 @@ int autobots_start_watch(struct autobots *client, const char *job, const struct 
                          struct autobots_error *err);
 void autobots_stop_watch(struct autobots *client, const char *job); /* of no watch: does nothing */
 
+/* ---- lists of jobs that stay right ----------------------------------------------------------------------------
+ * Follow, and list the jobs (list_jobs) when on_begin says `reset`; then ask for each job that on_change names (get_job). A
+ * change is that a job was submitted, given to a worker, parked, paused, woken by a word in its inbox, failed an attempt or
+ * ended. Changes are not kept long: who comes back with a cursor that is too old, or after a restart of the broker, is told to
+ * list anew. What is deleted or imported is not told. */
+struct autobots_follow {
+    const char *user; /* whose jobs; NULL: the client's */
+    uint64_t after;   /* the last cursor that was told; 0: none */
+    void (*on_begin)(void *context, uint64_t cursor,
+                     bool reset); /* again after a cut, or if too much was missed */
+    void (*on_change)(void *context, uint64_t cursor, const char *job);
+    void (*on_error)(void *context, const struct autobots_error *error); /* it is over */
+    void *context;
+};
+/* A number to stop it with; 0: *err says why not. */
+uint64_t autobots_start_follow(struct autobots *client, const struct autobots_follow *follow,
+                               struct autobots_error *err);
+void autobots_stop_follow(struct autobots *client, uint64_t follow); /* of none: does nothing */
+
 /* ---- queries ------------------------------------------------------------------------------------------------
  * Every operation of the protocol page that clients may use: get_job, list_jobs, load_messages, save_message,
  * delete_message, get_sessions, create_session, delete_user_sessions, publish_session, get_gallery, …, status,

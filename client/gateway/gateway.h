@@ -178,7 +178,7 @@ const char *guard_user(struct call *call, const char *named);
 
 /* ---- board.c ---- */
 void board_handle(struct call *call);
-void boards_look(struct gateway *gateway, int64_t now); /* server.c, once a second */
+void boards_look(struct gateway *gateway); /* server.c, once a second */
 /* ---- file.c, openapi.c, seed_message.c ---- */
 void file_handle(struct call *call);
 void openapi_handle(struct call *call);

@@ -66,7 +66,7 @@ static void tick(void *owner, int64_t now)
         gateway->swept_ms = now;
         streams_comment(gateway, now);
         auth_tick(gateway, now);
-        boards_look(gateway, now);
+        boards_look(gateway);
         http_sweep(gateway, now);
         gateway->resumed = true; /* MHD listens again only in a later run than the one that made room */
     }

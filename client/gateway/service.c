@@ -80,9 +80,9 @@ const struct route routes_service[] = {
     {"GET", "/metrics", SCOPE_ADMIN, ROUTE_PUBLIC | ROUTE_TEXT, metrics_handle, .answers = "200",
      .summary = "Counters of all parts, as Prometheus reads them"},
     {"GET", "/api/events", SCOPE_READ, ROUTE_STREAM, board_handle, .answers = "200",
-     .summary = "For dashboards: the user's newest jobs and, for admin, the service's status, each as an event "
-                "when it "
-                "changes"},
+     .summary = "For dashboards: the user's newest jobs up to `listed`, then each as it changes, also behind "
+                "Last-Event-ID; "
+                "for admin also the service's status"},
     {"GET", "/api/version", SCOPE_NONE, ROUTE_PUBLIC, version_handle, .answers = "200", .shape = "Version",
      .summary = "The version that runs"},
     {"GET", "/api/status", SCOPE_ADMIN, ROUTE_PUBLIC, .operation = "status", .answers = "200",

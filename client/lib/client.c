@@ -102,6 +102,7 @@ void autobots_close(struct autobots *client)
     if (!client)
         return;
     watches_destroy(client);
+    follows_destroy(client);
     while (client->first)
         request_destroy(client->first);
     link_finish(&client->broker);

@@ -79,7 +79,7 @@ struct request {
     uint64_t denied_in;            /* greeting in which it was denied; 0: never */
     struct ab_error last;          /* why it is being retried; code 0: it is not */
     bool full_text;                /* SUBMIT: with the workflow's text */
-    bool persistent;               /* WATCH: stays until the watch ends */
+    bool persistent;               /* WATCH, FOLLOW: stays until that ends */
     bool held;                     /* WATCH: not to be sent before its job's submission is answered */
     struct ab_secret_list secrets; /* SUBMIT: in clear until they are sealed */
     char *sealed;                  /* SUBMIT: packed array of bin, once sealed; owned */
@@ -96,6 +96,11 @@ struct watch {
     uint64_t seq; /* the last one delivered */
     struct autobots_watch spec;
     struct request *request; /* its WATCH */
+};
+
+struct follow {
+    struct autobots_follow spec;
+    struct request *request; /* its FOLLOW */
 };
 
 struct autobots {
@@ -172,6 +177,12 @@ void watch_failed(struct autobots *client, struct request *request, const struct
 /* The job's submission was answered. */
 void watch_release(struct autobots *client, struct ab_id job);
 void watches_destroy(struct autobots *client);
+
+/* follow.c */
+void follow_begun(struct autobots *client, const struct ab_following *begun);
+void follow_changed(struct autobots *client, const struct ab_changed *changed);
+void follow_failed(struct request *request, const struct ab_error *error);
+void follows_destroy(struct autobots *client);
 
 /* query.c */
 /* A JSON request as the operation's msgpack map. */

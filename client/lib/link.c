@@ -230,6 +230,22 @@ static void on_delta(struct link *link, const struct ab_message *m, int64_t now)
         watch_delta(link->client, &delta);
 }
 
+static void on_following(struct link *link, const struct ab_message *m, int64_t now)
+{
+    struct ab_following following;
+    (void)now;
+    if (!ab_message_header(m, &following, NULL))
+        follow_begun(link->client, &following);
+}
+
+static void on_changed(struct link *link, const struct ab_message *m, int64_t now)
+{
+    struct ab_changed changed;
+    (void)now;
+    if (!ab_message_header(m, &changed, NULL))
+        follow_changed(link->client, &changed);
+}
+
 static void on_ping(struct link *link, const struct ab_message *m, int64_t now)
 {
     struct ab_ping ping;
@@ -242,9 +258,9 @@ static const struct {
     enum ab_command command;
     void (*handle)(struct link *link, const struct ab_message *m, int64_t now);
 } handlers[] = {
-    {AB_EVENT, on_event},     {AB_DELTA, on_delta},    {AB_RESULT, on_answer},
-    {AB_ACCEPTED, on_answer}, {AB_RECEIPT, on_answer}, {AB_WELCOME, on_welcome},
-    {AB_ERROR, on_error},     {AB_REJECT, on_reject},  {AB_PING, on_ping},
+    {AB_EVENT, on_event},    {AB_DELTA, on_delta},     {AB_RESULT, on_answer},       {AB_ACCEPTED, on_answer},
+    {AB_RECEIPT, on_answer}, {AB_WELCOME, on_welcome}, {AB_FOLLOWING, on_following}, {AB_CHANGED, on_changed},
+    {AB_ERROR, on_error},    {AB_REJECT, on_reject},   {AB_PING, on_ping},
 };
 
 bool link_receive(struct link *link, int64_t now)

@@ -242,6 +242,10 @@ void request_fail(struct request *request, const struct ab_error *error, const s
         watch_failed(request->client, request, error);
         return;
     }
+    if (request->command == AB_FOLLOW) {
+        follow_failed(request, error);
+        return;
+    }
     struct autobots_error shown;
     struct autobots_answer answer = {.error = &shown};
     client_error(&shown, error);

@@ -147,6 +147,23 @@ enum {
 
 #define AB_RESULT_FIELDS(F, o) F(o, UINT, rid, REQ, 0, "of QUERY; body: the operation's answer map")
 
+#define AB_FOLLOW_FIELDS(F, o)                                                                                 \
+    F(o, UINT, rid, REQ, 0, "request id, repeated in FOLLOWING and in each CHANGED")                           \
+    F(o, STR, user, REQ, AB_USER_MAX, "who asks, and whose jobs")                                              \
+    F(o, UINT, after, OPT, 0, "the last cursor that was told; absent: from now on")
+
+#define AB_FOLLOWING_FIELDS(F, o)                                                                              \
+    F(o, UINT, rid, REQ, 0, "of FOLLOW")                                                                       \
+    F(o, UINT, cursor, REQ, 0, "what changes from here on is told")                                            \
+    F(o, BOOL, reset, OPT, 0, "what changed before is not known (any more): list the jobs")
+
+#define AB_CHANGED_FIELDS(F, o)                                                                                \
+    F(o, UINT, rid, REQ, 0, "of FOLLOW")                                                                       \
+    F(o, UINT, cursor, REQ, 0, "grows; for the next FOLLOW")                                                   \
+    F(o, ID, job, REQ, 0, "storage says what it is now (get_job)")
+
+#define AB_UNFOLLOW_FIELDS(F, o) F(o, UINT, rid, REQ, 0, "of FOLLOW")
+
 /* ---- workers ---- */
 #define AB_CREDIT_FIELDS(F, o)                                                                                 \
     F(o, UINT, credit, REQ, 100000, "jobs it may hold at once: not yet ended, parked, failed or released")
@@ -237,6 +254,11 @@ enum {
     X(RECEIPT, 17, receipt, "broker → client", "", "it is on disk")                                            \
     X(QUERY, 18, query, "any → broker, storage", "the request map", "an operation of the table")               \
     X(RESULT, 19, result, "broker, storage → any", "the answer map", "its answer")                             \
+    X(FOLLOW, 20, follow, "client → broker", "",                                                               \
+      "tell when a job of the user changes: its state, its attempt, its inbox")                                \
+    X(FOLLOWING, 21, following, "broker → client", "", "the answer; again when too much was missed")           \
+    X(CHANGED, 22, changed, "broker → client", "", "a job is another than it was")                             \
+    X(UNFOLLOW, 23, unfollow, "client → broker", "", "no more of that")                                        \
     X(CREDIT, 30, credit, "worker → broker", "", "how many jobs it may hold")                                  \
     X(JOB, 31, job, "broker → worker", "{input, journal}, see job_body", "run this job")                       \
     X(EVENTS, 32, events, "worker → broker", "array of events", "append to the journal")                       \
@@ -478,6 +500,10 @@ enum ab_event_kind {
     S(receipt, AB_RECEIPT_FIELDS)                                                                              \
     S(query, AB_QUERY_FIELDS)                                                                                  \
     S(result, AB_RESULT_FIELDS)                                                                                \
+    S(follow, AB_FOLLOW_FIELDS)                                                                                \
+    S(following, AB_FOLLOWING_FIELDS)                                                                          \
+    S(changed, AB_CHANGED_FIELDS)                                                                              \
+    S(unfollow, AB_UNFOLLOW_FIELDS)                                                                            \
     S(credit, AB_CREDIT_FIELDS)                                                                                \
     S(job, AB_JOB_FIELDS)                                                                                      \
     S(job_body, AB_JOB_BODY_FIELDS)                                                                            \

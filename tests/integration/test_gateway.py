@@ -223,27 +223,6 @@ def test_a_slow_reader_gets_everything_in_the_end(gateway, user):
     assert seqs == list(range(1, len(seqs) + 1)) and data.count(b'"kind":"end"') == 1
 
 
-def test_a_dashboard_is_shown_what_changes(gateway, user):
-    done = submit(gateway, user, wait_ms=20000)["job"]
-    with gateway.stream("/api/events", user=user) as stream:
-        events, states, job = iter(stream), [], None
-        first = {event.name: event.data for event in (next(events), next(events))}
-        assert first["job"]["id"] == done and first["job"]["state"] == "succeeded" and "end" not in first["job"]
-        assert first["status"]["storage"] and len(first["status"]["workers"]) == 2
-        job = submit(gateway, user, question())["job"]
-        for event in events:
-            if event.name == "job":
-                assert event.data["id"] == job, "what did not change is not sent again"
-                states.append(event.data["state"])
-                if states[-1] == "waiting":
-                    gateway.post(f"/api/jobs/{job}/cancel", user=user)
-                if states[-1] == "cancelled":
-                    break
-        assert "waiting" in states
-    with gateway.stream("/api/events", user=user + "other") as stream:
-        assert next(iter(stream)).name == "status", "another user's jobs are not shown"
-
-
 # -- users ------------------------------------------------------------------------------------------------------------
 
 
