@@ -277,9 +277,12 @@ static void show_tool_result(struct view *view, const json_t *event)
     const char *tool = ab_tree_str(event, "tool"), *content = ab_tree_str(event, "content");
     double seconds = (double)ab_tree_int(event, "duration_ms", 0) / 1000;
     size_t parts = json_array_size(json_object_get(event, "parts"));
+    const json_t *files = json_object_get(event, "files");
     char *brief = term_line(content ? content : "", TOOL_COLUMNS_MAX);
     char *took = seconds >= 0.1 ? ab_format(" · %.1f s", seconds) : ab_strdup("");
-    char *more = parts ? ab_format(" · and %zu images or files", parts) : ab_strdup("");
+    char *more = parts   ? ab_format(" · and %zu images or files", parts)
+                 : files ? ab_format(" · %zu files", json_array_size(files))
+                         : ab_strdup("");
     note(view, "  %s%s: %s%s%s", tool ? tool : "?", ab_tree_bool(event, "failed", false) ? " failed" : "",
          brief, more, took);
     free(brief);

@@ -28,6 +28,9 @@ if __name__ == "__main__":
 '''
 
 
+ANY = {"type": "object"}
+
+
 def save(client, content, name, **more):
     return client.storage.ask("save_skill", content=content, name=name, **{"language": "python", **more})["skill"]
 
@@ -194,6 +197,40 @@ def test_cancelling_kills_it_at_once_and_those_that_wait_for_it(client):
     wait_until(lambda: not processes("sleep", marker), 5, "it is gone")
 
 
+def test_a_pause_waits_for_the_calls_that_are_announced(client):
+    marker = f"0.8{os.getpid()}3"
+    save(client, f"import os, json, sys\nn = json.load(sys.stdin)['n']\nos.system('sleep {marker}') if n == 1 else None\n"
+                 "open(f'{n}', 'w')\nprint(n)\n", "pauses", parameters=ANY)
+    job = client.submit(flow([calls(("pauses", {"n": 1}), ("pauses", {"n": 2})), calls(("pauses", {"n": 3})), "So."], "pauses"), "go", watch="all").id
+    wait_until(lambda: processes("sleep", marker), what="the first runs, the second waits")
+    client.inbox(job, "pause")
+    seen = []
+    while not seen or seen[-1]["kind"] != "paused":
+        seen.append(client.next_event(job, 20).body_value())
+    assert [one["content"] for one in of(seen, "tool_result")] == ["1\n", "2\n"]
+    client.inbox(job, "resume")
+    events = client.events_to_end(job, after=len(seen))
+    assert [one["content"] for one in of(events, "tool_result")] == ["3\n"]
+    assert [file["path"] for file in events[-1]["result"]["files"]] == ["1", "2", "3"]
+
+
+def test_an_agent_that_is_called_has_its_skills_too_and_a_directory_of_its_own(client):
+    save(client, "open('mine', 'w')\ndef f():\n    return 'imported'\nprint('called')\n", "inner")
+    worker = {"name": "worker", "tools": [{"skill": "inner"}], "script": [{"tool_calls": [{"name": "inner"}]}, {"text": "It is called."}]}
+    coder = {"name": "in", "agents": [{"name": "writer", "script": [code.block("from inner import f\nprint(f())"), "Ran. TERMINATE"]},
+                                      {"name": "machine", "model": False, "code": "local"}]}
+    flow = {"name": "w", "agents": [{"name": "boss", "script": [
+        {"tool_calls": [{"name": "worker", "arguments": {"message": "go"}}, {"name": "coder", "arguments": {"message": "go"}}]}, "Done."],
+        "tools": [{"agent": worker}, {"name": "coder", "workflow": coder}]}]}
+    events = client.events_to_end(client.submit(flow, "go", watch="all").id)
+    assert events[-1]["state"] == "succeeded", events[-1]
+    [inner] = [one for one in of(events, "tool_result") if one["tool"] == "inner"]
+    assert inner["content"] == "called\n" and inner["folder"].startswith("call-")
+    [block] = of(events, "code_result")
+    assert block["output"] == "called\nimported\n" and block["skills"] == "inner@1" and block["folder"] != inner["folder"]
+    assert {file["path"] for file in events[-1]["result"]["files"]} == {f"{inner['folder']}/mine", f"{block['folder']}/mine"}
+
+
 COUNTS = '''
 import json, os, sys, time
 asked = json.load(sys.stdin)
@@ -201,9 +238,6 @@ print(json.dumps({"version": VERSION, "files": sorted(os.listdir(".")), "key": o
 open(f"made-{asked['n']}", "w").write(str(VERSION))
 time.sleep(asked.get("sleep", 0))
 '''
-ANY = {"type": "object"}
-
-
 def test_a_call_whose_worker_dies_is_made_again_with_its_version_and_the_files_before_it(make_service, tmp_path):
     """In mid-call; on a worker with other directories; though there is a newer version by then."""
     service = make_service(workers=0, config={"heartbeat_ms": 300, "lease_ms": 1200})
@@ -225,6 +259,20 @@ def test_a_call_whose_worker_dies_is_made_again_with_its_version_and_the_files_b
         assert [one["version"] for one in of(events, "tool_started")][:2] == [hex_of(first)] * 2
         assert len(of(events, "tool_started")) == 3 and len({one["key"] for one in said}) == 3
         assert [file["path"] for file in events[-1]["result"]["files"]] == ["made-1", "made-2", "made-3"]
+
+
+def test_a_worker_that_is_stopped_gives_its_call_to_another(make_service):
+    service = make_service(workers=1)
+    with service.client() as client:
+        save(client, "VERSION = 1" + COUNTS, "counts", parameters=ANY)
+        job = client.submit(flow([calls(("counts", {"n": 1, "sleep": 1})), "Done."], "counts"), "go", watch="all").id
+        wait_until(lambda: list((service.dir / "work").glob("w-*/*-skills-1")), what="the call runs")
+        service.start("worker2")
+        assert service["worker1"].terminate() == 0
+        service["worker1"].killed = True
+        events = client.events_to_end(job, timeout=60)
+    [result] = of(events, "tool_result")
+    assert json.loads(result["content"])["files"] == [] and len(of(events, "tool_started")) == 1 and events[-1]["state"] == "succeeded"
 
 
 def test_without_a_sandbox_only_what_says_so_is_made_again(make_service):
