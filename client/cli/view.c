@@ -88,12 +88,17 @@ static void close_line(struct view *view)
         fputs("\n", view->out);
 }
 
-static void print_speaker(struct view *view, const char *agent, const char *to)
+/* A step inside of a call of an agent or a workflow says in which: "chat/3.1/chat:2" is in the first one of chat:3. */
+static void print_speaker(struct view *view, const char *agent, const char *to, const char *step)
 {
+    const char *call = step ? strrchr(step, '.') : NULL;
     char *from = term_line(agent, 60), *whom = to ? term_line(to, 60) : NULL;
     fprintf(view->out, "%s%s%s", term_agent_colour(view->colours, agent), from, term_reset(view->colours));
     if (whom)
         fprintf(view->out, "%s → %s%s", term_dim(view->colours), whom, term_reset(view->colours));
+    if (call)
+        fprintf(view->out, "%s  in %.*s%s", term_dim(view->colours),
+                (int)(call + 1 + strcspn(call + 1, "/:") - step), step, term_reset(view->colours));
     fputs("\n", view->out);
     free(from);
     free(whom);
@@ -110,7 +115,7 @@ static void on_delta(void *context, const struct autobots_delta *delta)
     if (act == STREAM_AGAIN)
         fputs("\n… once more\n", view->out);
     if (act != STREAM_GO)
-        print_speaker(view, delta->agent, NULL);
+        print_speaker(view, delta->agent, NULL, delta->step);
     term_text(view->out, delta->text + skip, delta->text_bytes - skip);
     fflush(view->out);
 }
@@ -192,7 +197,7 @@ static void show_turn(struct view *view, const json_t *event)
     show_choice(view, step, agent);
     if (!stream_whole(&view->stream, step, &shown)) {
         close_line(view);
-        print_speaker(view, agent ? agent : "?", ab_tree_str(event, "to"));
+        print_speaker(view, agent ? agent : "?", ab_tree_str(event, "to"), step);
     }
     print_content(view, json_object_get(event, "content"), shown);
     fputs("\n", view->out);
@@ -245,7 +250,7 @@ static void show_code_result(struct view *view, const json_t *event)
     size_t shown;
     if (!stream_whole(&view->stream, ab_tree_str(event, "step"), &shown)) {
         close_line(view);
-        print_speaker(view, agent ? agent : "?", ab_tree_str(event, "to"));
+        print_speaker(view, agent ? agent : "?", ab_tree_str(event, "to"), ab_tree_str(event, "step"));
     }
     if (output && *output) {
         shown = shown < strlen(output) ? shown : strlen(output);

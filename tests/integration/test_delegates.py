@@ -243,7 +243,7 @@ def test_watch_and_the_timeline_show_who_speaks_in_a_call(shared, user):
     env, example = {"AUTOBOTS_USER": user}, ROOT / "client" / "examples" / "delegate.yaml"
     shown = cli.run("submit", "-w", example, home=shared.dir, env=env)
     assert shown.code == 0
-    for line in ("planner calls budget_check", "weather → planner", "accountant → sceptic", "budget_check: Train 180"):
+    for line in ("planner calls budget_check", "weather → planner  in chat/2.1", "accountant → sceptic  in chat/2.2", "budget_check: Train 180"):
         assert line in shown.out, shown.out
     timeline = cli.run("show", "last", "--timeline", "--json", home=shared.dir, env=env).json()
     steps = {row["agent"]: [span["step"] for span in row["spans"]] for row in timeline["agents"]}
