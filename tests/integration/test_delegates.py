@@ -109,6 +109,28 @@ def test_cancelling_ends_the_call_under_way(client, cast):
     assert client.events_to_end(job)[-1]["state"] == "cancelled"
 
 
+def test_a_pause_in_a_call_and_going_on(client, cast):
+    called = {"id": "1", "type": "function", "function": {"name": "b", "arguments": '{"message": "wait"}'}}
+    cast.behave(a={"texts": [{"tool_calls": [called]}, "Done."]}, b={"text": "b says", "delay_ms": 300})
+    job = client.submit(cast.flow("default", {**cast.agent("a"), "tools": [{"agent": cast.agent("b")}]}), "go", watch="all").id
+    wait_until(lambda: len(cast.calls()) == 2, what="the call in the call")
+    client.inbox(job, "pause")
+    wait_until(lambda: client.job_status(job)["state"] == "paused")
+    client.inbox(job, "resume")
+    events = ended(client, job)
+    assert said(events) == ["b says", "Done."] and len(cast.calls()) == 3
+    kinds = [event["kind"] for event in events]
+    assert kinds.index("paused") > kinds.index("model_reply") and kinds.count("tool_started") == 1
+
+
+def test_calls_count_for_the_jobs_budget(client):
+    flow = boss(asks("b", "b"), "Done.", tools=[{"agent": {"name": "b", **says("b says")}}])
+    job = client.submit(flow, "go", watch="all", budget="calls=2").id
+    waiting = client.wait_for(lambda m: m.name == "EVENT" and m.body_value()["kind"] == "waiting").body_value()
+    assert waiting["reason"] == "budget"
+    assert said(client.journal(job)) == ["b says"]
+
+
 def test_a_model_that_fails_in_a_call_fails_the_job_and_a_retry_goes_on_there(client, user):
     failing = {"agent": {"name": "b", **says({"error": {"status": 400, "message": "no"}})}}
     job = client.submit(boss(asks("b"), "Done.", tools=[failing]), "go", watch="all")
