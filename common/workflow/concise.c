@@ -22,8 +22,8 @@ enum {
 
 /* Marks, in what was read of the workflow itself, that its model or script was given but faulty. */
 static const char FAULTY[] = "$faulty";
-/* An agent in a tool, as it was read and as it was written. */
-static const char FLAT[] = "$flat", SOURCE[] = "$source";
+/* An agent in a tool: as it was read, as it was written, and where. */
+static const char FLAT[] = "$flat", SOURCE[] = "$source", PLACE[] = "$place";
 
 static void move(json_t *to, const json_t *from, const char *key)
 {
@@ -127,7 +127,8 @@ json_t *ab_read_concise_agent(struct ab_reading *r, json_t *value)
         return NULL;
     if (is_user(flat))
         ab_reading_fault_key(r, "type", ab_format("a user cannot be called"), ab_format("remove it"));
-    return json_pack("{s:O, s:o, s:O}", "name", json_object_get(flat, "name"), FLAT, flat, SOURCE, value);
+    return json_pack("{s:O*, s:o, s:O, s:s}", "name", json_object_get(flat, "name"), FLAT, flat, SOURCE, value,
+                     PLACE, ab_buf_cstr(&r->path));
 }
 
 static json_t *read_agents(struct ab_reading *r, json_t *value)
@@ -173,7 +174,7 @@ static void make_tools(struct ab_reading *r, json_t *tools, const json_t *defaul
         if (!flat)
             continue;
         r->path = (struct ab_buf){0};
-        ab_buf_text(&r->path, ab_reading_place_of(r, inside)); /* faulty tools before it are not in the list */
+        ab_buf_text(&r->path, ab_tree_str(inside, PLACE)); /* faulty tools before it are not in the list */
         r->depth++;
         json_t *agent = make_agent(r, flat, json_object_get(inside, SOURCE), defaults);
         r->depth--;

@@ -22,21 +22,17 @@ void ab_reading_place(struct ab_reading *r, json_t *value)
     json_array_append_new(r->places, place);
 }
 
-const char *ab_reading_place_of(struct ab_reading *r, const json_t *value)
+/* Faults that are only counted need no place, which is looked for among many. */
+static void fault_at(struct ab_reading *r, const json_t *value, char *what, char *hint)
 {
-    const char *path = ab_buf_cstr(&r->path);
+    const char *path = "$";
     size_t i;
     json_t *place;
-    json_array_foreach (r->places, i, place) {
+    json_array_foreach (r->faults.n < AB_FAULTS_MAX ? r->places : NULL, i, place) {
         if (json_array_get(place, 1) == value)
             path = json_string_value(json_array_get(place, 0));
     }
-    return path;
-}
-
-static void fault_at(struct ab_reading *r, const json_t *value, char *what, char *hint)
-{
-    ab_reading_fault_at(r, ab_reading_place_of(r, value), what, hint);
+    ab_reading_fault_at(r, path, what, hint);
 }
 
 #define TOO_DEEP                                                                                               \

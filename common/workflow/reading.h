@@ -149,9 +149,8 @@ json_t *ab_agent_entry(json_t *agent, const char *link);
 
 json_t *ab_read_tool_agent(struct ab_reading *r, json_t *value); /* a name, or an agent */
 json_t *ab_read_tool_flow(struct ab_reading *r, json_t *value);  /* NAME, NAME@VERSION, or a workflow */
-/* Where a value was written that is at the current path now; and where that was. */
+/* Notes that this canonical value was written at the current path. */
 void ab_reading_place(struct ab_reading *r, json_t *value);
-const char *ab_reading_place_of(struct ab_reading *r, const json_t *value);
 /* Once all agents were seen: describes such tools, and faults those that come to call themselves or go too deep. */
 void ab_check_delegates(struct ab_reading *r, json_t *workflow);
 /* One agent that stands in a tool. The concise one becomes canonical with those around it. */
