@@ -8,6 +8,13 @@
 #include "common/tree.h"
 #include "worker/codes.h"
 
+/* What stands behind the comma of "data:TYPE;base64,…"; {NULL,0} for another address. */
+static struct ab_view data_of(struct ab_view url)
+{
+    const char *comma = url.n > 5 && !memcmp(url.p, "data:", 5) ? memchr(url.p, ',', url.n) : NULL;
+    return comma ? ab_view(comma + 1, url.n - (size_t)(comma + 1 - url.p)) : (struct ab_view){0};
+}
+
 /* The base64 text of a part; {NULL,0}: it has none. */
 static struct ab_view encoded_of(const json_t *part)
 {
@@ -15,8 +22,10 @@ static struct ab_view encoded_of(const json_t *part)
     if (data.p)
         return data;
     data = ab_tree_view(json_object_get(part, "file"), "file_data");
-    const char *comma = data.n ? memchr(data.p, ',', data.n) : NULL; /* data:TYPE;base64,… */
-    return comma ? ab_view(comma + 1, data.n - (size_t)(comma + 1 - data.p)) : data;
+    if (data.p)
+        return data_of(data).p ? data_of(data) : data;
+    const json_t *image = json_object_get(part, "image_url");
+    return data_of(json_is_object(image) ? ab_tree_view(image, "url") : ab_tree_view(part, "image_url"));
 }
 
 /* A plain name, not that of an earlier part; malloc'ed. */
@@ -24,7 +33,7 @@ static char *name_of(const json_t *parts, size_t at, const char *const *taken)
 {
     const json_t *part = json_array_get(parts, at);
     const char *name = ab_tree_str(part, "name");
-    bool image = ab_tree_str(part, "type") && !strcmp(ab_tree_str(part, "type"), "image");
+    bool image = ab_tree_str(part, "type") && !strncmp(ab_tree_str(part, "type"), "image", 5);
     if (!name)
         name = ab_tree_str(json_object_get(part, "file"), "filename");
     if (!name || strchr(name, '/') || workdir_check_path(name, NULL))

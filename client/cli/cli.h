@@ -57,6 +57,7 @@ enum {
     X(step, 0, "STEP", "likewise, by the step it names, as `watch --json` shows them")                     \
     X(text, 0, "TEXT", "instead of what is said there; without --at and --step: instead of the message")   \
     X(save, 'o', "FILE", "write it there; - is standard output")                                           \
+    X(files, 0, NULL, "with the contents of the files that its code made")                                \
     X(timeline, 0, NULL, "draw who worked when, one row per agent")                                        \
     X(input, 0, "USD", "price of a million tokens of the prompt")                                          \
     X(cached, 0, "USD", "of a million cached ones (default: as --input)")                                  \
@@ -175,6 +176,10 @@ char *service_lock_path(const char *dir);
 json_t *run_events(struct cli *cli, struct autobots *bots, const char *id, struct ab_buf *bytes, int *code);
 /* Bytes of an answer: 16 of them come as an id, with dashes. NULL is none. */
 void run_add_hex(struct ab_buf *out, const char *hex);
+/* run_contents.c: what a job's files hold, {hash: base64}; NULL with the exit code after a message. And back: of a job that was
+ * imported; returns the exit code. */
+json_t *run_contents_read(struct cli *cli, struct autobots *bots, const char *job, int *code);
+int run_contents_write(struct cli *cli, struct autobots *bots, const char *job, const json_t *contents);
 /* run_file.c: whether a file looks like an exported run (else it may be a database), and its import. */
 bool run_file_is(const char *path);
 int run_file_import(struct cli *cli);

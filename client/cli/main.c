@@ -42,7 +42,7 @@ const struct verb cli_verbs[] = {
      "everything about one job\n\n"
      "With --timeline: who worked when, one row per agent, as wide as the terminal; instants are turns without a model.",
      BIT(user) | BIT(timeline), 1, 1, verb_show},
-    {"export", "JOB", "the whole run as one JSON object: job, workflow, events; `import` takes it", BIT(user), 1, 1, verb_export},
+    {"export", "JOB [--files]", "the whole run as one JSON object: job, workflow, events; `import` takes it", BIT(user) | BIT(files), 1, 1, verb_export},
     {"cancel", "JOB [REASON]", "end a job", BIT(user), 1, 2, verb_cancel},
     {"pause", "JOB [REASON]",
      "let a job rest until it is resumed\n\n"

@@ -45,8 +45,8 @@ static char *read_workflow(struct cli *cli, struct autobots *bots, const json_t 
     return text;
 }
 
-/* Takes events. */
-static json_t *build_run(json_t *job, const char *workflow, json_t *events, const char *bytes)
+/* Takes events and contents (NULL: none). */
+static json_t *build_run(json_t *job, const char *workflow, json_t *events, const char *bytes, json_t *contents)
 {
     char when[AB_ISO8601_MAX];
     struct ab_buf input = {0};
@@ -59,6 +59,8 @@ static json_t *build_run(json_t *job, const char *workflow, json_t *events, cons
                             "version", RUN_VERSION, "exported_at", ab_iso8601(ab_wall_ms(), when), "program",
                             autobots_version(), "job", job, "workflow", tree, "events", events, "exact",
                             "workflow", workflow, "input", ab_buf_cstr(&input), "journal", bytes);
+    if (contents)
+        json_object_set_new(run, "contents", contents);
     char *checksum = checksum_of(run);
     json_object_set_new(run, "checksum", json_string(checksum));
     free(checksum);
@@ -74,7 +76,10 @@ static void note_files(const json_t *events)
     json_array_foreach (events, i, event)
         files += json_array_size(json_object_get(event, "files"));
     if (files)
-        fputs("the files that its code made are not exported; `autobots files get` fetches them\n", stderr);
+        fputs("the files that its code made are not exported: `autobots export --files` puts them in, `files "
+              "get` fetches "
+              "them\n",
+              stderr);
 }
 
 int verb_export(struct cli *cli)
@@ -91,9 +96,11 @@ int verb_export(struct cli *cli)
     char *workflow = id ? read_workflow(cli, bots, job, &code) : NULL;
     struct ab_buf bytes = {0};
     json_t *events = workflow ? run_events(cli, bots, id, &bytes, &code) : NULL;
-    note_files(events);
-    if (events)
-        term_json(stdout, build_run(job, workflow, events, ab_buf_cstr(&bytes)));
+    json_t *contents = events && cli->option[OPT_files] ? run_contents_read(cli, bots, id, &code) : NULL;
+    if (!cli->option[OPT_files])
+        note_files(events);
+    if (events && !code)
+        term_json(stdout, build_run(job, workflow, events, ab_buf_cstr(&bytes), contents));
     ab_buf_finish(&bytes);
     free(workflow);
     json_decref(answer);
@@ -217,7 +224,10 @@ int run_file_import(struct cli *cli)
     struct autobots *bots = code ? NULL : service_open(cli, SERVICE_STORAGE, &code);
     if (bots)
         answer = service_ask(cli, bots, "import_run", request_of(cli, run), &code);
-    if (answer)
+    json_t *contents = json_object_get(run, "contents");
+    if (answer && contents)
+        code = run_contents_write(cli, bots, ab_tree_str(json_object_get(run, "job"), "id"), contents);
+    if (answer && !code)
         say_imported(cli, run, answer);
     json_decref(answer);
     json_decref(run);

@@ -90,6 +90,8 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
       "a skill of the user whose job it is")                                                                   \
     X(import_run, 49, WRITE, AB_BY_CLIENT, op_import_run, op_import_run_answer,                                \
       "a job that ran and ended in another service, with its whole journal")                                   \
+    X(put_run_file, 51, WRITE, AB_BY_CLIENT, op_put_run_file, op_empty,                                        \
+      "a piece of a file of an imported job; with the last one the content must have its hash")                \
     X(storage_status, 50, READ, AB_BY_CLIENT | AB_BY_BROKER, op_empty, op_storage_status_answer,               \
       "health and counters of storage")                                                                        \
     X(set_prices, 70, WRITE, AB_BY_CLIENT, op_set_prices, op_changed_answer, "price rows, all or none")        \
@@ -141,6 +143,7 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     S(op_put_file, AB_OP_PUT_FILE_FIELDS)                                                                      \
     S(op_load_file, AB_OP_LOAD_FILE_FIELDS)                                                                    \
     S(op_file_piece, AB_OP_FILE_PIECE_FIELDS)                                                                  \
+    S(op_put_run_file, AB_OP_PUT_RUN_FILE_FIELDS)                                                              \
     S(op_list_files, AB_OP_LIST_FILES_FIELDS)                                                                  \
     S(op_list_files_answer, AB_OP_LIST_FILES_ANSWER_FIELDS)                                                    \
     S(op_get_file, AB_OP_GET_FILE_FIELDS)                                                                      \

@@ -164,6 +164,13 @@
     F(o, UINT, at, OPT, 0, "where a piece begins")
 #define AB_OP_FILE_PIECE_FIELDS(F, o) F(o, BIN, data, REQ, 512 << 10, "from there on; empty: there is no more")
 
+#define AB_OP_PUT_RUN_FILE_FIELDS(F, o)                                                                        \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, ID, job, REQ, 0, "one that was imported")                                                             \
+    F(o, STR, hash, REQ, 64, "of the content of one of its files")                                             \
+    F(o, UINT, at, OPT, 0, "bytes before this piece")                                                          \
+    F(o, BIN, data, REQ, 512 << 10, "the piece: 524288 bytes, or less if it is the last one")
+
 #define AB_OP_LIST_FILES_FIELDS(F, o)                                                                          \
     F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
     F(o, STR, job, REQ, 64, "id, unique prefix of at least 4 characters, or last")

@@ -277,7 +277,7 @@ op_fn op_epoch, op_submit, op_append, op_inbox, op_open_jobs, op_load, op_journa
     op_delete_price, op_import_run, op_put_file, op_load_file, op_list_files, op_get_file, op_set_budget,
     op_list_budgets, op_create_token, op_list_tokens, op_revoke_token, op_check_token, op_token_used,
     op_gallery_tags, op_save_skill, op_list_skills, op_get_skill, op_delete_skill, op_load_skill, op_usage,
-    op_usage_all, op_set_queue, op_search_messages, op_search_sessions;
+    op_usage_all, op_set_queue, op_put_run_file, op_search_messages, op_search_sessions;
 
 /* ---- what was deleted last (gone.c) ---- */
 enum gone_kind {

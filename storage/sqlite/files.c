@@ -1,5 +1,6 @@
 /* Files that jobs' code made: their contents in pieces, known by hash within their job; which paths a job has now is in the
  * last code_result of each of its conversations. */
+#include <sodium.h>
 #include <stdlib.h>
 
 #include "common/files.h"
@@ -30,20 +31,37 @@ static int read_piece(struct db *db, uint64_t n, struct ab_view hash, uint64_t a
     return got;
 }
 
-static int check_room(struct db *db, const struct ab_op_put_file *r, struct ab_error *err)
+static int check_room(struct db *db, uint64_t n, size_t more, struct ab_error *err)
 {
     sqlite3_stmt *s = db_sql(db, SQL_FILES_OF_JOB);
-    bind_int(s, 1, (int64_t)r->n);
+    bind_int(s, 1, (int64_t)n);
     int got = db_row(db, s, err);
     uint64_t bytes = got > 0 ? (uint64_t)col_int(s, 0) : 0, pieces = got > 0 ? (uint64_t)col_int(s, 1) : 0;
     if (got < 0)
         return got;
-    if (bytes + r->data.n > AB_JOB_FILES_BYTES_MAX || pieces >= AB_JOB_FILES_PIECES_MAX)
+    if (bytes + more > AB_JOB_FILES_BYTES_MAX || pieces >= AB_JOB_FILES_PIECES_MAX)
         return ab_fail(
             err, AB_ETOOLARGE,
             "the files that this job's code made, with those it changed since, are over %d MiB or %d pieces",
             AB_JOB_FILES_BYTES_MAX >> 20, AB_JOB_FILES_PIECES_MAX);
     return 0;
+}
+
+static int add_piece(struct db *db, uint64_t n, struct ab_view hash, uint64_t at, struct ab_view data,
+                     struct ab_error *err)
+{
+    sqlite3_stmt *s = db_sql(db, SQL_FILE_ADD);
+    bind_int(s, 1, (int64_t)n);
+    bind_text(s, 2, hash);
+    bind_int(s, 3, (int64_t)at);
+    bind_blob(s, 4, data);
+    int code = db_run(db, s, err);
+    if (code)
+        return code;
+    s = db_sql(db, SQL_FILES_COUNT);
+    bind_int(s, 1, (int64_t)n);
+    bind_int(s, 2, (int64_t)data.n);
+    return db_run(db, s, err);
 }
 
 /* The broker's rule for writes: all is checked before the first one. */
@@ -60,22 +78,10 @@ int op_put_file(struct db *db, const void *request, struct ab_buf *answer, struc
     int got = code ? code : read_piece(db, r->n, r->hash, r->at, &there, err);
     if (got < 0)
         return got;
-    if (!got && (code = check_room(db, r, err)))
+    if (!got && (code = check_room(db, r->n, r->data.n, err)))
         return code;
     ab_encode(answer, &ab_op_empty_schema, &(struct ab_op_empty){0});
-    if (got)
-        return 0;
-    sqlite3_stmt *s = db_sql(db, SQL_FILE_ADD);
-    bind_int(s, 1, (int64_t)r->n);
-    bind_text(s, 2, r->hash);
-    bind_int(s, 3, (int64_t)r->at);
-    bind_blob(s, 4, r->data);
-    if ((code = db_run(db, s, err)))
-        return code;
-    s = db_sql(db, SQL_FILES_COUNT);
-    bind_int(s, 1, (int64_t)r->n);
-    bind_int(s, 2, (int64_t)r->data.n);
-    return db_run(db, s, err);
+    return got ? 0 : add_piece(db, r->n, r->hash, r->at, r->data, err);
 }
 
 int op_load_file(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
@@ -247,4 +253,86 @@ int op_get_file(struct db *db, const void *request, struct ab_buf *answer, struc
     }
     ab_buf_finish(&wanted.record);
     return code > 0 ? 0 : code;
+}
+
+/* ---- files of imported jobs ---- */
+
+/* The first file with this content. */
+static int take_hash(void *context, const struct ab_file_record *record)
+{
+    struct wanted *wanted = context;
+    if (!ab_view_eq(record->hash, ab_view(wanted->hash, sizeof wanted->hash)))
+        return 0;
+    wanted->bytes = record->bytes;
+    return 1;
+}
+
+static int find_imported(struct db *db, const struct ab_op_put_run_file *r, uint64_t *n, uint64_t *bytes,
+                         struct ab_error *err)
+{
+    struct wanted wanted = {0};
+    char id[AB_ID_TEXT];
+    int code = check_hash(r->hash, err);
+    if (code || (code = job_find(db, r->user, ab_view_of(ab_id_text(r->job, id)), n, err)))
+        return code;
+    sqlite3_stmt *s = db_sql(db, SQL_IMPORT_GET);
+    bind_int(s, 1, (int64_t)*n);
+    if ((code = db_row(db, s, err)) <= 0)
+        return code ? code
+                    : ab_fail_at(err, AB_ECONFLICT, "job", "this job ran here: its files are what it made");
+    memcpy(wanted.hash, r->hash.p, sizeof wanted.hash);
+    code = each_file(db, *n, take_hash, &wanted, err);
+    *bytes = wanted.bytes;
+    return code > 0   ? 0
+           : code < 0 ? code
+                      : ab_fail_at(err, AB_ENOTFOUND, "hash", "the job has no file with this content");
+}
+
+/* All of it is there: is it what its name says? */
+static int check_content(struct db *db, uint64_t n, struct ab_view hash, struct ab_error *err)
+{
+    crypto_generichash_state state;
+    unsigned char made[AB_FILE_HASH_TEXT / 2];
+    char text[AB_FILE_HASH_TEXT + 1];
+    sqlite3_stmt *s = db_sql(db, SQL_FILE_PIECES);
+    bind_int(s, 1, (int64_t)n);
+    bind_text(s, 2, hash);
+    crypto_generichash_init(&state, NULL, 0, sizeof made);
+    int got;
+    while ((got = db_row(db, s, err)) > 0)
+        crypto_generichash_update(&state, (const unsigned char *)col_blob(s, 0).p, col_blob(s, 0).n);
+    crypto_generichash_final(&state, made, sizeof made);
+    sodium_bin2hex(text, sizeof text, made, sizeof made);
+    return got < 0 ? got
+           : ab_view_is(hash, text)
+               ? 0
+               : ab_fail_at(err, AB_EINVALID, "data", "the content does not have this hash");
+}
+
+int op_put_run_file(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
+{
+    const struct ab_op_put_run_file *r = request;
+    uint64_t n, bytes;
+    struct ab_view there;
+    int code = find_imported(db, r, &n, &bytes, err);
+    if (code)
+        return code;
+    uint64_t left = r->at < bytes ? bytes - r->at : 0;
+    if (r->at % AB_FILE_PIECE_MAX || !left ||
+        r->data.n != (left < AB_FILE_PIECE_MAX ? left : AB_FILE_PIECE_MAX))
+        return ab_fail_at(err, AB_EINVALID, "data", "is no piece of a file of %llu bytes",
+                          (unsigned long long)bytes);
+    int got = read_piece(db, n, r->hash, r->at, &there, err);
+    if (got < 0 || (!got && (code = check_room(db, n, r->data.n, err))) ||
+        (!got && (code = add_piece(db, n, r->hash, r->at, r->data, err))))
+        return got < 0 ? got : code;
+    sqlite3_stmt *s = db_sql(db, SQL_FILE_BYTES);
+    bind_int(s, 1, (int64_t)n);
+    bind_text(s, 2, r->hash);
+    if (!got && (got = db_row(db, s, err)) > 0 && (uint64_t)col_int(s, 0) == bytes)
+        code = check_content(db, n, r->hash, err);
+    if (got < 0 || code)
+        return got < 0 ? got : code;
+    ab_encode(answer, &ab_op_empty_schema, &(struct ab_op_empty){0});
+    return 0;
 }

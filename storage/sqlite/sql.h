@@ -180,6 +180,8 @@
     X(SESSION_USER, "SELECT user,name FROM sessions WHERE key=?1")                                             \
     /* files */                                                                                                \
     X(FILE_GET, "SELECT data FROM files WHERE n=?1 AND hash=?2 AND at=?3")                                     \
+    X(FILE_PIECES, "SELECT data FROM files WHERE n=?1 AND hash=?2 ORDER BY at")                                \
+    X(FILE_BYTES, "SELECT coalesce(sum(length(data)),0) FROM files WHERE n=?1 AND hash=?2")                    \
     X(FILE_ADD, "INSERT INTO files(n,hash,at,data) VALUES(?1,?2,?3,?4)")                                       \
     X(FILES_OF_JOB, "SELECT bytes,pieces FROM job_files WHERE n=?1")                                           \
     X(FILES_COUNT, "INSERT INTO job_files(n,bytes,pieces) VALUES(?1,?2,1) ON CONFLICT(n) DO UPDATE SET "       \
@@ -200,6 +202,7 @@
     X(END_REMOVE, "DELETE FROM ends WHERE n=?1")                                                               \
     X(JOB_FORGET, "UPDATE jobs SET input=NULL WHERE n=?1 AND input IS NOT NULL")                               \
     X(IMPORT_ADD, "INSERT INTO imports(n,at_ms) VALUES(?1,?2)")                                                \
+    X(IMPORT_GET, "SELECT 1 FROM imports WHERE n=?1")                                                          \
     X(IMPORT_REMOVE, "DELETE FROM imports WHERE n=?1")                                                         \
     X(JOB_REMOVE, "DELETE FROM jobs WHERE n=?1")                                                               \
     X(JOBS_WORKFLOWS, "SELECT n,workflow FROM jobs WHERE n>?1 ORDER BY n")                                     \

@@ -109,3 +109,33 @@ def test_a_client_that_goes_away_or_reads_slowly_holds_one_piece(gateway, job):
     for one in open_ones:
         one.close()
     assert get(gateway, job, "note.txt").status == 200
+
+
+def test_files_of_a_message_are_in_the_jobs_directory_whatever_api_brings_them(gateway, shared):
+    import base64
+    encoded = base64.b64encode(b"a,b\n").decode()
+    look = code.flow(code.block("cat table.csv; wc -c < image-3 | tr -d ' '", "sh"), name="look")
+    ours = [{"type": "text", "text": "see"}, {"type": "file", "name": "table.csv", "data": encoded},
+            {"type": "image", "data": base64.b64encode(b"\x89PNG").decode(), "media_type": "image/png"}]
+    theirs = [{"type": "input_text", "text": "see"}, {"type": "input_file", "filename": "table.csv", "file_data": f"data:text/csv;base64,{encoded}"},
+              {"type": "input_image", "image_url": "data:image/png;base64," + base64.b64encode(b"\x89PNG").decode()}]
+    chat = [{"type": "text", "text": "see"}, {"type": "file", "file": {"filename": "table.csv", "file_data": encoded}},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64," + base64.b64encode(b"\x89PNG").decode()}}]
+    assert gateway.request("PUT", "/api/workflows/look", {"workflow": look}, user="uploader").status == 200
+    answers = [
+        gateway.post("/api/jobs", {"workflow": "look", "content": ours, "wait_ms": 30000}, user="uploader"),
+        gateway.post("/api/messages", {"message": {"user_id": "uploader", "role": "user", "content": ours}, "flow_config": look}),
+        gateway.post("/v1/responses", {"model": "look", "input": [{"role": "user", "content": theirs}]}, user="uploader"),
+        gateway.post("/v1/chat/completions", {"model": "look", "messages": [{"role": "user", "content": chat}]}, user="uploader")]
+    assert [one.status for one in answers] == [200] * 4, answers
+    jobs = gateway.get("/api/jobs", user="uploader").body["jobs"]
+    assert len(jobs) == 4
+    for one in jobs:
+        events = gateway.get(f"/api/jobs/{one['id']}/journal", user="uploader").body["events"]
+        [result] = code.results(events)
+        assert result["output"] == "a,b\n4\n", result
+        assert get_file(gateway, one["id"], "table.csv") == b"a,b\n"
+
+
+def get_file(gateway, job, path):
+    return gateway.get(f"/api/jobs/{job}/files/{path}", user="uploader").bytes

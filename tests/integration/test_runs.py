@@ -309,6 +309,53 @@ def test_of_files_the_export_has_the_names_only_and_says_so(shared, bots, export
     assert missing.code == 1 and "its job was imported" in missing.err
 
 
+def test_an_export_with_files_brings_their_contents_along(shared, bots, there, user, tmp_path):
+    maker = ("import os, random\nr = random.Random(3)\nopen('big','wb').write(r.randbytes(1200000))\nopen('16','wb').write(bytes(range(16)))\n"
+             "open('empty','w')\nos.mkdir('d')\nopen('d/same','wb').write(bytes(range(16)))")
+    with shared.client(user) as client:
+        code.run(client, code.block(maker))
+    said = bots("export", "last", "--files")
+    assert said.code == 0 and not said.err and len(said.json()["contents"]) == 3, "each content once"
+    (tmp_path / "run.json").write_text(said.out)
+    for created in (True, False):
+        assert there("import", tmp_path / "run.json", "--json").json()["created"] is created
+    job = said.json()["job"]["id"]
+    for path in ("big", "16", "empty", "d/same"):
+        for one, name in ((bots, "a"), (there, "b")):
+            assert one("files", "get", job, path, "-o", tmp_path / f"{name}-{path.replace('/', '-')}").code == 0
+        assert (tmp_path / f"a-{path.replace('/', '-')}").read_bytes() == (tmp_path / f"b-{path.replace('/', '-')}").read_bytes()
+    run = json.loads(said.out)
+    run["contents"][next(iter(run["contents"]))] = "AAAA"
+    run["checksum"] = checksum(run)
+    (tmp_path / "other.json").write_text(json.dumps(run))
+    refused = there("import", tmp_path / "other.json")
+    assert refused.code == 1 and "does not have this hash" in refused.err
+
+
+def test_storage_takes_files_of_imported_runs_only_and_what_they_say(shared, bots, there, elsewhere, user, tmp_path):
+    with shared.client(user) as client:
+        code.run(client, code.block("open('a','w').write('made')"))
+        run = bots("export", "last", "--files").json()
+        job, (digest, *_) = wire.id_bytes(run["job"]["id"]), [f["hash"] for f in run["events"][-1]["result"]["files"] if f["path"] == "a"]
+        with pytest.raises(wire.Failure) as refused:
+            client.storage.ask("put_run_file", job=job, hash=digest, data=b"made")
+        assert refused.value.code == "conflict"
+    del run["contents"]
+    run["checksum"] = checksum(run)
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    assert there("import", tmp_path / "run.json").code == 0
+    with elsewhere.client(user) as client:
+        def put(**more):
+            return client.storage.ask("put_run_file", **{"job": job, "hash": digest, "data": b"made", **more})
+        for change, path in (({"data": b"fake"}, "data"), ({"data": b"mad"}, "data"), ({"at": 524288}, "data"), ({"hash": "0" * 64}, "hash"),
+                             ({"user": "eve"}, "job"), ({"hash": "x"}, "hash")):
+            with pytest.raises(wire.Failure) as refused:
+                put(**change)
+            assert refused.value.path in (path, ""), (change, refused.value)
+        assert put() == put() == {}
+    assert there("files", "get", run["job"]["id"], "a").out == "made"
+
+
 def test_a_failed_run_is_imported_as_failed(chat, exported, there):
     flow = flows.script_chat(["one"], replies=2)
     flow["agents"][1]["agent"]["config"]["llm_config"]["config_list"][0]["script"]["repeat"] = "error"

@@ -63,6 +63,7 @@ ASKED = {
     "delete_price": (lambda t: {"model": "none"}, None),
     "set_budget": (lambda t: {"session": t["session"], "limits": "calls=1"}, "not_found"),
     "list_budgets": (lambda t: {"job": wire.id_text(t["job"])}, "not_found"),
+    "put_run_file": (lambda t: {"job": t["job"], "hash": "0" * 64, "data": b"x"}, "not_found"),
     "usage": (lambda t: {"session": t["session"]}, "not_found"),
     "create_token": (lambda t: {"id": t["token"], "hash": b"h" * 32, "scope": "admin"}, "conflict"),
 }
