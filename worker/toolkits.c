@@ -66,21 +66,25 @@ static struct toolkit *make(struct run *run, const struct engine_effect *effect)
     return kit;
 }
 
-struct toolbox *toolkit_of(struct run *run, const struct engine_effect *effect, struct ab_error *err)
+static struct toolkit *find_or_make(struct run *run, const struct engine_effect *effect)
 {
     struct toolkit *kit;
     TAILQ_FOREACH(kit, &run->toolkits, in_run)
     if (kit->entries == effect->tools)
-        break;
-    kit = kit ? kit : make(run, effect);
+        return kit;
+    return make(run, effect);
+}
+
+struct toolbox *toolkit_of(struct run *run, const struct engine_effect *effect, struct ab_error *err)
+{
+    struct toolkit *kit = find_or_make(run, effect);
     return state_of(kit, err) == TOOLBOX_READY ? kit->toolbox : NULL;
 }
 
+/* Whatever has become of a source since the tools were known: a model is not to be asked without them. */
 json_t *toolkit_described(struct run *run, const struct engine_effect *effect)
 {
-    struct ab_error err;
-    struct toolbox *toolbox = effect->tools ? toolkit_of(run, effect, &err) : NULL;
-    return toolbox ? toolbox_described(toolbox) : NULL;
+    return effect->tools ? toolbox_described(find_or_make(run, effect)->toolbox) : NULL;
 }
 
 void toolkits_finish(struct run *run)
