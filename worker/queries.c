@@ -14,24 +14,40 @@ static void send_query(struct worker *worker, struct query *query, int64_t now_m
     query->again_ms = now_ms + (sent ? WORKER_UNANSWERED_MS : WORKER_RETRY_MS);
 }
 
-void queries_ask(struct worker *worker, struct run *run, enum ab_op op, const void *request,
-                 query_done_fn *done)
+static struct query *query_new(struct worker *worker, enum ab_op op, const void *request)
 {
     struct query *query = ab_calloc(1, sizeof *query);
     query->rid = ++worker->queries.last_rid;
     query->op = ab_op_by_number(op);
+    ab_encode(&query->request, query->op->request, request);
+    TAILQ_INSERT_TAIL(&worker->queries.list, query, in_list);
+    return query;
+}
+
+void queries_ask(struct worker *worker, struct run *run, enum ab_op op, const void *request,
+                 query_done_fn *done)
+{
+    struct query *query = query_new(worker, op, request);
     query->done = done;
     if (run) {
         query->job = run->job;
         query->token = run->token;
         run->asking = true;
     }
-    ab_encode(&query->request, query->op->request, request);
-    TAILQ_INSERT_TAIL(&worker->queries.list, query, in_list);
     send_query(worker, query, ab_mono_ms());
 }
 
-static void drop_query(struct worker *worker, struct query *query)
+struct query *queries_ask_for(struct worker *worker, enum ab_op op, const void *request, query_told_fn *told,
+                              void *user)
+{
+    struct query *query = query_new(worker, op, request);
+    query->told = told;
+    query->user = user;
+    send_query(worker, query, ab_mono_ms());
+    return query;
+}
+
+void query_drop(struct worker *worker, struct query *query)
 {
     TAILQ_REMOVE(&worker->queries.list, query, in_list);
     ab_buf_finish(&query->request);
@@ -43,13 +59,19 @@ static void finish_query(struct worker *worker, struct query *query, struct ab_v
 {
     struct run *run = NULL;
     query_done_fn *done = query->done;
+    query_told_fn *told = query->told;
+    void *user = query->user;
     bool wanted = true;
 
     if (!ab_id_zero(query->job)) {
         run = runs_find(worker, query->job);
         wanted = run && run->token == query->token;
     }
-    drop_query(worker, query);
+    query_drop(worker, query);
+    if (told) {
+        told(user, answer, error);
+        return;
+    }
     if (!wanted)
         return;
     if (run) {
@@ -125,5 +147,5 @@ void queries_tick(struct worker *worker, int64_t now_ms)
 void queries_finish(struct worker *worker)
 {
     while (!TAILQ_EMPTY(&worker->queries.list))
-        drop_query(worker, TAILQ_FIRST(&worker->queries.list));
+        query_drop(worker, TAILQ_FIRST(&worker->queries.list));
 }

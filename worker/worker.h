@@ -275,6 +275,8 @@ void toolkits_tick(struct worker *worker, int64_t now_ms);
 /* answer is valid during the call only; error is NULL or says why there is none. `run` is NULL for a query of no run. */
 typedef void query_done_fn(struct worker *worker, struct run *run, struct ab_view answer,
                            const struct ab_error *error);
+/* The same for whoever asks by itself. */
+typedef void query_told_fn(void *user, struct ab_view answer, const struct ab_error *error);
 struct query {
     uint64_t rid;
     struct ab_id job; /* whose it is, with token; zero: nobody's */
@@ -282,7 +284,9 @@ struct query {
     const struct ab_op_row *op;
     struct ab_buf request;
     query_done_fn *done;
-    int64_t again_ms; /* monotonic: it is not sent before, and at once then */
+    query_told_fn *told; /* instead of it */
+    void *user;          /* of told */
+    int64_t again_ms;    /* monotonic: it is not sent before, and at once then */
     TAILQ_ENTRY(query) in_list;
 };
 struct queries {
@@ -291,6 +295,10 @@ struct queries {
 };
 void queries_ask(struct worker *worker, struct run *run, enum ab_op op, const void *request,
                  query_done_fn *done);
+/* `told` is called once, unless the query is dropped before; the query is gone then. */
+struct query *queries_ask_for(struct worker *worker, enum ab_op op, const void *request, query_told_fn *told,
+                              void *user);
+void query_drop(struct worker *worker, struct query *query);
 void queries_answer(struct worker *worker, const struct ab_message *m);
 void queries_resend(struct worker *worker); /* after a reconnect */
 int64_t queries_deadline(const struct worker *worker, int64_t now_ms);

@@ -28,7 +28,8 @@
 #define AB_TOOLS(X)                                                                                            \
     X(calculator, "an arithmetic expression")                                                                  \
     X(now, "the current date and time, UTC")                                                                   \
-    X(http_get, "the text at a URL, of hosts that the worker's http_get_hosts names")
+    X(http_get, "the text at a URL, of hosts that the worker's http_get_hosts names")                          \
+    X(search_session, "full text of what was said in the job's session before")
 
 /* key of the entry, what it names. The first of them that an entry has says of which kind it is; `name` is the last, as others
  * have one too. */

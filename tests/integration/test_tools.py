@@ -9,7 +9,7 @@ import autobots_wire as wire
 import cli
 import flows
 import pytest
-from service import ROOT
+from service import ROOT, wait_until
 
 
 def call(name, arguments=None, text=None):
@@ -104,6 +104,35 @@ def test_a_tool_the_agent_does_not_have_and_one_that_is_never_approved(client, m
     assert [event["tool"] for event in of(events, "tool_started")] == ["calculator"]
     told = [message["content"] for message in model.calls()[1]["body"]["messages"] if message["role"] == "tool"]
     assert told[0] == "1" and "there is no tool rm; you may call now, calculator" in told[1] and "never" in told[2]
+
+
+def searching(*queries, **more):
+    """A job that looks for these, one after the other."""
+    return flow([*(call("search_session", {"query": query, **more}) for query in queries), "Found. TERMINATE"], ["search_session"])
+
+
+def test_what_was_said_in_the_session_is_found(client):
+    talk = flows.script_chat(["Noted: the cat is called Behemoth."])
+    for session, text in (("elsewhere", "the dog is called Tray"), ("pets", "my cat is called Behemoth")):
+        client.events_to_end(client.submit(talk, text, session=session, watch="all").id)
+    wait_until(lambda: not client.storage.query("storage_status").get("unindexed"), what="the index")
+    events = client.events_to_end(client.submit(searching("called behe*", "called", "tray", "cat", "..."), "what is the cat called?",
+                                                session="pets", watch="all").id)
+    found = of(events, "tool_result")
+    lines = [result["content"].splitlines() for result in found]
+    assert {line.split(",")[0].split()[1] for line in lines[0]} == {"user", "assistant"}, lines
+    assert all("Behemoth" in line for line in lines[0])
+    assert len(lines[1]) == 2, "what the running job says itself is not shown"
+    assert len(lines[2]) == 1 and lines[2][0].startswith("Nothing in this conversation's earlier messages has all these words")
+    assert len(lines[3]) == 2 and found[4]["failed"] and "query has no word to look for" in found[4]["content"]
+    events = client.events_to_end(client.submit(searching("called", limit=1), "and now?", session="pets", watch="all").id)
+    assert len(of(events, "tool_result")[0]["content"].splitlines()) == 1
+
+
+def test_a_job_without_a_session_has_nothing_to_search(client):
+    events = client.events_to_end(client.submit(searching("x"), "go", no_session=True, watch="all").id)
+    [result] = of(events, "tool_result")
+    assert result["failed"] and "no session" in result["content"]
 
 
 def test_a_model_that_never_stops_calling_is_stopped(client):

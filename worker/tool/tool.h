@@ -165,7 +165,7 @@ struct tool_builtin {
     bool idempotent;
     struct tool_ops ops;
 };
-extern const struct tool_builtin tool_calculator, tool_now, tool_http_get;
+extern const struct tool_builtin tool_calculator, tool_now, tool_http_get, tool_search_session;
 
 /* The source of entries {name}: a row for each of AB_TOOLS, ends with NULL. data of its tools is `self`. */
 struct tool_builtins {
