@@ -2,12 +2,13 @@
 
 import os
 import pathlib
+import subprocess
 
 import code
 import pytest
 import workers
 from code import attack
-from service import processes, wait_until
+from service import processes, program, wait_until
 
 
 @pytest.fixture(scope="module", params=workers.kinds())
@@ -258,3 +259,34 @@ def test_nothing_is_left(client, service):
     worker = service["worker1"].pid
     groups = lambda: [path for path in pathlib.Path("/sys/fs/cgroup").rglob(f"autobots-{worker}-*")]
     wait_until(lambda: not groups(), 10, "no control group")
+
+
+# --- whose code it is, as root ----------------------------------------------------------------------------------------
+
+
+def check(*words, prefix=()):
+    done = subprocess.run([*prefix, program("autobots-worker"), "--check", *words], capture_output=True, text=True, timeout=30)
+    return done.stdout.splitlines()[0]
+
+
+@pytest.mark.skipif(not workers.with_root(), reason="only root's code has other ids")
+@pytest.mark.parametrize("ids", ["5", "0-31", "100-120", "abc", "100-200x", "4294967290-4294967295"])
+def test_ids_that_cannot_be_used_are_told(ids):
+    said = check("--code-uids", ids)
+    assert said.startswith("local fail") and "no range of ids" in said
+
+
+@pytest.mark.skipif(not workers.with_root(), reason="only root's code has other ids")
+def test_ids_may_be_named_and_administration_is_not_needed():
+    assert "user id of its own" in check("--code-uids", "300000-300999")
+    drop = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
+    assert check(prefix=drop).startswith("local ok") and "user id of its own" in check(prefix=drop)
+    said = check(prefix=["setpriv", "--bounding-set=-setuid", "--inh-caps=-setuid"])
+    assert said.startswith("local fail") and "CAP_SETUID" in said
+
+
+def test_the_only_id_of_a_namespace_is_bounded_or_refused():
+    """Root in name only, which the kernel may count or not: the probe tries it out."""
+    said = check(prefix=["unshare", "--user", "--map-root-user"])
+    assert "user id of its own" not in said
+    assert said.startswith("local ok") or "limit on processes" in said

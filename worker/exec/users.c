@@ -170,7 +170,7 @@ int users_take(struct users *users, struct user *user, int *space, struct ab_err
         return ab_fail(err, AB_ESYSTEM,
                        "code cannot be run: no user namespace can be made for user %u (%s); allow them (sysctl "
                        "user.max_user_namespaces; in a container its seccomp profile and CAP_SETUID, "
-                       "CAP_SETGID), or run the worker as another user than root",
+                       "CAP_SETGID, CAP_SYS_PTRACE), or run the worker as another user than root",
                        id, strerror(errno));
     users->taken[at] = true;
     *user = (struct user){.id = id, .at = at};
