@@ -7,6 +7,7 @@
 #ifndef AB_WORKER_SKILLS_H
 #define AB_WORKER_SKILLS_H
 
+#include "common/skill.h"
 #include "worker/codes.h"
 #include "worker/worker.h"
 
@@ -19,7 +20,7 @@ enum skill_state { SKILL_WANTED, SKILL_ASKED, SKILL_KNOWN, SKILL_MISSING };
 
 /* One that is named, with the version that is named or the newest. Lives as long as the run. */
 struct skill {
-    char name[65];
+    char name[AB_SKILL_NAME_MAX + 1];
     uint64_t wanted; /* version; 0: the newest */
     enum skill_state state;
     struct ab_error error;                /* MISSING */
@@ -33,7 +34,7 @@ struct skill {
 /* NULL: it is being looked up, and the run is woken then; or err says why there is none. */
 const struct skill *skill_get(struct run *run, const char *name, size_t name_bytes, uint64_t version,
                               struct ab_error *err);
-/* A folder of skills for a sandbox, read-only there; Where there are arguments, they are in it too. NULL: err says why. */
+/* A folder of skills for a sandbox, read-only there. Where there are arguments, they are in it too. NULL: err says why. */
 struct workdir *skill_library(struct run *run, const struct skill *const *skills, size_t n,
                               struct ab_view arguments, struct ab_error *err);
 

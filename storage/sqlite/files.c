@@ -1,5 +1,5 @@
 /* Files that jobs' code made: their contents in pieces, known by hash within their job; which paths a job has now is in the
- * last code_result of each of its conversations. */
+ * last code_result or tool_result of each of its conversations that has any. */
 #include <sodium.h>
 #include <stdlib.h>
 
