@@ -30,9 +30,9 @@ struct board {
     uint64_t cursor; /* the last one that the broker told */
     uint64_t listed; /* the one at which the list was asked for */
     bool to_list, asking;
-    char asked[AB_ID_TEXT];                    /* the job that is asked for */
-    struct pending pending[BOARD_PENDING_MAX]; /* in the order of `since` */
-    int pending_n, budget;
+    char asked[AB_ID_TEXT];  /* the job that is asked for */
+    struct pending *pending; /* in the order of `since`; thousands of idle boards keep nothing */
+    int pending_n, pending_cap, budget;
     char *status; /* what was sent last */
     bool status_asked;
 };
@@ -44,6 +44,7 @@ static void forget(struct call *call)
     *(b->prev ? &b->prev->next : &call->gateway->boards) = b->next;
     if (b->next)
         b->next->prev = b->prev;
+    free(b->pending);
     free(b->status);
     free(b);
     call->state = NULL;
@@ -144,6 +145,28 @@ static void on_job(void *context, const struct autobots_answer *answer)
     call_drop(call);
 }
 
+static void take_first(struct board *b)
+{
+    memcpy(b->asked, b->pending[0].job, sizeof b->asked);
+    memmove(b->pending, b->pending + 1, (size_t)--b->pending_n * sizeof *b->pending);
+    if (b->pending_n)
+        return;
+    free(b->pending);
+    b->pending = NULL;
+    b->pending_cap = 0;
+}
+
+static void add_pending(struct board *b, uint64_t since, const char *job)
+{
+    if (b->pending_n == b->pending_cap) {
+        b->pending_cap = b->pending_cap ? 2 * b->pending_cap : 8;
+        b->pending = ab_realloc(b->pending, (size_t)b->pending_cap * sizeof *b->pending);
+    }
+    struct pending *last = &b->pending[b->pending_n++];
+    last->since = since;
+    snprintf(last->job, sizeof last->job, "%s", job);
+}
+
 static void go_on(struct board *b)
 {
     if (b->asking || !b->follow || !stream_has_room(b->stream))
@@ -156,8 +179,7 @@ static void go_on(struct board *b)
     } else if (b->pending_n && b->budget > 0) {
         b->budget--;
         b->asking = true;
-        memcpy(b->asked, b->pending[0].job, sizeof b->asked);
-        memmove(b->pending, b->pending + 1, (size_t)--b->pending_n * sizeof *b->pending);
+        take_first(b);
         call_query(b->call, "get_job", json_pack("{s:s}", "job", b->asked), on_job);
     }
 }
@@ -190,9 +212,7 @@ static void on_change(void *context, uint64_t cursor, const char *job)
         list_anew(b);
         return;
     }
-    struct pending *last = &b->pending[b->pending_n++];
-    last->since = cursor;
-    snprintf(last->job, sizeof last->job, "%s", job);
+    add_pending(b, cursor, job);
     go_on(b);
 }
 

@@ -201,13 +201,13 @@ def damage(rng, data):
         if how == 0:
             data[at] = rng.randrange(256)
         elif how == 1:
-            del data[at:at + rng.choice((1, 2, 20))]
+            del data[at + 1:at + rng.choice((2, 3, 20))]
         elif how == 2:
             data[at:at] = rng.choice((b"\0", b"\r\n", b"%", b"%00", b"\xff", b"[" * 50, b'"', b"\r\n\r\n", b":", b"9" * 30, b"/../", b"{}"))
         elif how == 3:
             data[at:at] = data[at:at + rng.randrange(1, 60)]
         elif how == 4:
-            data = data[:at] or data
+            del data[at + 1:]
         else:
             other = rng.randrange(len(data))
             data[at], data[other] = data[other], data[at]
