@@ -14,12 +14,7 @@ from service import ROOT, clean_environment, slow, wait_until
 SERVERS = ("@modelcontextprotocol/server-everything@2026.8.31", "@modelcontextprotocol/server-filesystem@2026.8.31",
            "@modelcontextprotocol/server-memory@2026.8.31")
 MODERN = ("@modelcontextprotocol/server@2.4.0",)
-MODERN_NEEDS_NODE = 20
 LIB = ROOT / "tests" / "lib"
-
-
-def node_version():
-    return int(subprocess.run(["node", "--version"], capture_output=True, text=True).stdout.strip().lstrip("v").split(".")[0])
 
 
 def main_of(modules, name):
@@ -58,10 +53,9 @@ def world(short_folder):
                    "env": {"MEMORY_FILE_PATH": str(folder / "memory.jsonl")}},
         "web": {"url": listening[0].url},
     }
-    if node_version() >= MODERN_NEEDS_NODE:
-        listening.append(Listening(folder, "modern", str(LIB / "mcp_modern.cjs"), "http", modules=modern))
-        servers |= {"modern": {"command": ["node", str(LIB / "mcp_modern.cjs")], "env": {"NODE_PATH": str(modern)}},
-                    "modernweb": {"url": listening[1].url, "per": "worker"}}
+    listening.append(Listening(folder, "modern", str(LIB / "mcp_modern.cjs"), "http", modules=modern))
+    servers |= {"modern": {"command": ["node", str(LIB / "mcp_modern.cjs")], "env": {"NODE_PATH": str(modern)}},
+                "modernweb": {"url": listening[1].url, "per": "worker"}}
     with mcp_http.Servers() as odd:
         servers |= {kind: {"url": odd.url(kind), "timeout_ms": 5000} for kind in (
             "plain", "lost", "stream", "cut", "garbage", "fails", "huge", "future")}
@@ -133,7 +127,6 @@ def test_memory(client):
     assert "autobots" in results["search_nodes"]["content"]
 
 
-@pytest.mark.skipif(node_version() < MODERN_NEEDS_NODE, reason="the SDK of the modern era needs node 20")
 @pytest.mark.parametrize("server", ["modern", "modernweb"])
 def test_the_modern_era(client, server):
     results, end = call(client, server, ("add", {"a": 40, "b": 2, "region": "Köln"}))

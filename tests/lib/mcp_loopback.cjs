@@ -10,3 +10,4 @@ net.Server.prototype.listen = function (...given) {
   });
   return listen.call(this, { port: 0, host: '127.0.0.1' }, done);
 };
+globalThis.crypto ??= require('crypto').webcrypto; // node 18 has it under this name only; the servers' SDK wants the other
