@@ -75,6 +75,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif kind == "stream":
             self.events({"jsonrpc": "2.0", "id": "q", "method": "ping"}, {"jsonrpc": "2.0", "method": "notifications/progress",
                         "params": {"progressToken": id, "progress": 1}}, result)
+        elif kind == "open":  # the stream does not end behind the answer
+            self.events(result)
+            try:
+                while True:
+                    time.sleep(0.05)
+                    self.wfile.write(b": still here\n\n")
+            finally:
+                self.server.closed.append(self.path)
         elif kind == "cut":
             self.events({"jsonrpc": "2.0", "method": "notifications/progress", "params": {}})
         elif kind == "garbage":
@@ -96,7 +104,7 @@ class Servers:
     def __enter__(self):
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
-        self.server.seen, self.server.sessions = [], 0
+        self.server.seen, self.server.closed, self.server.sessions = [], [], 0
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         return self
 

@@ -85,6 +85,8 @@ static void on_message(void *user, struct ab_view text, int64_t id)
 {
     struct mcp_conn *conn = user;
     mcp_core_take(conn->core, text, id, ab_mono_ms());
+    if (!mcp_core_waits_for(conn->core, id))
+        remote_answered(conn->remote, id, ab_mono_ms());
 }
 
 static void on_failed(void *user, int64_t id, int status, struct ab_view text, bool in_session)
@@ -260,8 +262,8 @@ int64_t conn_deadline_ms(const struct mcp_conn *conn)
         at = conn->again_ms;
     if (conn->stdio && stdio_deadline_ms(conn->stdio) < at)
         at = stdio_deadline_ms(conn->stdio);
-    if (conn->remote && remote_due(conn->remote))
-        at = 0;
+    if (conn->remote && remote_deadline_ms(conn->remote) < at)
+        at = remote_deadline_ms(conn->remote);
     if (TAILQ_EMPTY(&conn->holds)) {
         int64_t idle = conn->idle_ms + (conn->server->per == MCP_PER_JOB ? 0 : MCP_IDLE_MS);
         at = idle < at ? idle : at;
@@ -272,7 +274,7 @@ int64_t conn_deadline_ms(const struct mcp_conn *conn)
 bool conn_tick(struct mcp_conn *conn, int64_t now_ms)
 {
     if (conn->remote)
-        remote_tick(conn->remote);
+        remote_tick(conn->remote, now_ms);
     if (conn->stdio)
         stdio_tick(conn->stdio, now_ms);
     mcp_core_tick(conn->core, now_ms);

@@ -476,6 +476,11 @@ struct mcp_tools *mcp_core_tools(const struct mcp_core *core)
     return core->tools;
 }
 
+bool mcp_core_waits_for(const struct mcp_core *core, int64_t id)
+{
+    return find(core, id) != NULL;
+}
+
 bool mcp_core_idle(const struct mcp_core *core)
 {
     return !core->n;

@@ -100,7 +100,8 @@ const struct ab_error *mcp_core_error(const struct mcp_core *core); /* of BROKEN
 struct mcp_tools *mcp_core_tools(const struct mcp_core *core);
 /* Lists again if the list may be out of date. */
 void mcp_core_refresh(struct mcp_core *core, int64_t now_ms);
-bool mcp_core_idle(const struct mcp_core *core); /* no call is under way or waits */
+bool mcp_core_waits_for(const struct mcp_core *core, int64_t id); /* the request has not been answered */
+bool mcp_core_idle(const struct mcp_core *core);                  /* no call is under way or waits */
 
 /* tool is borrowed until it is over, arguments for the duration of the function; key goes into _meta; limit_ms: 0: as
  * configured. NULL: err says why not. */

@@ -31,7 +31,8 @@ struct post {
     STAILQ_HEAD(event_list, event) events;
     size_t events_n, events_bytes;
     bool ended;
-    char why[200]; /* it ended badly; "": it did not */
+    int64_t close_ms; /* INT64_MAX: it is open until the server ends it */
+    char why[200];    /* it ended badly; "": it did not */
     TAILQ_ENTRY(post) in_remote;
 };
 
@@ -228,6 +229,7 @@ static void post(struct remote *remote, const struct mcp_message *message, bool 
     one->id = message->id;
     one->text = ab_strndup(message->text.p, message->text.n);
     one->goodbye = goodbye;
+    one->close_ms = INT64_MAX;
     one->sse.bytes_max = MCP_MESSAGE_BYTES_MAX;
     STAILQ_INIT(&one->events);
     TAILQ_INSERT_TAIL(&remote->posts, one, in_remote);
@@ -305,13 +307,24 @@ void remote_abandon(struct remote *remote, int64_t id)
     }
 }
 
-bool remote_due(const struct remote *remote)
+void remote_answered(struct remote *remote, int64_t id, int64_t now_ms)
+{
+    struct post *one = find(remote, id);
+    if (one && one->close_ms == INT64_MAX)
+        one->close_ms = now_ms + REMOTE_LINGER_MS;
+}
+
+int64_t remote_deadline_ms(const struct remote *remote)
 {
     const struct post *one;
+    int64_t at = INT64_MAX;
     TAILQ_FOREACH(one, &remote->posts, in_remote)
-    if (one->ended || !STAILQ_EMPTY(&one->events))
-        return true;
-    return false;
+    {
+        if (one->ended || !STAILQ_EMPTY(&one->events))
+            return 0;
+        at = one->close_ms < at ? one->close_ms : at;
+    }
+    return at;
 }
 
 /* Each is told of, unless nobody wants to know any more. */
@@ -346,11 +359,13 @@ static void tell_end(struct post *one)
                     one->in_session);
 }
 
-void remote_tick(struct remote *remote)
+void remote_tick(struct remote *remote, int64_t now_ms)
 {
     struct post *one, *next;
     for (one = TAILQ_FIRST(&remote->posts); one; one = next) {
         tell_events(one);
+        if (now_ms >= one->close_ms)
+            remote_abandon(remote, one->id);
         if (one->ended)
             tell_end(one);
         next = TAILQ_NEXT(one, in_remote); /* now: telling may have begun others, at the end */

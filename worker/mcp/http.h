@@ -11,6 +11,7 @@
 
 enum {
     REMOTE_CONNECT_MS = 10000,
+    REMOTE_LINGER_MS = 1000,         /* that a stream may stay open behind its answer */
     REMOTE_NOTIFY_MS = 10000,        /* for a message that nothing answers */
     REMOTE_SESSION_BYTES_MAX = 1024, /* of a session's id */
     REMOTE_EVENTS_MAX = 1000,        /* of one stream, kept until the next tick */
@@ -36,8 +37,10 @@ bool remote_say_goodbye(struct remote *remote);
 bool remote_busy(const struct remote *remote);
 void remote_send(struct remote *remote, const struct mcp_message *message);
 void remote_abandon(struct remote *remote, int64_t id);
+/* It has got its answer: what is still open of it is closed soon. */
+void remote_answered(struct remote *remote, int64_t id, int64_t now_ms);
 /* After http_run(). */
-void remote_tick(struct remote *remote);
-bool remote_due(const struct remote *remote); /* remote_tick() has something to tell */
+void remote_tick(struct remote *remote, int64_t now_ms);
+int64_t remote_deadline_ms(const struct remote *remote); /* 0: remote_tick() has something to tell */
 
 #endif

@@ -2,6 +2,7 @@
 #include "worker/mcp/mcp.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -59,7 +60,7 @@ static void bring_out_the_dead(struct mcp *mcp, int64_t now_ms)
     mcp->n_dying = kept;
     kept = 0;
     for (size_t i = 0; i < mcp->n_leaving; i++) {
-        remote_tick(mcp->leaving[i]);
+        remote_tick(mcp->leaving[i], now_ms);
         if (remote_busy(mcp->leaving[i]))
             mcp->leaving[kept++] = mcp->leaving[i];
         else
@@ -89,7 +90,7 @@ int64_t mcp_deadline_ms(const struct mcp *mcp)
     for (size_t i = 0; i < mcp->n_dying; i++)
         at = sooner(at, stdio_deadline_ms(mcp->dying[i]));
     for (size_t i = 0; i < mcp->n_leaving; i++)
-        at = remote_due(mcp->leaving[i]) ? 0 : at;
+        at = sooner(at, remote_deadline_ms(mcp->leaving[i]));
     return at;
 }
 
@@ -155,12 +156,27 @@ int mcp_create(const struct mcp_options *options, struct mcp **out, struct ab_er
     return make_set(mcp, err);
 }
 
+/* All at once, each as it is ended at any other time. */
+static void wait_for_ends(struct mcp *mcp)
+{
+    int64_t now_ms = ab_mono_ms(), until_ms = now_ms + STDIO_EXIT_MS + STDIO_TERM_MS;
+    for (; mcp->n_dying && now_ms < until_ms; now_ms = ab_mono_ms()) {
+        struct pollfd one = {.fd = mcp->epoll, .events = POLLIN};
+        int64_t at_ms = until_ms;
+        for (size_t i = 0; i < mcp->n_dying; i++)
+            at_ms = sooner(at_ms, stdio_deadline_ms(mcp->dying[i]));
+        poll(&one, 1, at_ms > now_ms ? (int)(at_ms - now_ms) : 0);
+        mcp_run(mcp, ab_mono_ms());
+    }
+}
+
 void mcp_destroy(struct mcp *mcp)
 {
     if (!mcp)
         return;
     while (!TAILQ_EMPTY(&mcp->conns))
-        conn_destroy(TAILQ_FIRST(&mcp->conns), 0);
+        conn_destroy(TAILQ_FIRST(&mcp->conns), ab_mono_ms());
+    wait_for_ends(mcp);
     for (size_t i = 0; i < mcp->n_dying; i++)
         stdio_destroy(mcp->dying[i]);
     for (size_t i = 0; i < mcp->n_leaving; i++)
