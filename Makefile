@@ -195,7 +195,8 @@ $(B)/compile_commands.json: $(O)/.sources $(O)/.flags
 # ---- running -----------------------------------------------------------------------------------------------
 RUN_TESTS = $(PYTHON) tests/run.py --build '$(B)'
 
-.PHONY: demo check check-asan check-tsan fuzz bench lint docs format
+PYTHON_SDK = openai
+.PHONY: demo check check-python-sdk check-asan check-tsan fuzz bench lint docs format
 demo: ## build and run the example chat, offline; MODEL=… OPENAI_API_KEY=… for a real model
 	$(Q)deploy/deps.sh build
 	$(Q)deploy/deps.sh sandbox || echo "demo: goes on without; code is not run then" >&2
@@ -207,6 +208,15 @@ check: ## all tests on the debug build; ends with `N passed, N failed`
 	$(Q)$(SUB) MODE=release build
 	$(Q)$(SUB) MODE=debug build tests
 	$(Q)$(RUN_TESTS) --mode debug $(UNIT) tests/integration tests/faults tests/store tests/browser tests/sim
+
+# Not part of check: PyPI's package changes by itself, and npm's is tested there with the same cases.
+check-python-sdk: ## /v1 with the openai package of PyPI, installed into BUILD/python-sdk; PYTHON_SDK=openai==X for another version
+	$(Q)deploy/deps.sh build test
+	$(Q)$(SUB) MODE=debug build
+	$(Q)[ -x $(B)/python-sdk/bin/python ] || $(PYTHON) -m venv $(B)/python-sdk
+	$(Q)$(B)/python-sdk/bin/pip install --quiet --disable-pip-version-check '$(PYTHON_SDK)'
+	$(Q)OPENAI_SDK_PYTHON=$(abspath $(B))/python-sdk/bin/python AUTOBOTS_BIN=$(abspath $(B))/debug/bin \
+	    AUTOBOTS_BUILD=$(abspath $(B))/debug $(PYTHON) -m pytest -q tests/integration/test_openai_sdk.py
 
 check-asan: ## all tests with the address and undefined-behaviour sanitizers
 	$(Q)deploy/deps.sh build test page browser

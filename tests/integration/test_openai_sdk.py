@@ -1,7 +1,9 @@
-"""The gateway's /v1 as the openai package from npm uses it, unmodified, in a process of its own (openai_sdk.cjs)."""
+"""The gateway's /v1 as the openai package from npm uses it, unmodified, in a process of its own (openai_sdk.cjs); or as that from
+PyPI does (openai_sdk.py), if OPENAI_SDK_PYTHON names a python that has it: `make check-python-sdk`."""
 
 import itertools
 import json
+import os
 import pathlib
 import subprocess
 import urllib.parse
@@ -20,8 +22,10 @@ SCRIPT = pathlib.Path(__file__).with_name("openai_sdk.cjs")
 
 @pytest.fixture(scope="session")
 def sdk():
-    """The folder with the package."""
-    return npm.install(SDK, SDK)
+    """Command and environment of a program that has the package."""
+    if os.environ.get("OPENAI_SDK_PYTHON"):
+        return [os.environ["OPENAI_SDK_PYTHON"], str(SCRIPT.with_suffix(".py"))], {}
+    return ["node", str(SCRIPT)], {"NODE_PATH": str(npm.install(SDK, SDK))}
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +38,9 @@ def gateway(shared):
 @pytest.fixture(scope="module")
 def node(sdk):
     """One process for all scenarios: it starts slowly."""
-    with subprocess.Popen(["node", str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                          env=clean_environment({"NODE_PATH": str(sdk)})) as process:
+    command, environment = sdk
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                          env=clean_environment(environment)) as process:
         yield process
         process.stdin.close()
         assert process.wait(20 * slow()) == 0
