@@ -273,6 +273,27 @@ static const struct {
     {has_skills, ".skills", "are named among the tools", "tools: [{skill: NAME}]"},
 };
 
+/* Nothing would ever come of asking it. */
+static bool is_silent(const struct ab_agent *agent)
+{
+    if (is_group(agent) || agent->human_input != AB_HUMAN_NEVER)
+        return false;
+    bool replies = agent->llm.n_entries || *agent->default_auto_reply || agent->code.mode != AB_CODE_OFF;
+    return !replies || !agent->max_consecutive_auto_reply;
+}
+
+static void check_delegate(const struct ab_agent *agent, const struct ab_delegate *delegate,
+                           struct ab_faults *faults)
+{
+    if (delegate->agent && is_silent(delegate->agent)) {
+        char *path = ab_format("%s.tools", agent->path);
+        char *what = ab_format("the tool %s asks %s, who never answers", delegate->name, delegate->agent->name);
+        ab_faults_add(faults, path, what, "%s", "give that agent a model, a person or a reply");
+        free(path);
+        free(what);
+    }
+}
+
 static void check_agent(const struct ab_agent *agent, struct ab_faults *faults)
 {
     for (size_t i = 0; i < sizeof agent_limits / sizeof *agent_limits; i++) {
@@ -285,6 +306,7 @@ static void check_agent(const struct ab_agent *agent, struct ab_faults *faults)
     for (size_t i = 0; i < agent->n_members; i++)
         check_agent(&agent->members[i], faults);
     for (size_t i = 0; i < agent->n_delegates; i++) {
+        check_delegate(agent, &agent->delegates[i], faults);
         if (agent->delegates[i].own)
             check_agent(agent->delegates[i].own, faults);
         else if (agent->delegates[i].workflow)

@@ -305,6 +305,9 @@ def test_a_gateway_submits_what_names_a_stored_workflow_again_and_again(gateway,
     for _ in range(3):
         done = gateway.post("/api/jobs", {"workflow": flow, "text": "go", "wait_ms": 20000}, user=user).body
         assert done["state"] == "succeeded" and done["content"] == "Done."
+    with gateway.stream(f"/api/jobs/{done['job']}/events", user=user) as stream:
+        events = stream.journal()
+    assert [e["step"] for e in events if e.get("agent") == "inner-agent"] == ["chat/2.1/chat:1"]
     refused = gateway.post("/api/jobs", {"workflow": boss("x", tools=[{"workflow": "none"}]), "text": "go"}, user=user)
     assert refused.status == 404 and "no workflow none" in json.dumps(refused.body)
 

@@ -679,6 +679,15 @@ static void what_the_engine_cannot_run_is_named(void **state)
          "agents: [{name: a, config: {llm_config: false}}, {name: b, config: {llm_config: false}}]}",
          "$.agents[1].agent.tools"},
         {"model: m\nagents: [{name: a, tools: []}]", NULL},
+        {"model: m\nagents: [{name: a, tools: [{agent: {name: b, model: false}}]}]", "$.agents[1].agent.tools"},
+        {"model: m\nagents: [{name: a, tools: [{agent: u}]}, {name: u, type: user, max_replies: 0}]",
+         "$.agents[1].agent.tools"},
+        {"model: m\nagents: [{name: a, tools: [{agent: u}]}, {name: u, type: user, human: ALWAYS}]", NULL},
+        {"model: m\nagents: [{name: a, tools: [{agent: {name: b, model: false, reply: x}}]}]", NULL},
+        {"model: m\nagents: [{name: a, tools: [{workflow: {agents: [{name: b, model: m, tools: [{agent: c}]}, "
+         "{name: "
+         "c, model: false}]}}]}]",
+         "$.agents[1].agent.tools[0].workflow.agents[1].agent.tools"},
         {"model: m\nagents: [{name: a, tools: [now], tool_choice: now, parallel_tool_calls: false}]", NULL},
         {"model: m\nagents: [{name: a, tools: [{mcp: files}], tool_choice: files__read}]", NULL},
         {"model: m\nagents: [{name: a, tools: [now], tool_choice: calculator}]",
