@@ -112,9 +112,20 @@ static void on_end(struct v1_run *run)
 
 /* ---- the session ---- */
 
+/* Open WebUI asks a chat's model for the chat's title, tags and follow-ups too, under the chat's own id: such a prompt, which holds
+ * the conversation itself, is no message of it. */
+static bool is_task(const struct v1_run *run)
+{
+    static const char begins[] = "### Task:";
+    struct ab_view text = {json_string_value(run->request.content), json_string_length(run->request.content)};
+    return call_header(run->call, "X-OpenWebUI-Chat-Id").n && text.n >= sizeof begins - 1 &&
+           !memcmp(text.p, begins, sizeof begins - 1);
+}
+
 static void find_session(struct v1_run *run)
 {
-    for (size_t i = 0; !run->session && i < sizeof session_headers / sizeof *session_headers; i++) {
+    size_t n = is_task(run) ? 0 : sizeof session_headers / sizeof *session_headers;
+    for (size_t i = 0; !run->session && i < n; i++) {
         struct ab_view id = call_header(run->call, session_headers[i]);
         if (id.n && !ab_utf8_ok(id)) {
             struct ab_error err;
