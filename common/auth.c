@@ -99,13 +99,18 @@ void ab_token_hash(struct ab_view text, uint8_t hash[AB_TOKEN_HASH_BYTES])
     crypto_generichash(hash, AB_TOKEN_HASH_BYTES, (const unsigned char *)text.p, text.n, NULL, 0);
 }
 
+bool ab_auth_for_all(const char *user)
+{
+    return !strcmp(user, "*");
+}
+
 int ab_auth_token(const char *user, enum ab_scope has, enum ab_scope needs, const char *named,
                   struct ab_error *err)
 {
     if (has < needs)
         return ab_fail_at(err, AB_EDENIED, "Authorization", "this token may %s, and that needs %s",
                           ab_scope_names[has], ab_scope_names[needs]);
-    if (named && *named && strcmp(named, user))
+    if (named && *named && strcmp(named, user) && !ab_auth_for_all(user))
         return ab_fail_at(err, AB_EDENIED, "user", "this token acts for its own user only");
     return 0;
 }

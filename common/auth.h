@@ -39,6 +39,8 @@ int ab_token_make(char text[AB_TOKEN_TEXT], struct ab_error *err);
 bool ab_token_shaped(struct ab_view text);
 void ab_token_hash(struct ab_view text, uint8_t hash[AB_TOKEN_HASH_BYTES]);
 
+/* A token of the user "*" acts for whom each request names: for a program that has users of its own. */
+bool ab_auth_for_all(const char *user);
 /* May a token of `user` and `has` do what needs `needs`, as `named` (NULL: the request names nobody)? 0, or AB_EDENIED. */
 int ab_auth_token(const char *user, enum ab_scope has, enum ab_scope needs, const char *named,
                   struct ab_error *err);

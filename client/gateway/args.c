@@ -263,6 +263,21 @@ static bool may_name(struct call *call)
            auth_may_name(call, ab_tree_str(call->args, "user_id"));
 }
 
+static int check_named(struct reading *r)
+{
+    const struct call *call = r->call;
+    const char *user = ab_tree_str(call->args, "user") ?: ab_tree_str(call->args, "user_id");
+    bool in_body =
+        call->route->flags & ROUTE_SEED && call->route->flags & ROUTE_RAW; /* the seed's: required there */
+    if (!auth_must_name(call) || call->route->flags & ROUTE_PUBLIC || in_body)
+        return 0;
+    return user && *user && !ab_auth_for_all(user)
+               ? 0
+               : ab_fail_at(
+                     &r->err, AB_EINVALID, "user",
+                     "this token acts for whom each request names: user=…, or the header X-Autobots-User");
+}
+
 bool args_read(struct call *call)
 {
     struct reading *r = ab_calloc(1, sizeof *r);
@@ -277,6 +292,8 @@ bool args_read(struct call *call)
         rc = read_body(r);
     if (!rc)
         rc = check_required(r);
+    if (!rc)
+        rc = check_named(r);
     if (rc)
         call_fail(call, &r->err, NULL);
     else if (!may_name(call))

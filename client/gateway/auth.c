@@ -194,6 +194,24 @@ static bool too_often(struct call *call, struct ab_error *err, int *status, uint
     return false;
 }
 
+/* Under a token for all, whom the request is for may stand in a header: not every client can name it in a body. */
+static bool read_acts_for(struct call *call, const struct token *token, struct ab_error *err, int *status)
+{
+    struct ab_view user = call_header(call, "X-Autobots-User");
+    if (!user.n)
+        return true;
+    if (!ab_auth_for_all(token->user))
+        return !ab_auth_token(token->user, token->scope, AB_SCOPE_NONE, user.p, err);
+    if (user.n > AB_USER_MAX || !ab_utf8_ok(user) || ab_auth_for_all(user.p)) {
+        *status = MHD_HTTP_BAD_REQUEST;
+        ab_fail_at(err, AB_EINVALID, "X-Autobots-User", "a user has 1 to %d bytes of UTF-8, and is not *",
+                   AB_USER_MAX);
+        return false;
+    }
+    call->acts_for = ab_view_dup(user);
+    return true;
+}
+
 /* From here on the call acts under this token. */
 static bool admit(struct call *call, struct token *token, struct ab_error *err, int *status)
 {
@@ -205,7 +223,8 @@ static bool admit(struct call *call, struct token *token, struct ab_error *err, 
         return too_often(call, err, status, wait_ms,
                          "too many requests per second with this token (http_token_rate)");
     *status = MHD_HTTP_FORBIDDEN;
-    if (ab_auth_token(token->user, token->scope, (enum ab_scope)call->route->scope, NULL, err))
+    if (ab_auth_token(token->user, token->scope, (enum ab_scope)call->route->scope, NULL, err) ||
+        !read_acts_for(call, token, err, status))
         return false;
     call->token = token;
     token->refs++;
@@ -354,7 +373,13 @@ void auth_end(struct call *call)
 
 const char *auth_user(const struct call *call)
 {
-    return call->token ? call->token->user : NULL;
+    bool all = call->token && ab_auth_for_all(call->token->user);
+    return all ? call->acts_for : call->token ? call->token->user : NULL;
+}
+
+bool auth_must_name(const struct call *call)
+{
+    return call->token && !auth_user(call);
 }
 
 bool auth_has(const struct call *call, enum ab_scope scope)
@@ -366,7 +391,8 @@ bool auth_may_name(struct call *call, const char *named)
 {
     struct ab_error err;
     const struct token *token = call->token;
-    if (!token || !ab_auth_token(token->user, token->scope, AB_SCOPE_NONE, named, &err))
+    const char *user = token ? auth_user(call) : NULL;
+    if (!token || !ab_auth_token(user ? user : token->user, token->scope, AB_SCOPE_NONE, named, &err))
         return true;
     call_fail(call, &err, NULL);
     return false;

@@ -37,8 +37,10 @@ bool auth_required(const struct auth *auth);
 bool auth_begin(struct call *call, struct ab_error *err, int *status);
 /* At the end of a request. */
 void auth_end(struct call *call);
-/* Whom its token acts for; NULL: it has none, and needs none. */
+/* Whom its token acts for; NULL: whom the request names, as it has none or one for all. */
 const char *auth_user(const struct call *call);
+/* Its token is for all, and no header has said for whom: its arguments must. */
+bool auth_must_name(const struct call *call);
 /* Does its token hold this scope? Without a token everybody may do everything. */
 bool auth_has(const struct call *call, enum ab_scope scope);
 /* A request names this user (NULL: nobody): may it? False after it was answered. Without a token everybody may. */

@@ -92,6 +92,7 @@ struct call {
     const struct route *route; /* NULL: there is none */
     int refs;
     struct token *token; /* it acts under; NULL: none is needed */
+    char *acts_for;      /* under a token for all: X-Autobots-User, or NULL */
     bool checking;       /* whether its token is valid; the handler is not called before */
     bool head;           /* HEAD: as GET, without the body */
     bool preflight;      /* OPTIONS */

@@ -21,7 +21,8 @@ enum { HEADERS_MAX = 100 };
 /* These are read by us: two of one kind are somebody's trick. */
 static const char *const single[] = {
     "Host",         "Origin",           "Content-Length", "Transfer-Encoding", "Authorization",
-    "Content-Type", "Content-Encoding", "Expect",         "Idempotency-Key",   "Last-Event-ID"};
+    "Content-Type", "Content-Encoding", "Expect",         "X-Autobots-User",   "Idempotency-Key",
+    "Last-Event-ID"};
 enum { SINGLE_N = sizeof single / sizeof *single };
 
 struct looking {

@@ -41,6 +41,7 @@ void call_drop(struct call *call)
     body_release(call);
     json_decref(call->args);
     free(call->user);
+    free(call->acts_for);
     free(call);
 }
 

@@ -285,6 +285,60 @@ def test_what_is_made_belongs_to_the_tokens_user(eve, things):
     assert eve.post("/api/gallery/import", {"gallery": {**item, "user_id": "eve"}}).body["gallery"]["user_id"] == "eve"
 
 
+# -- one token for many users -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def program(shared, gateway):
+    """A program that has users of its own."""
+    return gateway.bearing(create(shared, "*", "--scope", "write")["token"])
+
+
+def as_user(user):
+    return {"X-Autobots-User": user}
+
+
+def test_a_token_for_all_acts_for_whom_each_request_names(program, ann, things):
+    mine = ann.get("/api/jobs").body["jobs"]
+    assert program.get("/api/jobs", user="ann").body["jobs"] == mine
+    assert program.get("/api/jobs", headers=as_user("ann")).body["jobs"] == mine
+    assert program.get(f"/api/jobs/{things['done']}", headers=as_user("ann")).status == 200
+    assert program.get(f"/api/jobs/{things['done']}", headers=as_user("eve")).status == 404
+    assert things["session"] in program.get("/api/sessions", headers=as_user("ann")).text
+    body = {"workflow": flows.script_chat(["a"]), "text": "x", "wait_ms": 20000}
+    job = program.post("/api/jobs", body, headers=as_user("uma")).body["job"]
+    assert program.get(f"/api/jobs/{job}", user="uma").body["job"]["user"] == "uma"
+    seed = {"message": {"user_id": "uma", "role": "user", "content": "hi"}, "flow_config": flows.script_chat(["fine"])}
+    assert program.post("/api/messages", seed).body["metadata"]["user_id"] == "uma"
+    chat = {"model": "stored", "messages": [{"role": "user", "content": "x"}]}
+    assert program.post("/v1/chat/completions", chat, headers=as_user("ann")).status == 200
+    assert program.post("/v1/chat/completions", chat, headers=as_user("uma")).status == 404, "uma has no such workflow"
+
+
+def test_a_token_for_all_must_name_somebody_and_one_only(program, ann, routes, things):
+    for method, path, operation in guarded(routes):
+        names = {p["name"] for p in operation.get("parameters", [])} & {"user", "user_id"}
+        if names and operation["x-scope"] != "admin":
+            body = EXAMPLES[method, path](ann, things)[1] if (method, path) in EXAMPLES else None
+            query = {p["name"]: "x" for p in operation["parameters"] if p["in"] == "query" and p["required"]}
+            answer = program.request(method, fill(path, things), body, **query)
+            assert answer.status == 400 and SECRET not in answer.text, (method, path, answer)
+            for name in names:
+                answer = program.request(method, fill(path, things), body, headers=as_user("eve"), **query, **{name: "ann"})
+                assert answer.status == 403, (method, path, answer)
+    seed = {"message": {"user_id": "ann", "role": "user", "content": "hi"}, "flow_config": flows.script_chat(["fine"])}
+    assert program.post("/api/messages", seed, headers=as_user("eve")).status == 403
+    for bad in ("*", "x" * 129, "\xff"):
+        assert program.get("/api/jobs", headers=as_user(bad)).status == 400
+    assert program.get("/api/jobs", user="*").status == 400
+
+
+def test_its_scope_holds_and_others_do_not_get_its_rights(program, eve):
+    assert program.get("/metrics").status == 403 and program.get("/api/prices", user="ann").status == 200
+    assert eve.get("/api/jobs", headers=as_user("ann")).status == 403, "an ordinary token names its own user only"
+    assert eve.get("/api/jobs", headers=as_user("eve")).status == 200
+
+
 # -- limits -----------------------------------------------------------------------------------------------------------
 
 

@@ -94,6 +94,9 @@ static void test_a_scope_holds_those_before_it_and_a_token_its_user_only(void **
         assert_int_equal(ab_auth_token("ann", has, AB_SCOPE_READ, "eve", NULL), AB_EDENIED);
         assert_int_equal(ab_auth_token("ann", has, AB_SCOPE_READ, "ANN", NULL), AB_EDENIED);
     }
+    assert_int_equal(ab_auth_token("*", AB_SCOPE_READ, AB_SCOPE_READ, "ann", NULL), 0); /* for all */
+    assert_int_equal(ab_auth_token("*", AB_SCOPE_READ, AB_SCOPE_WRITE, "ann", NULL), AB_EDENIED);
+    assert_false(ab_auth_for_all("**") || ab_auth_for_all(""));
     assert_int_equal(ab_scope_of(ab_view_of("none")), AB_SCOPE_NONE);
     assert_int_equal(ab_scope_of(ab_view_of("Read")), AB_SCOPE_NONE);
 }
