@@ -372,11 +372,12 @@ static void a_rule_that_chose_a_speaker_is_told(void **state)
     static const struct {
         const char *how, *more, *first, *second;
     } rules[] = {{"round_robin", "", "round_robin", "round_robin"},
-                {"random", "", "random", "random"},
-                {"random", ", \"allow_repeat_speaker\": false", "random", "only"}};
+                 {"random", "", "random", "random"},
+                 {"random", ", \"allow_repeat_speaker\": false", "random", "only"}};
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
         struct sim sim;
-        struct sim_world world = {.cast = CAST({"a", LIST("call now", "A", "call now", "A")}, {"b", LIST("call now", "B", "call now", "B")})};
+        struct sim_world world = {.cast = CAST({"a", LIST("call now", "A", "call now", "A")},
+                                               {"b", LIST("call now", "B", "call now", "B")})};
         char *flow =
             ab_format("{\"name\": \"w\", \"type\": \"groupchat\", \"receiver\": {\"name\": \"g\", \"type\": "
                       "\"groupchat\", \"config\": {\"speaker_selection_method\": \"%s\", \"max_round\": 2%s}, "
