@@ -78,11 +78,12 @@ def test_a_server_whose_changes_are_only_reported(make):
         assert "event=mcp.tool_changed" in service["worker1"].log() or "mcp.tool_changed" in service["worker1"].log()
 
 
-def test_a_change_while_a_job_runs_is_heard(make):
+@pytest.mark.parametrize("entry", [{}, {"allow": ["changes", "works_slowly", "say"]}], ids=["all", "allowed"])
+def test_a_change_while_a_job_runs_is_heard(make, entry):
     service = make(live=program("x=1"))
     with service.client() as client:
         made = flow([calls("changes", server="live"), calls(("works_slowly", {"steps": 8, "step_s": 0.1}), server="live"),
-                     calls("say", server="live"), "Done."], [{"mcp": "live"}])
+                     calls("say", server="live"), "Done."], [{"mcp": "live", **entry}])
         events = client.events_to_end(client.submit(made, "go", watch="all").id, timeout=30 * slow())
         results = {one["tool"].split("__")[1]: one for one in of(events, "tool_result")}
         assert results["changes"]["content"] == "changed" and results["works_slowly"]["content"] == "done"

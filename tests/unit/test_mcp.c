@@ -209,6 +209,11 @@ static void a_server_that_ends_at_the_probe_is_greeted_without_one(void **state)
     mcp_core_start(world->core, world->now);
     expect(world, "server/discover#1 initialize#2 ");
     assert_false(mcp_core_lost(world->core, &why));
+    mcp_core_start(world->core, world->now);
+    take(world, "{\"id\":3,\"error\":{\"code\":-32601,\"message\":\"modern now\"}}");
+    assert_int_equal(mcp_core_state(world->core), MCP_BROKEN);
+    mcp_core_start(world->core, world->now);
+    expect(world, "initialize#3 server/discover#4 "); /* what it was taken for was wrong */
     world_destroy(world);
 }
 

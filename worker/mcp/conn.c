@@ -122,6 +122,7 @@ static void give_up(struct mcp_conn *conn, const struct ab_error *why)
 {
     log_about(conn, AB_WARN, "mcp.failed", why->text);
     conn->failed = *why;
+    conn->server->era = MCP_UNKNOWN; /* it may be another server now */
     if (mcp_core_state(conn->core) != MCP_BROKEN || !mcp_core_idle(conn->core))
         mcp_core_give_up(conn->core, why);
 }
@@ -219,14 +220,13 @@ static bool wanted(const struct mcp_conn *conn)
 /* The process is gone. */
 static void take_end(struct mcp_conn *conn, int64_t now_ms)
 {
-    bool was_ready = mcp_core_tools(conn->core) != NULL;
     conn->ended = false;
     log_about(conn, AB_WARN, "mcp.ended", conn->why.text);
     stop(conn, now_ms);
     if (conn->at_probe)
         return; /* it is started again at once, and greeted as older servers are */
     note_failure(conn, now_ms);
-    if (conn->exit_code == KEEPER_CANNOT_START || (!was_ready && conn->fails >= MCP_STARTS_MAX)) {
+    if (conn->exit_code == KEEPER_CANNOT_START || conn->fails >= MCP_STARTS_MAX) {
         struct ab_error final = {0}; /* it would be no better the next time */
         ab_fail(&final, AB_EUSAGE, "%s", conn->why.text);
         give_up(conn, &final);

@@ -183,6 +183,8 @@ void core_break(struct mcp_core *core, int code, const char *format, ...)
     va_end(args);
     ab_fail(&core->error, code, "%s", text);
     core->start_by_ms = core->relist_ms = INT64_MAX;
+    if (core->state == MCP_INITIALIZING) /* what was known of its era may be wrong */
+        core->era = MCP_UNKNOWN;
     core->state = MCP_BROKEN;
     fail_all(core, true, &core->error);
     core->ops->changed(core->user);

@@ -166,15 +166,23 @@ static int offer_one(struct opened *opened, const struct mcp_tool *tool, struct 
     return 0;
 }
 
+/* What the workflow names must be there when the job's agent begins; what goes, or changes, later is left out. */
 static int offer_all(struct opened *opened, struct mcp_tools *tools, struct ab_error *err)
 {
+    bool first = !opened->n;
     opened->lists = ab_realloc(opened->lists, (opened->n + 1) * sizeof *opened->lists);
     struct list *list = &opened->lists[opened->n++];
     *list = (struct list){mcp_tools_ref(tools), ab_calloc(tools->n + 1, sizeof *list->bindings)};
-    int code = missing_tool(opened, tools, err);
+    int code = first ? missing_tool(opened, tools, err) : 0;
     tool_offer_clear(opened->offer);
-    for (size_t i = 0; i < tools->n && !code; i++)
+    for (size_t i = 0; i < tools->n && !code; i++) {
         code = offer_one(opened, &tools->items[i], &list->bindings[i], err);
+        if (code && !first) {
+            ab_log(AB_WARN, "mcp.tool_left_out", "server", opened->server, "tool", tools->items[i].name, "text",
+                   err->text, NULL);
+            code = 0;
+        }
+    }
     return code;
 }
 
@@ -184,31 +192,26 @@ static void fail(struct opened *opened, const struct ab_error *why)
     tool_offer_fail(opened->offer, why);
 }
 
-/* A list that comes later, and cannot be used, leaves the one before in its place. */
 static void look(void *owner)
 {
     struct opened *opened = owner;
     struct ab_error err = {0};
     enum mcp_hold_state state = mcp_hold_state(opened->hold, &err);
-    bool first = !opened->n;
-    if (opened->failed || state == MCP_HOLD_STARTING || (!first && state == MCP_HOLD_FAILED))
+    if (opened->failed || state == MCP_HOLD_STARTING || (opened->n && state == MCP_HOLD_FAILED))
         return;
     if (state == MCP_HOLD_FAILED) {
         fail(opened, &err);
         return;
     }
     struct mcp_tools *tools = mcp_hold_tools(opened->hold);
-    if (!first && (opened->lists[opened->n - 1].tools == tools || opened->n >= MCP_OFFERS_MAX))
+    if (opened->n && (opened->lists[opened->n - 1].tools == tools || opened->n >= MCP_OFFERS_MAX))
         return;
-    if (!offer_all(opened, tools, &err)) {
-        tool_offer_ready(opened->offer);
-        return;
-    }
-    mcp_hold_name_error(opened->hold, &err);
-    if (first)
+    if (offer_all(opened, tools, &err)) {
+        mcp_hold_name_error(opened->hold, &err);
         fail(opened, &err);
-    else
-        ab_log(AB_WARN, "mcp.list_not_used", "server", opened->server, "text", err.text, NULL);
+    } else {
+        tool_offer_ready(opened->offer);
+    }
 }
 
 static void not_configured(const struct mcp *mcp, const struct tool_scope *scope, const char *server,
