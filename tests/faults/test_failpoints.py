@@ -28,7 +28,9 @@ def points():
     return found
 
 
-POINTS = points()
+# Only asked when a call of a tool was cut off: test_tool_calls.py.
+AFTER_A_CRASH = {"worker.tool_not_idempotent"}
+POINTS = {name: file for name, file in points().items() if name not in AFTER_A_CRASH}
 # Which hit of a point is the last one: later ones meet a service that is in the middle of its work.
 NTH = (1, 4)
 
