@@ -133,6 +133,11 @@ static void hit_row(const json_t *item)
     free(id);
 }
 
+static void gallery_json(const json_t *item)
+{
+    term_json(stdout, json_incref((json_t *)(uintptr_t)item));
+}
+
 static void gallery_whole(const json_t *item)
 {
     gallery_row(item);
@@ -208,6 +213,31 @@ static int prepare_tags(struct cli *cli, json_t *request)
     return 0;
 }
 
+static int prepare_start(struct cli *cli, json_t *request)
+{
+    char id[AB_ID_TEXT];
+    (void)cli;
+    json_object_set_new(request, "session", json_string(ab_id_text(ab_id_make(ab_wall_ms()), id)));
+    return 0;
+}
+
+/* Whoever imports an item is its publisher here. */
+static int prepare_item(struct cli *cli, json_t *request)
+{
+    json_error_t fault;
+    const char *path = cli->words[0];
+    json_t *item = strcmp(path, "-") ? json_load_file(path, JSON_REJECT_DUPLICATES, &fault)
+                                     : json_loadf(stdin, JSON_REJECT_DUPLICATES, &fault);
+    if (!json_is_object(item)) {
+        json_decref(item);
+        return cli_failf(cli, CLI_USAGE, "%s: line %d: %s", path, item ? 1 : fault.line,
+                         item ? "is no item that `gallery export` wrote" : fault.text);
+    }
+    json_object_del(item, "user_id");
+    json_object_set_new(request, "gallery", item);
+    return 0;
+}
+
 static int prepare_gallery(struct cli *cli, json_t *request)
 {
     if (cli->option[OPT_mine])
@@ -276,6 +306,9 @@ static const struct stored table[] = {
     {"gallery show", "get_gallery", {"gallery"}, 0, NULL, "gallery", gallery_whole, NULL},
     {"gallery search", "get_gallery", {0}, 0, prepare_search, "gallery", gallery_row, NULL},
     {"gallery tags", "gallery_tags", {0}, 0, prepare_tags, "tags", tag_row, NULL},
+    {"gallery export", "get_gallery", {"gallery"}, 0, NULL, "gallery", gallery_json, NULL},
+    {"gallery import", "import_gallery", {0}, 0, prepare_item, "gallery", gallery_row, NULL},
+    {"gallery start", "start_gallery", {"gallery"}, 0, prepare_start, "sessions", session_row, NULL},
     {"gallery rename", "rename_gallery", {"gallery", "name"}, BIT(description), NULL, NULL, NULL, "renamed"},
     {"gallery delete", "delete_gallery", {"gallery"}, 0, NULL, NULL, NULL, "deleted"},
 };

@@ -207,83 +207,30 @@ static void export_handle(struct call *call)
                on_export_session);
 }
 
-/* ---- a session from a gallery item: its workflow and its messages, under new ids ---- */
+/* ---- a session from a gallery item ---- */
 
-struct copying {
-    json_t *messages; /* those to come */
-    size_t next;
-    char session[AB_ID_TEXT];
-};
-
-static void forget_copying(struct call *call)
-{
-    struct copying *c = call->state;
-    json_decref(c->messages);
-    free(c);
-    call->state = NULL;
-}
-
-static void on_copied(void *context, const struct autobots_answer *answer);
-
-static void copy_next(struct call *call)
-{
-    static const char *const kept[] = {"role", "content",     "metadata",  "ra",
-                                       "code", "root_msg_id", "timestamp", "personalize"};
-    struct copying *c = call->state;
-    json_t *from = json_array_get(c->messages, c->next++), *record;
-    if (!from) {
-        call_answer(call, MHD_HTTP_CREATED, json_pack("{s:s}", "session", c->session));
-        return;
-    }
-    record = json_pack("{s:s, s:s}", "user_id", call->user, "session_id", c->session);
-    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
-        if (json_object_get(from, kept[i]))
-            json_object_set(record, kept[i], json_object_get(from, kept[i]));
-    call_query(call, "save_message", json_pack("{s:o}", "message", record), on_copied);
-}
-
-static void on_copied(void *context, const struct autobots_answer *answer)
+static void on_started(void *context, const struct autobots_answer *answer)
 {
     struct call *call = context;
-    if (call->connection && answer->error)
-        call_failed(call, answer);
-    else if (call->connection)
-        copy_next(call);
-    call_drop(call);
-}
-
-static void on_source_item(void *context, const struct autobots_answer *answer)
-{
-    static const char *const kept[] = {"flow_config", "name", "description"};
-    struct call *call = context;
-    struct copying *c = call->state;
     json_t *tree = NULL;
-    if (call->connection && answer->error)
+    if (answer->error)
         call_failed(call, answer);
-    else if (call->connection && !ab_json_parse(ab_view_of(answer->json), &tree, NULL)) {
-        json_t *item = json_array_get(json_object_get(tree, "gallery"), 0),
-               *session = json_object_get(item, "session"),
-               *record = json_pack("{s:s, s:s}", "user_id", call->user, "session_id", c->session);
-        c->messages = json_incref(json_object_get(item, "messages"));
-        for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
-            if (json_object_get(session, kept[i]))
-                json_object_set(record, kept[i], json_object_get(session, kept[i]));
-        call_query(call, "create_session", json_pack("{s:o}", "session", record), on_copied);
-    }
+    else if (!ab_json_parse(ab_view_of(answer->json), &tree, NULL))
+        call_answer(
+            call, MHD_HTTP_CREATED,
+            json_pack("{s:O}", "session",
+                      json_object_get(json_array_get(json_object_get(tree, "sessions"), 0), "session_id")));
     json_decref(tree);
     call_drop(call);
 }
 
 static void start_handle(struct call *call)
 {
-    struct copying *c = call->state = ab_calloc(1, sizeof *c);
-    call->forget = forget_copying;
-    ab_id_text(ab_id_make(ab_wall_ms()), c->session);
-    const char *user = call->user; /* get_gallery would take it for a filter */
-    call->user = NULL;
-    call_query(call, "get_gallery", json_pack("{s:O}", "gallery", json_object_get(call->args, "gallery")),
-               on_source_item);
-    call->user = (char *)(uintptr_t)user;
+    char session[AB_ID_TEXT];
+    call_query(call, "start_gallery",
+               json_pack("{s:O, s:s}", "gallery", json_object_get(call->args, "gallery"), "session",
+                         ab_id_text(ab_id_make(ab_wall_ms()), session)),
+               on_started);
 }
 
 /* ---- the routes ---- */

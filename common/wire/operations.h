@@ -60,6 +60,8 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
       "full text of the user's messages")                                                                      \
     X(search_sessions, 39, READ, AB_BY_CLIENT, op_search_sessions, op_sessions_answer,                         \
       "sessions by name, description, id and what was said in them")                                           \
+    X(start_gallery, 53, WRITE, AB_BY_CLIENT, op_start_gallery, op_sessions_answer,                            \
+      "a new session with the workflow and the messages of an item; answers that session")                     \
     X(gallery_tags, 52, READ, AB_BY_CLIENT, op_gallery_tags, op_gallery_tags_answer,                           \
       "all tags of the gallery, and how many items have each")                                                 \
     X(rename_session, 40, WRITE, AB_BY_CLIENT, op_rename_session, op_sessions_answer,                          \
@@ -178,6 +180,7 @@ enum { AB_BY_BROKER = 1, AB_BY_WORKER = 2, AB_BY_CLIENT = 4 };
     S(op_import_gallery_answer, AB_OP_IMPORT_GALLERY_ANSWER_FIELDS)                                            \
     S(op_get_gallery, AB_OP_GET_GALLERY_FIELDS)                                                                \
     S(op_gallery_answer, AB_OP_GALLERY_ANSWER_FIELDS)                                                          \
+    S(op_start_gallery, AB_OP_START_GALLERY_FIELDS)                                                            \
     S(op_gallery_tags, AB_OP_GALLERY_TAGS_FIELDS)                                                              \
     S(op_gallery_tags_answer, AB_OP_GALLERY_TAGS_ANSWER_FIELDS)                                                \
     S(tag_count, AB_TAG_COUNT_FIELDS)                                                                          \

@@ -125,6 +125,10 @@ enum { AB_TAG_BYTES_MAX = 256, AB_QUERY_BYTES_MAX = 1024 };
 #define AB_OP_GALLERY_ANSWER_FIELDS(F, o)                                                                      \
     F(o, ANY, gallery, REQ, 0, "array of gallery records")                                                     \
     F(o, STR, next, OPT, AB_NAME_MAX, "")
+#define AB_OP_START_GALLERY_FIELDS(F, o)                                                                       \
+    F(o, STR, user, REQ, AB_USER_MAX, "")                                                                      \
+    F(o, STR, gallery, REQ, AB_NAME_MAX, "")                                                                   \
+    F(o, ID, session, REQ, 0, "of the new session, made by the client; the same again is the same session")
 #define AB_OP_GALLERY_TAGS_FIELDS(F, o)                                                                        \
     F(o, STR, publisher, OPT, AB_USER_MAX, "only of this user's items")                                        \
     F(o, STR, after, OPT, AB_TAG_BYTES_MAX, "cursor")                                                          \

@@ -277,7 +277,7 @@ op_fn op_epoch, op_submit, op_append, op_inbox, op_open_jobs, op_load, op_journa
     op_delete_price, op_import_run, op_put_file, op_load_file, op_list_files, op_get_file, op_set_budget,
     op_list_budgets, op_create_token, op_list_tokens, op_revoke_token, op_check_token, op_token_used,
     op_gallery_tags, op_save_skill, op_list_skills, op_get_skill, op_delete_skill, op_load_skill, op_usage,
-    op_usage_all, op_set_queue, op_put_run_file, op_search_messages, op_search_sessions;
+    op_usage_all, op_set_queue, op_put_run_file, op_search_messages, op_search_sessions, op_start_gallery;
 
 /* ---- what was deleted last (gone.c) ---- */
 enum gone_kind {
@@ -371,6 +371,12 @@ const char *msg_id_made(struct ab_id job, unsigned sub, char text[MSG_ID_MAX]);
 /* All messages of a session and what its ended jobs held; its live jobs are cancelled. With `keep` live jobs go on and
  * only their messages are hidden. The operation's progress counts messages. STORE_MORE: not all of them yet. */
 int messages_remove(struct db *db, int64_t user, int64_t session, bool keep, struct ab_error *err);
+/* One session as the answer of an operation. */
+int session_answer(struct db *db, struct ab_view user, int64_t key, struct ab_buf *answer,
+                   struct ab_error *err);
+int message_check(const struct ab_message_record *m, struct ab_error *err);
+/* A message that is complete but for what storage fills in; `out` gets the record as it is stored. The same again is the same. */
+int message_save(struct db *db, struct ab_message_record *m, struct ab_buf *out, struct ab_error *err);
 int session_record(struct db *db, struct ab_view user, sqlite3_stmt *row, struct ab_buf *out,
                    struct ab_error *err);
 

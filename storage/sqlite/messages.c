@@ -419,7 +419,7 @@ static int save_new(struct db *db, struct ab_message_record *m, int64_t user, st
     return key < 0 ? (int)key : message_insert(db, user, key, id, ab_buf_view(out), err);
 }
 
-static int save_into(struct db *db, struct ab_message_record *m, struct ab_buf *out, struct ab_error *err)
+int message_save(struct db *db, struct ab_message_record *m, struct ab_buf *out, struct ab_error *err)
 {
     int64_t user = user_make(db, m->user_id, err);
     if (user < 0)
@@ -435,20 +435,23 @@ static int save_into(struct db *db, struct ab_message_record *m, struct ab_buf *
     return got ? saved_before(db, m, col_int(s, 0), col_int(s, 1), out, err) : save_new(db, m, user, out, err);
 }
 
+int message_check(const struct ab_message_record *m, struct ab_error *err)
+{
+    if (!ab_view_is(m->role, "user") && !ab_view_is(m->role, "assistant"))
+        return ab_fail_at(err, AB_EINVALID, "role", "is user or assistant, not %.*s", AB_VIEW_FMT(m->role));
+    return content_check(m->content, err);
+}
+
 int op_save_message(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
     const struct ab_op_save_message *r = request;
     struct ab_message_record m;
     int code = ab_decode(&ab_message_record_schema, r->message, &m, err);
-    if (code)
-        return code;
-    if (!ab_view_is(m.role, "user") && !ab_view_is(m.role, "assistant"))
-        return ab_fail_at(err, AB_EINVALID, "role", "is user or assistant, not %.*s", AB_VIEW_FMT(m.role));
-    if ((code = content_check(m.content, err)))
+    if (code || (code = message_check(&m, err)))
         return code;
     m.job = (struct ab_id){{0}}; /* only a job's own messages name it */
     struct ab_buf record = {0};
-    code = save_into(db, &m, &record, err);
+    code = message_save(db, &m, &record, err);
     if (!code) {
         struct ab_op_save_message_answer a = {.message = ab_buf_view(&record)};
         ab_encode(answer, &ab_op_save_message_answer_schema, &a);

@@ -75,6 +75,11 @@ static int answer_sessions(struct db *db, struct ab_view user, int64_t key, int6
     return code;
 }
 
+int session_answer(struct db *db, struct ab_view user, int64_t key, struct ab_buf *answer, struct ab_error *err)
+{
+    return answer_sessions(db, user, key, 0, 1, answer, err);
+}
+
 int op_get_sessions(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
     const struct ab_op_get_sessions *r = request;

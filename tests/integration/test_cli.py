@@ -278,7 +278,7 @@ def test_search_finds_what_was_said(bots, flow_file, user):
     assert [s["session_id"] for s in bots("sessions", "search", f"s-{user}", "heron", "--json").lines()] == [f"s-{user}"]
 
 
-def test_gallery_from_publishing_to_deleting(bots, flow_file, user):
+def test_gallery_from_publishing_to_deleting(bots, flow_file, user, tmp_path):
     bots("submit", "-w", flow_file(flows.script_chat(["a precious answer"])), "-s", "g", "a question")
     published = bots("sessions", "publish", "g", "--tag", f"tag-{user},nice", "--name", "Gem", "--json")
     assert published.code == 0, published
@@ -291,6 +291,18 @@ def test_gallery_from_publishing_to_deleting(bots, flow_file, user):
     assert item["id"] in [g["id"] for g in bots("gallery", "search", "precious", "--json").lines()]
     assert bots("gallery", "search", "nothing-like-" + user, "--json").lines() == []
     assert {"tag": f"tag-{user}", "items": 1} in bots("gallery", "tags", "--mine", "--json").lines()
+    exported = bots("gallery", "export", item["id"])
+    assert exported.code == 0 and exported.json() == item
+    file = tmp_path / "item.json"
+    file.write_text(json.dumps({**item, "id": f"copy-{user}", "user_id": "somebody else"}))
+    assert bots("gallery", "import", file).code == 0 and bots("gallery", "import", file).code == 0
+    assert bots("gallery", "show", f"copy-{user}", "--json").json()["messages"] == item["messages"]
+    file.write_text('{"id": 1,')
+    assert bots("gallery", "import", file).code == 2 and bots("gallery", "import", tmp_path / "none").code == 2
+    started = bots("gallery", "start", f"copy-{user}", "--json").json()["session_id"]
+    assert [m["content"] for m in bots("messages", started, "--json").lines()] == [m["content"] for m in item["messages"]]
+    assert bots("gallery", "start", "none").code == 1
+    assert bots("gallery", "delete", f"copy-{user}").code == 0
     assert bots("gallery", "rename", item["id"], "Jewel").code == 0
     assert bots("gallery", "show", item["id"], "--json").json()["name"] == "Jewel"
     assert bots("gallery", "delete", item["id"], env={"AUTOBOTS_USER": "thief"}).code == 1

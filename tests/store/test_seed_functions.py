@@ -398,6 +398,33 @@ def test_gallery_tags_are_counted(store):
     assert ann.query("gallery_tags", {})["tags"] == counted
 
 
+def test_a_session_is_started_from_an_item(store):
+    ann, bob = store.client(), store.client("bob")
+    brought = {"root_msg_id": "r", "ra": "x", "code": "y", "personalize": True, "metadata": {"k": 1}, "timestamp": "2020-01-01T00:00:00"}
+    ann.ask("create_session", session={"user_id": "ann", "session_id": "s", "name": "Whales", "description": "d", "flow_config": FLOW})
+    ann.query("save_message", {"message": record(session="s", content="first", **brought)})
+    for i in range(1000):
+        ann.query("save_message", {"message": record(session="s", role="assistant", content=f"m{i}")})
+    item = ann.ask("publish_session", session="s")["gallery"]["id"]
+    ann.ask("delete_user_sessions", session="s")
+    id = wire.make_id()
+    [session] = bob.ask("start_gallery", gallery=item, session=id)["sessions"]
+    assert (session["session_id"], session["name"], session["description"]) == (wire.id_text(id), "Whales", "d")
+    assert session["flow_config"] == FLOW and session["user_id"] == "bob"
+    messages, _ = pages(bob, "load_messages", "messages", session=wire.id_text(id), limit=1000)
+    assert [m["content"] for m in messages] == ["first", *(f"m{i}" for i in range(1000))]
+    assert {key: messages[0][key] for key in brought} == brought and "job" not in messages[0]
+    assert bob.ask("start_gallery", gallery=item, session=id)["sessions"] == [session], "the same request again"
+    assert pages(bob, "load_messages", "messages", session=wire.id_text(id), limit=1000)[0] == messages
+    other = wire.make_id()
+    bob.ask("create_session", session={"user_id": "bob", "session_id": wire.id_text(other)})
+    for request, code in (({"gallery": "none", "session": other}, "not_found"), ({"gallery": item, "session": other}, "conflict")):
+        with pytest.raises(wire.Failure) as refused:
+            bob.ask("start_gallery", **request)
+        assert refused.value.code == code
+    assert len(bob.ask("get_sessions")["sessions"]) == 2
+
+
 def test_rename_and_delete_gallery(store):
     ann, bob = store.client("ann"), store.client("bob")
     session = store.chat()[2]

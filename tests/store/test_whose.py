@@ -35,6 +35,7 @@ ASKED = {
     "list_jobs": (lambda t: {"session": t["session"]}, None),
     "load_messages": (lambda t: {"session": t["session"]}, None),
     "delete_message": (lambda t: {"msg_id": t["msg_id"], "session": t["session"]}, "not_found"),
+    "start_gallery": (lambda t: {"gallery": "none", "session": wire.make_id()}, "not_found"),
     "search_messages": (lambda t: {"query": SECRET}, None),
     "search_sessions": (lambda t: {"query": SECRET}, None),
     "get_sessions": (lambda t: {"session": t["session"]}, "not_found"),
