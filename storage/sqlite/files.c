@@ -312,7 +312,7 @@ static int check_content(struct db *db, uint64_t n, struct ab_view hash, struct 
 int op_put_run_file(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
     const struct ab_op_put_run_file *r = request;
-    uint64_t n, bytes;
+    uint64_t n = 0, bytes = 0;
     struct ab_view there;
     int code = find_imported(db, r, &n, &bytes, err);
     if (code)
