@@ -56,6 +56,25 @@ static void print_status(const json_t *broker, const json_t *storage)
         puts("worker    none: no job can run");
 }
 
+/* What people halted: without it a queue that grows would be a riddle. */
+static void print_halts(const json_t *queues)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach (json_object_get(queues, "queues"), i, row) {
+        const char *reason = ab_tree_str(row, "reason"), *by = ab_tree_str(row, "by"),
+                   *of = ab_tree_str(row, "of"), *state = ab_tree_str(row, "state");
+        if (!by || !state)
+            continue;
+        char *text = ab_format("pool %s%s%s %s by %s%s%s", ab_tree_str(row, "pool"), of ? ", jobs of " : "",
+                               of ? of : "", state, by, reason ? ": " : "", reason ? reason : "");
+        char *line = term_line(text, 0);
+        printf("halted    %s\n", line);
+        free(line);
+        free(text);
+    }
+}
+
 /* Without a message if it fails. */
 static json_t *ask_quietly(struct autobots *bots, const char *operation)
 {
@@ -84,6 +103,9 @@ int verb_status(struct cli *cli)
         if (pid)
             printf("service   %s, supervisor %d%s\n", dir, pid, offline ? ", offline" : "");
         print_status(broker, storage);
+        json_t *queues = broker ? ask_quietly(bots, "queues") : NULL;
+        print_halts(queues);
+        json_decref(queues);
     }
     code = broker && storage ? CLI_DONE : CLI_FAILED;
     json_decref(broker);

@@ -46,6 +46,7 @@ def test_a_paused_queue_takes_jobs_and_starts_none_until_it_goes_on(service, gat
     why = gateway.get(f"/api/jobs/{jobs[0].body['job']}/status", user="ann").body
     assert (why["state"], why["why"]) == ("ready", "queue: that of pool default is paused: new prices")
     assert "paused: new prices" in bots(service, "show", jobs[0].body["job"], "-u", "ann").out
+    assert "halted    pool default paused by root: new prices" in bots(service, "status").out
     row = queue(gateway)
     assert (row["state"], row["by"], row["open"], row["ready"], row["running"], row["workers"]) == ("paused", "root", 3, 3, 0, 1)
     wait_until(lambda: queue(gateway)["oldest_ready_ms"] >= 50, what="age")
