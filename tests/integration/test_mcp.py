@@ -282,6 +282,18 @@ def test_cancelling_the_job_ends_its_server(service, client):
     wait_until(lambda: not alive(pid), 15 * slow(), "the end of the server")
 
 
+def test_when_there_may_be_no_more_processes_a_job_waits_for_its_server(make_service, tmp_path):
+    service = make_service(config={"mcp_processes_max": 1, "mcp_servers": {"bad": program(f"file={tmp_path}/starts")}})
+    with service.client() as client:
+        made = flow([calls(("works_slowly", {"steps": 3, "step_s": 0.2})), "Done."], [{"mcp": "bad"}])
+        jobs = [client.submit(made, "go").id for _ in range(3)]
+        ended, most = 0, 0
+        while ended < len(jobs):
+            most = max(most, len(processes(SERVER, tmp_path)))
+            ended = service["worker1"].log().count("job.end")
+        assert service["worker1"].log().count("state=succeeded") == len(jobs) and most <= 2  # a keeper and its server
+
+
 @pytest.mark.parametrize("how", ["kill", "terminate"])
 def test_no_server_outlives_its_worker(make_service, how):
     """Not even one that ignores every signal and its input's end, nor what it has started."""

@@ -380,8 +380,7 @@ static void damaged_messages_do_no_harm(void **state)
         INITIALIZED(2),
         TOOLS(3),
         TOOLS(4),
-        "{\"jsonrpc\":\"2.0\",\"id\":5,\"result\":{\"x\":\"five\",\"content\":[{\"type\":\"text\",\"text\":"
-        "\"t\"}]}}",
+        "{\"id\":5,\"result\":{\"x\":\"five\",\"content\":[{\"type\":\"text\"}]}}",
         "{\"method\":\"notifications/progress\",\"params\":{\"progressToken\":5,\"progress\":1}}",
         "{\"method\":\"notifications/tools/list_changed\"}",
         "{\"id\":\"x\",\"method\":\"ping\"}"};
