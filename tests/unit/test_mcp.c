@@ -371,7 +371,7 @@ static uint32_t next_random(uint32_t *seed)
     return *seed >> 8;
 }
 
-/* Whatever a server sends, in whatever order: nothing breaks, and each call is over once. */
+/* Whatever a server sends, in whatever order: nothing breaks (the sanitizers look on). */
 static void damaged_messages_do_no_harm(void **state)
 {
     static const char *const messages[] = {
