@@ -30,6 +30,12 @@ def left(store):
     return store.rows("SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM events)")[0]
 
 
+def indexed(store):
+    """All that was said can be found."""
+    client = store.client()
+    service.wait_until(lambda: not client.query("storage_status").get("unindexed"), what="the index", timeout=60)
+
+
 def later(client, op, **request):
     rid = next(client.rids)
     client.send("QUERY", {"rid": rid, "op": op}, wire.pack({"user": client.user, **request}))
@@ -43,6 +49,7 @@ def later(client, op, **request):
 ])
 def test_others_are_served_between_its_steps(store, op, answer):
     fill(store)
+    indexed(store)
     ann, bob = store.client(), store.client("bob")
     commits = ann.query("storage_status")["commits"]
     rid = later(ann, op, session="long", **({"delete_all": True} if op == "delete_message" else {}))
@@ -52,11 +59,15 @@ def test_others_are_served_between_its_steps(store, op, answer):
     assert left(store) == (1, 0), "bob's"
     assert ann.query("storage_status")["commits"] - commits > 3
     assert store.rows("SELECT count(*) FROM jobs WHERE input IS NOT NULL") == [(0,)]
+    indexed(store)
+    assert store.rows("SELECT count(*) FROM message_docs") == [(1,)], "bob's"
+    assert ann.ask("search_messages", query="nobody")["hits"] == []
 
 
 def test_a_crash_in_the_middle_leaves_a_whole_file_and_it_goes_on(folder):
     with Store(folder) as store:
         fill(store)
+        indexed(store)
         store.kill()
         store.start(env={"AUTOBOTS_FAILPOINT": "storage.after_commit:kill:4"})
         later(store.client(), "delete_user_sessions", session="long")
