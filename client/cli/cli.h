@@ -297,6 +297,7 @@ int verb_retry(struct cli *cli);
 int verb_fork(struct cli *cli);
 int verb_input(struct cli *cli);
 int verb_stored(struct cli *cli); /* sessions, messages, gallery */
+int verb_sessions_export(struct cli *cli);
 int verb_workflows(struct cli *cli);
 int verb_workflows_add(struct cli *cli);
 int verb_workflows_show(struct cli *cli);

@@ -77,6 +77,7 @@ const struct verb cli_verbs[] = {
     {"sessions rename", "SESSION NAME", "change its name", BIT(user) | BIT(description), 2, 2, verb_stored},
     {"sessions delete", "SESSION", "remove it with its messages; its live jobs are cancelled", BIT(user), 1, 1, verb_stored},
     {"sessions clear", "SESSION", "remove its messages, keep the session", BIT(user), 1, 1, verb_stored},
+    {"sessions export", "SESSION", "the session and all its messages as one JSON object", BIT(user), 1, 1, verb_sessions_export},
     {"sessions publish", "SESSION [--tag T,…] [--name N]", "put a snapshot of it into the gallery",
      BIT(user) | BIT(tag) | BIT(name) | BIT(description), 1, 1, verb_stored},
     {"search", "TEXT [-s SESSION]",

@@ -415,6 +415,34 @@ static int add_flow(struct cli *cli, struct autobots *bots, json_t *request)
     return code;
 }
 
+/* The same object as GET /api/sessions/SESSION/export. */
+int verb_sessions_export(struct cli *cli)
+{
+    int code = CLI_DONE;
+    json_t *request = json_pack("{s:s}", "session", cli->words[0]), *messages = json_array(), *session = NULL;
+    struct autobots *bots = service_open(cli, SERVICE_STORAGE, &code);
+    json_t *answer = bots ? service_ask(cli, bots, "get_sessions", json_incref(request), &code) : NULL;
+    session = json_incref(json_array_get(json_object_get(answer, "sessions"), 0));
+    json_object_set_new(request, "limit", json_integer(PAGE_MAX));
+    for (bool more = answer; more;) {
+        json_decref(answer);
+        answer = service_ask(cli, bots, "load_messages", json_incref(request), &code);
+        json_array_extend(messages, json_object_get(answer, "messages"));
+        more = json_object_get(answer, "next");
+        if (more)
+            json_object_set(request, "after", json_object_get(answer, "next"));
+    }
+    if (answer)
+        term_json(stdout, json_pack("{s:s, s:i, s:O, s:O}", "format", "autobots.session", "version", 1,
+                                    "session", session, "messages", messages));
+    json_decref(answer);
+    json_decref(session);
+    json_decref(messages);
+    json_decref(request);
+    autobots_close(bots);
+    return code;
+}
+
 int verb_stored(struct cli *cli)
 {
     const struct stored *stored = stored_of(cli->verb);

@@ -186,6 +186,8 @@ static const struct figure storage_figures[] = {
     {"commit_us", "autobots_storage_commit_seconds_total", "counter", "time in commits; by commits: of one",
      1e-6},
     {"wal_bytes", "autobots_storage_wal_bytes", "gauge", "size of the write-ahead log", 1},
+    {"unindexed", "autobots_storage_messages_unindexed", "gauge", "messages that a search does not find yet",
+     1},
     {0},
 };
 

@@ -302,6 +302,10 @@ def test_gallery_from_publishing_to_deleting(bots, flow_file, user, tmp_path):
     started = bots("gallery", "start", f"copy-{user}", "--json").json()["session_id"]
     assert [m["content"] for m in bots("messages", started, "--json").lines()] == [m["content"] for m in item["messages"]]
     assert bots("gallery", "start", "none").code == 1
+    whole = bots("sessions", "export", started).json()
+    assert (whole["format"], whole["version"], whole["session"]["session_id"]) == ("autobots.session", 1, started)
+    assert [m["content"] for m in whole["messages"]] == ["a question", "a precious answer"]
+    assert bots("sessions", "export", "none").code == 1
     assert bots("gallery", "delete", f"copy-{user}").code == 0
     assert bots("gallery", "rename", item["id"], "Jewel").code == 0
     assert bots("gallery", "show", item["id"], "--json").json()["name"] == "Jewel"
