@@ -206,8 +206,10 @@ def test_a_fork_is_made_once_and_refused_with_a_reason(shared, client, user):
     first, again = (client.request("SUBMIT", header, pack(None)) for _ in range(2))
     assert first["created"] and not again.get("created") and first["n"] == again["n"]
     assert said(client.watch_to_end(header["job"])) == said(whole)
+    whole_other = client.submit_header(flows.script_chat(["c"], replies=1))
+    other = {key: whole_other[key] for key in ("hash", "workflow")}
     for more, code in (({"fork_seq": 99}, "invalid"), ({"fork_of": make_id()}, "not_found"),
-                       ({"hash": bytes(32)}, "invalid"), ({"fork_of": None}, "invalid")):
+                       ({"hash": bytes(32)}, "unknown_workflow"), (other, "invalid"), ({"fork_of": None}, "invalid")):
         wrong = {key: value for key, value in {**header, "job": make_id(), **more}.items() if value is not None}
         with pytest.raises(Failure) as failure:
             client.request("SUBMIT", wrong, pack(None))
