@@ -58,7 +58,7 @@ def world(short_folder):
                 "modernweb": {"url": listening[1].url, "per": "worker"}}
     with mcp_http.Servers() as odd:
         servers |= {kind: {"url": odd.url(kind), "timeout_ms": 5000} for kind in (
-            "plain", "lost", "stream", "cut", "garbage", "fails", "huge", "future", "open")}
+            "plain", "lost", "stream", "cut", "garbage", "fails", "huge", "future", "open", "pings")}
         servers["open"]["per"] = "worker"  # it is kept behind the job
         servers |= {"guarded": {"url": odd.url("guarded"), "headers": {"Authorization": "Bearer ${SESAME}"}},
                     "closed": {"url": odd.url("guarded")}, "absent": {"url": "http://127.0.0.1:9/mcp"},
@@ -183,6 +183,12 @@ def test_a_stream_with_requests_and_progress(client, world):
     assert results["say"]["content"] == "said over HTTP"
     wait_until(lambda: any(message.get("id") == "q" and "result" in message for message, _ in world.odd.seen("stream")
                            if message != "DELETE"), what="the answer to the server's ping")
+
+
+def test_answers_that_a_server_does_not_take_do_not_pile_up(client, world):
+    results, _ = call(client, "pings", ("say", {}))
+    assert results["say"]["content"] == "said over HTTP"
+    assert sum("result" in message for message, _ in world.odd.seen("pings") if message != "DELETE") <= 64
 
 
 def test_a_stream_that_stays_open_behind_its_answer_is_closed(client, world):

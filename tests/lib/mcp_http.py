@@ -49,6 +49,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def reply(self, kind, message, id, method):
         if kind == "guarded" and self.headers.get("Authorization") != "Bearer open sesame, please":
             return self.answer(401, {"error": "who are you?"})
+        if kind == "pings" and "result" in message:
+            time.sleep(5)
         if kind == "silent":
             return time.sleep(30)
         if method == "server/discover":
@@ -75,6 +77,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif kind == "stream":
             self.events({"jsonrpc": "2.0", "id": "q", "method": "ping"}, {"jsonrpc": "2.0", "method": "notifications/progress",
                         "params": {"progressToken": id, "progress": 1}}, result)
+        elif kind == "pings":  # many, whose answers it keeps waiting
+            answers = lambda: sum("result" in seen for path, seen, _ in self.server.seen if path == self.path and seen != "DELETE")
+            self.events(*({"jsonrpc": "2.0", "id": f"q{i}", "method": "ping"} for i in range(300)))
+            until = time.monotonic() + 1
+            while answers() <= 64 and time.monotonic() < until:
+                time.sleep(0.01)
+            self.wfile.write(b"data: " + json.dumps(result).encode() + b"\n\n")
         elif kind == "open":  # the stream does not end behind the answer
             self.events(result)
             try:
@@ -100,9 +109,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(200, result)
 
 
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 512
+
+
 class Servers:
     def __enter__(self):
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.server.seen, self.server.closed, self.server.sessions = [], [], 0
         threading.Thread(target=self.server.serve_forever, daemon=True).start()

@@ -7,9 +7,11 @@
 #include <cmocka.h>
 
 #include "common/tree.h"
+#include "common/wire/schema.h"
 #include "worker/mcp/content.h"
 #include "worker/mcp/core.h"
 #include "worker/mcp/lines.h"
+#include "worker/mcp/server.h"
 
 /* --- lines ---------------------------------------------------------------------------------------------------- */
 
@@ -235,14 +237,18 @@ static void on_done(void *user, const json_t *result, const struct ab_error *err
     ab_buf_format(&world->log, "done:%s ", error ? error->text : ab_tree_str(result, "x"));
 }
 
-static struct mcp_call *call(struct world *world, int64_t limit_ms)
+static struct mcp_call *call_of(struct world *world, const struct mcp_tool *tool, int64_t limit_ms)
 {
-    const struct mcp_tool *tool = &mcp_core_tools(world->core)->items[0];
     json_t *arguments = json_object();
     struct mcp_call *made =
         mcp_core_call(world->core, tool, arguments, "k", limit_ms, on_done, world, world->now, NULL);
     json_decref(arguments);
     return made;
+}
+
+static struct mcp_call *call(struct world *world, int64_t limit_ms)
+{
+    return call_of(world, &mcp_core_tools(world->core)->items[0], limit_ms);
 }
 
 static void answers_go_to_their_calls_and_nowhere_else(void **state)
@@ -306,6 +312,48 @@ static void what_was_sent_is_lost_with_the_server_what_waits_is_not(void **state
     world_destroy(world);
 }
 
+/* The same names as TOOLS has, but `a` is another tool now, and `c` is new. */
+#define OTHER_TOOLS(id)                                                                                        \
+    "{\"jsonrpc\":\"2.0\",\"id\":" #id                                                                         \
+    ",\"result\":{\"tools\":[{\"name\":\"c\",\"inputSchema\":{\"type\":\"object\"}},"                          \
+    "{\"name\":\"a\",\"description\":\"another\",\"inputSchema\":{\"type\":\"object\"}}]}}"
+
+static void a_call_that_waits_is_not_made_of_another_tool(void **state)
+{
+    struct world *world = legacy();
+    struct ab_error why = {.code = AB_EUNAVAILABLE, .text = "gone"};
+    struct mcp_tools *offered = mcp_tools_ref(mcp_core_tools(world->core));
+    mcp_core_lost(world->core, &why);
+    call(world, 0);
+    call_of(world, &offered->items[1], 0);
+    mcp_core_start(world->core, world->now);
+    take(world, INITIALIZED(4));
+    take(world, OTHER_TOOLS(5));
+    expect(world, "initialize#4 notifications/initialized#0 tools/list#5 "
+                  "done:its tool a has changed since it was offered; it was not called "
+                  "done:its tool b is gone since it was offered; it was not called ");
+    assert_true(mcp_core_idle(world->core));
+    mcp_tools_unref(offered);
+    world_destroy(world);
+}
+
+/* The list that was offered may be kept although there is a newer one that may not be used. */
+static void a_tool_that_has_changed_is_not_called_by_its_old_definition(void **state)
+{
+    struct world *world = legacy();
+    struct ab_error why = {0};
+    struct mcp_tools *offered = mcp_tools_ref(mcp_core_tools(world->core));
+    take(world, "{\"method\":\"notifications/tools/list_changed\"}");
+    pass(world, MCP_RELIST_MS);
+    take(world, OTHER_TOOLS(4));
+    expect(world, "tools/list#4 ");
+    assert_null(mcp_core_call(world->core, &offered->items[0], NULL, "k", 0, on_done, world, world->now, &why));
+    assert_string_equal(why.text, "its tool a has changed since it was offered; it was not called");
+    expect(world, "");
+    mcp_tools_unref(offered);
+    world_destroy(world);
+}
+
 static void a_cancelled_call_is_told_and_never_done(void **state)
 {
     struct world *world = legacy();
@@ -330,6 +378,45 @@ static void broken_and_long_answers_end_their_call_only(void **state)
     for (int i = 0; i <= MCP_GARBAGE_MAX; i++)
         take(world, "garbage");
     assert_int_equal(mcp_core_state(world->core), MCP_BROKEN);
+    world_destroy(world);
+}
+
+/* A few bytes of text make a value that takes hundreds in memory. */
+static void a_message_of_too_many_values_is_not_read(void **state)
+{
+    struct world *world = legacy();
+    struct ab_buf text = {0};
+    call(world, 0);
+    ab_buf_text(&text, "{\"id\":4,\"result\":[0");
+    for (int i = 0; i < MCP_VALUES_MAX; i++)
+        ab_buf_text(&text, ",{}");
+    ab_buf_text(&text, "]}");
+    take(world, ab_buf_cstr(&text));
+    expect(world, "tools/call#4 (mcp.garbage) done:it sent a message of too many values ");
+    ab_buf_clear(&text);
+    ab_buf_text(&text, "{\"id\":5,\"result\":{\"x\":\"");
+    for (int i = 0; i < MCP_VALUES_MAX; i++)
+        ab_buf_text(&text, ",{\\\"[");
+    ab_buf_text(&text, "\"}}"); /* it is one text */
+    call(world, 0);
+    take(world, ab_buf_cstr(&text));
+    assert_true(text.n > 4 * MCP_VALUES_MAX && world->log.n > 4 * MCP_VALUES_MAX);
+    ab_buf_finish(&text);
+    world_destroy(world);
+}
+
+static void a_request_with_an_id_that_is_none_is_not_answered(void **state)
+{
+    struct world *world = legacy();
+    struct ab_buf text = {0};
+    ab_buf_text(&text, "{\"method\":\"ping\",\"id\":\"");
+    for (int i = 0; i <= MCP_ID_BYTES_MAX; i++)
+        ab_buf_char(&text, 'x');
+    ab_buf_text(&text, "\"}");
+    take(world, ab_buf_cstr(&text));
+    take(world, "{\"method\":\"ping\",\"id\":[1]}");
+    expect(world, "(mcp.garbage) (mcp.garbage) ");
+    ab_buf_finish(&text);
     world_destroy(world);
 }
 
@@ -524,6 +611,64 @@ static void digests_tell_what_a_model_is_told(void **state)
     mcp_tools_unref(c);
 }
 
+/* --- what is shown to people ---------------------------------------------------------------------------------- */
+
+static void names_are_cut_at_whole_characters(void **state)
+{
+    struct ab_buf text = {0};
+    struct ab_error why = {0};
+    const char *cursor;
+    json_t *page;
+    struct mcp_tools *tools = mcp_tools_create();
+    for (int i = 0; i < 101; i++)
+        ab_buf_text(&text, "\xc3\xa9");
+    page = json_pack("{s[{s:s%, s{ss}}]}", "tools", "name", text.p, text.n, "inputSchema", "type", "object");
+    assert_non_null(page);
+    assert_int_equal(mcp_tools_add(tools, page, &cursor, &why), 0);
+    assert_true(tools->left_out.n && ab_utf8_ok(ab_buf_view(&tools->left_out)));
+    json_decref(page);
+    mcp_tools_unref(tools);
+
+    struct world *world = world_create(false);
+    take(world, "{\"id\":1,\"error\":{\"code\":1,\"message\":\"no\"}}");
+    char *answer = ab_format("{\"id\":2,\"result\":{\"protocolVersion\":\"2025-06-18\",\"capabilities\":{},"
+                             "\"serverInfo\":{\"name\":\"x%.*s\"}}}",
+                             AB_VIEW_FMT(ab_buf_view(&text)));
+    take(world, answer);
+    assert_int_equal(strlen(mcp_core_server(world->core)), 199);
+    assert_true(ab_utf8_ok(ab_view_of(mcp_core_server(world->core))));
+    free(answer);
+    world_destroy(world);
+    ab_buf_finish(&text);
+}
+
+static void scrub(struct mcp_launch *launch, const char *text, const char *expected)
+{
+    struct ab_buf buf = {0};
+    ab_buf_text(&buf, text);
+    mcp_launch_scrub(launch, &buf);
+    assert_string_equal(ab_buf_cstr(&buf), expected);
+    ab_buf_finish(&buf);
+}
+
+static void secrets_are_taken_out_whole_and_where_a_text_was_cut(void **state)
+{
+    char *secrets[] = {"sesame", "sesame-and-more", "0123456789", NULL};
+    struct mcp_launch launch = {.secrets = secrets, .secrets_n = 3};
+    scrub(&launch, "a sesame b sesame-and-more c", "a *** b *** c");
+    scrub(&launch, "sesamesesame0123456789", "*********");
+    scrub(&launch, "it said 01234567", "it said ***");
+    scrub(&launch, "it said 01234", "it said 01234"); /* too little to know it by */
+    scrub(&launch, "it said 01234567 and went on", "it said 01234567 and went on");
+    scrub(&launch, "", "");
+    struct ab_buf much = {0};
+    for (size_t i = 0; i < 800000; i++)
+        ab_buf_text(&much, "0123456789");
+    mcp_launch_scrub(&launch, &much); /* takes minutes if each moves all that follows it */
+    assert_int_equal(much.n, 3 * 800000);
+    ab_buf_finish(&much);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -538,8 +683,12 @@ int main(void)
         cmocka_unit_test(progress_puts_the_end_off_but_not_for_ever),
         cmocka_unit_test(a_server_without_a_sign_of_life_is_given_up_with_all_its_calls),
         cmocka_unit_test(what_was_sent_is_lost_with_the_server_what_waits_is_not),
+        cmocka_unit_test(a_call_that_waits_is_not_made_of_another_tool),
+        cmocka_unit_test(a_tool_that_has_changed_is_not_called_by_its_old_definition),
         cmocka_unit_test(a_cancelled_call_is_told_and_never_done),
         cmocka_unit_test(broken_and_long_answers_end_their_call_only),
+        cmocka_unit_test(a_message_of_too_many_values_is_not_read),
+        cmocka_unit_test(a_request_with_an_id_that_is_none_is_not_answered),
         cmocka_unit_test(a_server_s_requests_are_answered),
         cmocka_unit_test(a_changed_list_is_read_again_but_not_too_often),
         cmocka_unit_test(damaged_messages_do_no_harm),
@@ -548,6 +697,8 @@ int main(void)
         cmocka_unit_test(headers_of_arguments),
         cmocka_unit_test(header_values),
         cmocka_unit_test(digests_tell_what_a_model_is_told),
+        cmocka_unit_test(names_are_cut_at_whole_characters),
+        cmocka_unit_test(secrets_are_taken_out_whole_and_where_a_text_was_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

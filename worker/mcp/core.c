@@ -139,12 +139,32 @@ void core_abandon(struct mcp_core *core, struct mcp_call *call, const char *why)
     core->ops->abandon(core->user, id);
 }
 
+/* What the server has by that name must be the tool that was offered, and perhaps approved: it may have been started again, or
+ * have changed its list, since. */
+static int check_tool(const struct mcp_core *core, const char *name, const char *digest, struct ab_error *err)
+{
+    const struct mcp_tool *tool = mcp_tools_find(core->tools, name);
+    if (tool && !strcmp(tool->digest, digest))
+        return 0;
+    return ab_fail(err, AB_ECONFLICT, "its tool %.128s %s since it was offered; it was not called", name,
+                   tool ? "has changed" : "is gone");
+}
+
 void core_send_waiting(struct mcp_core *core)
 {
-    struct mcp_call *call;
-    TAILQ_FOREACH(call, &core->calls, in_core)
-    if (call->kind == REQUEST_CALL && call->id == RPC_NO_ID)
-        transmit(core, call);
+    struct mcp_call *call, *next;
+    for (call = TAILQ_FIRST(&core->calls); call; call = next) {
+        struct ab_error why = {0};
+        next = TAILQ_NEXT(call, in_core);
+        if (call->kind != REQUEST_CALL || call->id != RPC_NO_ID)
+            continue;
+        if (!check_tool(core, ab_tree_str(call->params, "name"), call->digest, &why)) {
+            transmit(core, call);
+            continue;
+        }
+        core_end_call(core, call, NULL, &why);
+        next = TAILQ_FIRST(&core->calls); /* others may be gone with it */
+    }
 }
 
 /* --- states --------------------------------------------------------------------------------------------------- */
@@ -260,9 +280,14 @@ static void on_notification(struct mcp_core *core, const struct rpc *rpc, int64_
         era_list_changed(core, now_ms);
 }
 
-/* We declare no capabilities: a server may only ask whether we are there. */
+/* We declare no capabilities: a server may only ask whether we are there. Its id is given back: it must be what an id may be. */
 static void on_request(struct mcp_core *core, const struct rpc *rpc)
 {
+    if (!json_is_integer(rpc->own_id) &&
+        (!json_is_string(rpc->own_id) || json_string_length(rpc->own_id) > MCP_ID_BYTES_MAX)) {
+        core->ops->told(core->user, "mcp.garbage", "a request whose id is neither a number nor a short text");
+        return;
+    }
     core_answer(core, !strcmp(rpc->method, "ping")
                           ? rpc_answer(rpc->own_id, NULL)
                           : rpc_refusal(rpc->own_id, RPC_METHOD_NOT_FOUND, "this client does not offer that"));
@@ -303,6 +328,10 @@ void mcp_core_take(struct mcp_core *core, struct ab_view text, int64_t answers, 
     size_t i;
     if (core->state == MCP_DOWN || core->state == MCP_BROKEN)
         return;
+    if (rpc_values(text) > MCP_VALUES_MAX) {
+        garbage(core, answers, text, "it sent a message of too many values", now_ms);
+        return;
+    }
     if (ab_json_parse(text, &tree, &why)) {
         char *what = ab_format("it sent what is no JSON: %s", why.text);
         garbage(core, answers, text, what, now_ms);
@@ -497,6 +526,8 @@ struct mcp_call *mcp_core_call(struct mcp_core *core, const struct mcp_tool *too
         ab_fail(err, AB_EBUSY, "%d calls are under way at it", MCP_CALLS_MAX);
         return NULL;
     }
+    if (core->state == MCP_READY && check_tool(core, tool->name, tool->digest, err))
+        return NULL;
     int64_t first_ms = times->call_ms, last_ms = times->call_max_ms;
     if (limit_ms) {
         first_ms = limit_ms < first_ms ? limit_ms : first_ms;
@@ -511,6 +542,7 @@ struct mcp_call *mcp_core_call(struct mcp_core *core, const struct mcp_tool *too
     call->done = done;
     call->user = user;
     call->key = ab_strdup(key);
+    memcpy(call->digest, tool->digest, sizeof call->digest);
     if (core->state == MCP_READY)
         transmit(core, call);
     return call;

@@ -25,7 +25,10 @@
 #define MCP_LEGACY_VERSION "2025-11-25" /* what we ask for; older ones are taken */
 
 enum {
-    MCP_CALLS_MAX = 256,   /* of one server, under way or waiting */
+    MCP_CALLS_MAX = 256,    /* of one server, under way or waiting */
+    MCP_ID_BYTES_MAX = 256, /* of a server's own requests */
+    MCP_VALUES_MAX =
+        1 << 18,           /* in one message: in memory each takes a hundred times what it takes in the text */
     MCP_GARBAGE_MAX = 100, /* messages that are none, before the server is given up */
     MCP_RELIST_MS = 500,   /* between two lists, however often the server says that its list has changed; … */
     MCP_RELIST_MS_MAX = 60000,    /* … doubled each time up to this, as long as it goes on */

@@ -25,8 +25,9 @@ struct mcp_call {
     int64_t deadline_ms, last_ms; /* progress moves the first, up to the second */
     bool again;                   /* it was sent once already, in a session that was lost */
     const struct mcp_tool *tool;
-    char *key;         /* owned; NULL unless it is a CALL */
-    mcp_done_fn *done; /* NULL unless it is a CALL */
+    char digest[MCP_DIGEST_SIZE]; /* of the tool, as it was offered */
+    char *key;                    /* owned; NULL unless it is a CALL */
+    mcp_done_fn *done;            /* NULL unless it is a CALL */
     void *user;
     TAILQ_ENTRY(mcp_call) in_core;
 };

@@ -4,6 +4,7 @@
 
 #include "common/tree.h"
 #include "common/version.h"
+#include "common/wire/schema.h"
 #include "worker/mcp/core_inside.h"
 
 static const char *const legacy_versions[] = {"2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"};
@@ -18,8 +19,11 @@ static bool is_legacy_version(const char *version)
 
 static void set_text(char **to, const char *text)
 {
+    struct ab_view whole = ab_view(text ? text : "", text ? strnlen(text, 200) : 0);
+    while (!ab_utf8_ok(whole)) /* whole characters */
+        whole.n--;
     free(*to);
-    *to = ab_strndup(text ? text : "", text ? strnlen(text, 200) : 0);
+    *to = ab_view_dup(whole);
 }
 
 /* --- tools/list ----------------------------------------------------------------------------------------------- */

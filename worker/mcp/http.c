@@ -282,9 +282,19 @@ bool remote_busy(const struct remote *remote)
     return !TAILQ_EMPTY(&remote->posts);
 }
 
+static size_t notifies(const struct remote *remote)
+{
+    const struct post *one;
+    size_t n = 0;
+    TAILQ_FOREACH(one, &remote->posts, in_remote)
+    n += one->id == RPC_NO_ID && !one->ended;
+    return n;
+}
+
 void remote_send(struct remote *remote, const struct mcp_message *message)
 {
-    post(remote, message, false);
+    if (message->id != RPC_NO_ID || notifies(remote) < REMOTE_NOTIFIES_MAX)
+        post(remote, message, false);
 }
 
 static struct post *find(const struct remote *remote, int64_t id)

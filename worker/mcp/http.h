@@ -13,6 +13,7 @@ enum {
     REMOTE_CONNECT_MS = 10000,
     REMOTE_LINGER_MS = 1000,         /* that a stream may stay open behind its answer */
     REMOTE_NOTIFY_MS = 10000,        /* for a message that nothing answers */
+    REMOTE_NOTIFIES_MAX = 64,        /* of those under way; the server takes none: what is more is dropped */
     REMOTE_SESSION_BYTES_MAX = 1024, /* of a session's id */
     REMOTE_EVENTS_MAX = 1000,        /* of one stream, kept until the next tick */
     REMOTE_EVENTS_BYTES_MAX = 16 << 20,

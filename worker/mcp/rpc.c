@@ -151,3 +151,18 @@ void rpc_scan(struct rpc_scan *scan, struct ab_view bytes)
     for (size_t i = 0; i < bytes.n && scan->id == RPC_NO_ID; i++)
         (scan->in_text ? scan_text : scan_mark)(scan, bytes.p[i]);
 }
+
+size_t rpc_values(struct ab_view text)
+{
+    size_t n = 1;
+    bool in_text = false;
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] == '"')
+            in_text = !in_text;
+        else if (in_text)
+            i += text.p[i] == '\\';
+        else
+            n += text.p[i] == ',' || text.p[i] == '[' || text.p[i] == '{';
+    }
+    return n;
+}

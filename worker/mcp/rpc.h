@@ -53,4 +53,7 @@ struct rpc_scan {
 };
 void rpc_scan(struct rpc_scan *scan, struct ab_view bytes);
 
+/* As many values as JSON text can have, at most. */
+size_t rpc_values(struct ab_view text);
+
 #endif

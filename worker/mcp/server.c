@@ -181,16 +181,35 @@ void mcp_launch_finish(struct mcp_launch *launch)
     *launch = (struct mcp_launch){0};
 }
 
-void mcp_launch_scrub(const struct mcp_launch *launch, struct ab_buf *text)
+/* Bytes at the text's beginning that are a secret; where the text ends within one, also what there is of it. */
+static size_t secret_at(const struct mcp_launch *launch, struct ab_view text)
 {
+    size_t found = 0;
     for (size_t i = 0; i < launch->secrets_n; i++) {
         const char *secret = launch->secrets[i];
-        size_t bytes = strlen(secret), from = 0;
-        for (char *at; text->n > from && (at = memmem(text->p + from, text->n - from, secret, bytes));) {
-            from = (size_t)(at - text->p) + 3;
-            memcpy(at, "***", 3);
-            memmove(at + 3, at + bytes, (size_t)(text->p + text->n - at) - bytes);
-            text->n -= bytes - 3;
+        size_t n = *secret == *text.p ? strlen(secret) : 0;
+        n = n < text.n ? n : text.n;
+        if (n > found && n >= MCP_SECRET_BYTES_MIN && !memcmp(text.p, secret, n))
+            found = n;
+    }
+    return found;
+}
+
+/* In one go: a server can write as many of them as it likes. */
+void mcp_launch_scrub(const struct mcp_launch *launch, struct ab_buf *text)
+{
+    static const char stars[] = "***";
+    size_t to = 0, n;
+    if (!launch->secrets_n)
+        return;
+    for (size_t from = 0; from < text->n; from += n ? n : 1) {
+        n = secret_at(launch, ab_view(text->p + from, text->n - from));
+        if (n) {
+            memcpy(text->p + to, stars, sizeof stars - 1);
+            to += sizeof stars - 1;
+        } else {
+            text->p[to++] = text->p[from];
         }
     }
+    text->n = to;
 }

@@ -29,7 +29,7 @@ void mcp_server_read(struct mcp_server *server, const char *name, const json_t *
 /* AB_EUSAGE: a variable that it names is not set. */
 int mcp_launch_make(const struct mcp_server *server, struct mcp_launch *launch, struct ab_error *err);
 void mcp_launch_finish(struct mcp_launch *launch); /* wipes */
-/* Every secret becomes ***. */
+/* Every secret becomes ***, and so does the beginning of one at the text's end: most texts were cut before. */
 void mcp_launch_scrub(const struct mcp_launch *launch, struct ab_buf *text);
 
 #endif

@@ -86,8 +86,12 @@ static void read_tool(const json_t *definition, struct mcp_tool *tool)
 static void leave_out(struct mcp_tools *tools, const char *name, const char *why)
 {
     enum { LEFT_OUT_BYTES_MAX = 4096 };
+    struct ab_view shown = ab_view_of(name ? name : "a tool");
+    shown.n = shown.n < MCP_TOOL_NAME_MAX ? shown.n : MCP_TOOL_NAME_MAX;
+    while (!ab_utf8_ok(shown)) /* whole characters */
+        shown.n--;
     if (tools->left_out.n < LEFT_OUT_BYTES_MAX)
-        ab_buf_format(&tools->left_out, "%.128s: %s\n", name ? name : "a tool", why);
+        ab_buf_format(&tools->left_out, "%.*s: %s\n", AB_VIEW_FMT(shown), why);
 }
 
 static int add_tool(struct mcp_tools *tools, const json_t *definition, struct ab_error *err)
