@@ -114,6 +114,7 @@ static void start(struct skillcall *call)
     struct code *code = &call->code;
     struct ab_error err = {0};
     char language[16];
+    int64_t now_ms = ab_mono_ms(), left_ms = context->job_until_ms - now_ms;
     int64_t timeout_ms = (int64_t)call->skill->record.timeout_s * 1000;
 
     if (!engine_files(code->run->engine, context->folder).p)
@@ -124,6 +125,8 @@ static void start(struct skillcall *call)
         code_fail(code, &err);
         return;
     }
+    timeout_ms = context->timeout_ms < timeout_ms ? context->timeout_ms : timeout_ms;
+    timeout_ms = left_ms < timeout_ms ? left_ms : timeout_ms;
     snprintf(language, sizeof language, "%.*s", AB_VIEW_FMT(call->skill->record.language));
     struct exec_request request = {
         .kind = context->code && context->code->mode == AB_CODE_DOCKER ? EXEC_DOCKER : EXEC_LOCAL,
@@ -133,11 +136,11 @@ static void start(struct skillcall *call)
         .keep_file = true, /* it is none of the directory's */
         .library = code->library,
         .call_key = context->key,
-        .timeout_ms = timeout_ms < context->timeout_ms ? timeout_ms : context->timeout_ms,
+        .timeout_ms = timeout_ms > 1 ? timeout_ms : 1,
         .before = &code->space->files,
     };
     code->stage = CODE_RUN;
-    code->exec = exec_start(code->run->worker->exec, &request, &callbacks, call, ab_mono_ms());
+    code->exec = exec_start(code->run->worker->exec, &request, &callbacks, call, now_ms);
 }
 
 /* The version that the journal says was called; else the one that the agent's list names. */
@@ -244,4 +247,4 @@ static void cancel_call(void *started)
     destroy(started);
 }
 
-const struct tool_ops skill_ops = {.start = start_call, .cancel = cancel_call};
+const struct tool_ops skill_ops = {.start = start_call, .cancel = cancel_call, .keeps_time = true};

@@ -247,16 +247,18 @@ static void fill_context(struct toolcall *call, const struct toolbox *toolbox,
     snprintf(call->key, sizeof call->key, "%s:%s:%zu", scope->job, call->step, call->index);
     snprintf(call->version, sizeof call->version, "%s", effect->tool_version);
     memcpy(call->folder, effect->folder, sizeof call->folder);
-    call->context = (struct tool_context){.scope = scope,
-                                          .step = call->step,
-                                          .index = call->index,
-                                          .key = call->key,
-                                          .version = call->version,
-                                          .folder = call->folder,
-                                          .code = effect->code_config,
-                                          .again = call->again,
-                                          .timeout_ms = timeout_of(call->run->worker, effect),
-                                          .wall_ms = ab_wall_ms()};
+    call->context =
+        (struct tool_context){.scope = scope,
+                              .step = call->step,
+                              .index = call->index,
+                              .key = call->key,
+                              .version = call->version,
+                              .folder = call->folder,
+                              .code = effect->code_config,
+                              .again = call->again,
+                              .timeout_ms = timeout_of(call->run->worker, effect),
+                              .job_until_ms = effect->left_ms ? ab_mono_ms() + effect->left_ms : INT64_MAX,
+                              .wall_ms = ab_wall_ms()};
 }
 
 static void begin(struct toolcall *call, struct tool *tool, const json_t *arguments)
@@ -264,7 +266,7 @@ static void begin(struct toolcall *call, struct tool *tool, const json_t *argume
     struct ab_error why = {0};
     call->tool = tool_ref(tool);
     call->begin_ms = ab_mono_ms();
-    call->until_ms = call->begin_ms + call->context.timeout_ms + GRACE_MS;
+    call->until_ms = tool->ops->keeps_time ? INT64_MAX : call->begin_ms + call->context.timeout_ms + GRACE_MS;
     if (tool->ops->start) {
         call->started = tool->ops->start(tool, arguments, &call->context, on_done, call, &why);
         call->over = !call->started;

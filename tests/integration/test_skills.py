@@ -108,6 +108,12 @@ def test_faults_are_told_to_the_model_with_what_it_wrote_to_stderr(client):
     assert len(long["content"]) < 65536 and long["content"].endswith("[of 100001 bytes of output only the first are shown]")
 
 
+def test_the_time_of_a_call_does_not_run_while_it_waits_for_others(client):
+    save(client, "import time\ntime.sleep(0.7)\nprint('slept')\n", "naps")
+    got = results(client, [calls(*[("naps", {})] * 5), "So."], {"skill": "naps", "timeout_s": 2.5})
+    assert [one["content"] for one in got] == ["slept\n"] * 5
+
+
 def test_files_that_skills_make_are_the_jobs_and_later_calls_and_code_find_them(client):
     save(client, "import os\nn = len(os.listdir('.'))\nopen(f'{n}.csv', 'w').write('a,b')\nprint(n)\n", "adds")
     events, end = run(client, [calls(("adds", {}), ("adds", {}), ("adds", {})), code.block("import os\nprint(sorted(os.listdir('.')))"),

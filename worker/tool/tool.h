@@ -50,6 +50,7 @@ struct tool_context {
     const char *folder;                /* of the job's files: where the conversation's are */
     const struct ab_code_config *code; /* how the agent runs code, for tools that run in a sandbox */
     int64_t timeout_ms;                /* it may take so long; never 0 */
+    int64_t job_until_ms;              /* ab_mono_ms(): the job may take so long; INT64_MAX: nobody says */
     int64_t wall_ms;
 };
 
@@ -76,6 +77,9 @@ struct tool_ops {
     void *(*start)(const struct tool *tool, const json_t *arguments, const struct tool_context *context,
                    tool_done_fn *done, void *user, struct ab_error *err);
     void (*cancel)(void *started); /* at once; `done` does not follow */
+    /* It keeps to the context's times itself: it may have to wait for other calls before its own time begins. Others are
+     * cancelled when it is over. */
+    bool keeps_time;
 };
 
 /* ---- tools and their sources ---- */
