@@ -96,6 +96,12 @@ void call_answer_pieces(struct call *call, int status, const char *type, uint64_
     enum { PIECE_BYTES = 1024 }; /* MHD reads into the connection's own memory; this is only its least */
     if (!wants_answer(call))
         return;
+    /* To HEAD, MHD would send the end of a chunked body that has no beginning. */
+    if (call->head && size == MHD_SIZE_UNKNOWN) {
+        call_answer_empty(call, status);
+        call_header_add(call, "Content-Type", type);
+        return;
+    }
     struct MHD_Response *response = MHD_create_response_from_callback(size, PIECE_BYTES, read, owner, NULL);
     MHD_add_response_header(response, "Content-Type", type);
     respond(call, status, response);

@@ -69,9 +69,11 @@ static void fail(struct board *b, const struct autobots_error *error)
     b->follow = 0;
 }
 
-/* What is left to be shown begins here. */
+/* What is left to be shown begins here. NULL: nobody knows any more, until all are listed. */
 static const char *safe_id(const struct board *b, char text[24])
 {
+    if (b->to_list)
+        return NULL;
     uint64_t cursor = b->pending_n ? b->pending[0].since - 1 : b->cursor;
     snprintf(text, 24, "%llu", (unsigned long long)cursor);
     return text;

@@ -216,6 +216,13 @@ static bool has_tag(struct ab_view header, const char *hash)
     return header.n && (ab_view_is(header, "*") || strstr(header.p, hash));
 }
 
+/* If-Range has one tag, which must be this very one (RFC 9110, 13.1.5). */
+static bool is_tag(struct ab_view header, const char *hash)
+{
+    size_t n = strlen(hash);
+    return header.n == n + 2 && *header.p == '"' && !memcmp(header.p + 1, hash, n) && header.p[n + 1] == '"';
+}
+
 static void refuse_range(struct call *call, uint64_t size)
 {
     struct ab_error err;
@@ -236,7 +243,8 @@ static void begin(struct call *call, const json_t *tree)
     int type = type_of(ab_tree_str(file, "extension"));
     d->hash = ab_strdup(ab_tree_str(file, "hash"));
     d->to = size;
-    int ranged = if_range.n && !has_tag(if_range, d->hash)
+    bool known = has_tag(call_header(call, "If-None-Match"), d->hash);
+    int ranged = known || (if_range.n && !is_tag(if_range, d->hash))
                      ? 0
                      : read_range(call_header(call, "Range"), size, &d->from, &d->to);
     d->ranged = ranged > 0;
@@ -246,7 +254,7 @@ static void begin(struct call *call, const json_t *tree)
         d->at = d->from - d->from % AB_FILE_PIECE_MAX;
         ab_buf_clear(&d->piece);
     }
-    if (has_tag(call_header(call, "If-None-Match"), d->hash))
+    if (known)
         call_answer_empty(call, MHD_HTTP_NOT_MODIFIED);
     else if (ranged < 0) {
         refuse_range(call, size);

@@ -1,5 +1,6 @@
 """GET /api/events: a list of a user's jobs that stays right, over cuts, restarts and floods, and holds no job of anybody else."""
 
+import signal
 import time
 
 import flows
@@ -154,6 +155,26 @@ def test_a_flood_is_shown_as_where_it_ended(gateway, user):
         while set(board.jobs) != jobs or set(board.states().values()) != {"succeeded"}:
             board.take(next(events))
     assert len(board.shown) <= 150 * 4
+
+
+def test_an_id_told_while_a_list_is_due_leaves_nothing_out(gateway, shared, user):
+    gateway.post("/api/queues/default/pause", {"of": user}, user=user)  # so that each job changes once
+    other = Gateway(shared, "gateway32")
+    board = Board(gateway, user).read(listed)
+    with gateway.stream("/api/events", last=board.last, user=user) as stream:
+        gateway.process.process.send_signal(signal.SIGSTOP)  # all it is told comes at once
+        try:
+            jobs = [submit(other, user) for _ in range(400)]
+        finally:
+            gateway.process.process.send_signal(signal.SIGCONT)
+        for event in stream:
+            board.take(event)
+            if event.name in ("job", "listed"):
+                break
+    later = submit(other, user)
+    assert jobs[-1] in board.read(lambda b: later in b.jobs).jobs
+    gateway.post("/api/queues/default/resume", {"of": user}, user=user)
+    shared.processes.pop(other.name).terminate()
 
 
 def test_nobody_is_shown_anothers(gateway, user):

@@ -84,7 +84,10 @@ def test_what_one_has_is_not_sent_again(gateway, job, big):
     assert same.status == 304 and same.bytes == b"" and same.headers["ETag"] == tag
     assert get(gateway, job, "16.bin", If_None_Match='"other"').status == 200
     assert get(gateway, job, "16.bin", Range="bytes=0-3", If_Range=tag).status == 206
-    assert get(gateway, job, "16.bin", Range="bytes=0-3", If_Range='"other"').status == 200
+    for other in ('"other"', "W/" + tag, "*"):
+        assert get(gateway, job, "16.bin", Range="bytes=0-3", If_Range=other).status == 200
+    same = get(gateway, job, "16.bin", If_None_Match=tag, Range="bytes=0-3")
+    assert same.status == 304 and "Content-Range" not in same.headers
 
 
 @pytest.mark.parametrize("path, type, shown", [
