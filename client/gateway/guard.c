@@ -169,7 +169,7 @@ void guard_cors(struct call *call, struct MHD_Response *response)
     MHD_add_response_header(
         response, "Access-Control-Expose-Headers",
         "Location, Retry-After, retry-after-ms, x-should-retry, x-request-id, X-Session-Id, Warning, "
-        "WWW-Authenticate");
+        "WWW-Authenticate, Content-Disposition, Content-Range, Accept-Ranges, ETag");
     if (!call->preflight)
         return;
     MHD_add_response_header(response, "Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE");

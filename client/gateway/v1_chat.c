@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 
+#include "client/gateway/key.h"
 #include "client/gateway/v1.h"
 
 static const char *const session_headers[] = {"X-Session-Id", "X-OpenWebUI-Chat-Id", "X-Chat-Id"};
@@ -153,15 +154,13 @@ static void on_answered(void *context, const struct autobots_answer *answer)
     call_drop(call);
 }
 
-static void answer_question(struct v1_run *run, const json_t *job)
+static void answer_question(struct v1_run *run)
 {
     struct ab_buf text = {0};
     struct autobots_error err;
     v1_text_of(run->request.content, &text);
     struct autobots_inbox row = {
         .job = run->job, .kind = "input", .user = run->call->user, .text = ab_buf_cstr(&text)};
-    snprintf(run->job, sizeof run->job, "%s", ab_tree_str(job, "id"));
-    run->talk.known = (uint64_t)ab_tree_int(job, "seq", 0);
     call_hold(run->call);
     if (autobots_start_inbox(run->call->gateway->bots, &row, on_answered, run->call, &err)) {
         struct autobots_answer answer = {.error = &err};
@@ -171,16 +170,43 @@ static void answer_question(struct v1_run *run, const json_t *job)
     ab_buf_finish(&text);
 }
 
+static void on_job_of_key(void *context, const struct autobots_answer *answer)
+{
+    struct call *call = context;
+    if (!call->connection)
+        ;
+    else if (!answer->error) {
+        ((struct v1_run *)call->state)->talk.known = 0;
+        v1_submit(call->state);
+    } else if (answer->error->code == AB_ENOTFOUND)
+        answer_question(call->state);
+    else
+        call_failed(call, answer);
+    call_drop(call);
+}
+
+/* The request that made a job, again, is no answer to what that asks. */
+static void on_key(struct call *call, const char *id)
+{
+    if (*id)
+        call_query(call, "get_job", json_pack("{s:s}", "job", id), on_job_of_key);
+    else
+        answer_question(call->state);
+}
+
 static void on_waiting_jobs(void *context, const struct autobots_answer *answer)
 {
     struct call *call = context;
+    struct v1_run *run = call->state;
     bool fresh = call->connection && answer->error && answer->error->code == AB_ENOTFOUND;
     json_t *tree = fresh ? json_object() : v1_tree(call, answer),
            *job = json_array_get(json_object_get(tree, "jobs"), 0);
-    if (ab_tree_str(job, "id"))
-        answer_question(call->state, job);
-    else if (tree)
-        v1_submit(call->state);
+    if (ab_tree_str(job, "id")) {
+        snprintf(run->job, sizeof run->job, "%s", ab_tree_str(job, "id"));
+        run->talk.known = (uint64_t)ab_tree_int(job, "seq", 0);
+        key_find(call, on_key);
+    } else if (tree)
+        v1_submit(run);
     json_decref(tree);
     call_drop(call);
 }

@@ -57,6 +57,9 @@ def test_the_bytes_are_those_of_the_file(gateway, job, big):
     assert get(gateway, job, "16.bin").bytes == bytes(range(16))
     empty = get(gateway, job, "empty.txt")
     assert empty.status == 200 and empty.bytes == b"" and empty.headers["Content-Length"] == "0"
+    page = get(gateway, job, "16.bin", Origin="http://localhost:8000")
+    shown = {name.strip() for name in page.headers["Access-Control-Expose-Headers"].split(",")}
+    assert {"ETag", "Accept-Ranges", "Content-Range", "Content-Disposition"} <= shown, "a page reads them"
     assert get(gateway, job, "none.txt").status == 404
 
 

@@ -174,6 +174,24 @@ def test_a_question_is_answered_by_the_sessions_next_message(openai):
     wait_until(lambda: openai.jobs()[0]["state"] == "cancelled", 20 * slow(), "the job nobody can answer ends")
 
 
+def test_the_request_that_was_asked_back_is_no_answer_when_it_comes_again(gateway, user):
+    asking = {"name": "asks", "agents": [{"name": "user", "type": "user", "human": "ALWAYS", "max_replies": 9},
+                                         {"name": "helper", "script": ["Which one?", "That one it is."]}]}
+    assert gateway.request("PUT", "/api/workflows/asks", {"workflow": asking}, user=user).status == 200
+    body = {"model": "asks", "messages": [{"role": "user", "content": "Bring me one."}]}
+
+    def say(key, **more):
+        answer = gateway.post("/v1/chat/completions", {**body, **more}, user=user,
+                              headers={"X-Session-Id": f"again-{user}", "Idempotency-Key": key})
+        assert answer.status == 200, answer
+        return answer.body["choices"][0]["message"]["content"]
+
+    first = say("one")
+    assert "Which one?" in first and say("one") == first
+    assert "That one it is." in say("two", messages=[{"role": "user", "content": "The red one."}])
+    assert len(gateway.get("/api/jobs", user=user).body["jobs"]) == 1
+
+
 def test_a_client_that_leaves_ends_its_job(openai, model):
     model.behave(text=TEXT, piece_chars=4, chunk_ms=500)
     assert openai("chat_abort", openai.store("m", flows.http_chat(model))) == "left"
