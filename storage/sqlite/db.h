@@ -138,7 +138,8 @@ int db_begin(struct db *db, int64_t now_ms, struct ab_error *err);
 sqlite3_stmt *db_sql(struct db *db, enum sql_id id);                      /* reset, nothing bound */
 int db_row(struct db *db, sqlite3_stmt *statement, struct ab_error *err); /* 1 a row, 0 no more, <0 broken */
 int db_run(struct db *db, sqlite3_stmt *statement, struct ab_error *err); /* to its end; 0 or <0 */
-void db_release(struct db *db); /* resets all that the operation used */
+void db_release(struct db *db);         /* resets all that the operation used */
+bool db_step_over(const struct db *db); /* the operation gives STORE_MORE, if there is more */
 
 static inline void bind_int(sqlite3_stmt *s, int at, int64_t value)
 {

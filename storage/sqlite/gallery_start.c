@@ -109,7 +109,7 @@ static int copy_messages(struct db *db, const struct start *start, struct ab_vie
         if (code)
             return code;
         *db->progress = i + 1;
-        if (ab_mono_us() >= db->step_us && i + 1 < n)
+        if (i + 1 < n && db_step_over(db))
             return STORE_MORE;
     }
     return 0;

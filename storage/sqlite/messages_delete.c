@@ -146,7 +146,7 @@ static int remove_events(struct db *db, uint64_t n, struct ab_error *err)
         int code = db_run(db, s, err);
         if (code || !sqlite3_changes(db->handle))
             return code;
-        if (ab_mono_us() >= db->step_us)
+        if (db_step_over(db))
             return STORE_MORE;
     }
 }
@@ -241,7 +241,7 @@ int messages_remove(struct db *db, int64_t user, int64_t session, bool keep, str
         pos = col_int(s, 0);
         if ((got = remove_row(db, user, session, s, keep, err)))
             return got;
-        if (ab_mono_us() >= db->step_us)
+        if (db_step_over(db))
             return STORE_MORE;
     }
 }

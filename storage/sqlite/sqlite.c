@@ -101,6 +101,11 @@ static void forget(struct db *db, size_t notices_n)
     feeder_unsure(db->feeder);
 }
 
+bool db_step_over(const struct db *db)
+{
+    return AB_FAILPOINT("storage.step") || ab_mono_us() >= db->step_us;
+}
+
 /* After the last write of an operation. */
 static bool operation_failpoint(void)
 {
