@@ -116,12 +116,16 @@ void skills_finish(struct run *run)
 
 /* --- the source of tools -------------------------------------------------------------------------------------- */
 
+static bool boxed(const struct run *run)
+{
+    return strcmp(ab_config_text(run->worker->config, AB_CONF_ISOLATION), "unsafe-host") != 0;
+}
+
 /* In its sandbox a call can do nothing but change the files of its conversation, which are put back before it is made again.
  * Without one it may have done anything. */
 static bool may_be_repeated(const struct run *run, const struct skill *skill)
 {
-    return skill->record.idempotent ||
-           strcmp(ab_config_text(run->worker->config, AB_CONF_ISOLATION), "unsafe-host") != 0;
+    return skill->record.idempotent || boxed(run);
 }
 
 static char *description_of(const struct ab_skill_record *record)
@@ -326,7 +330,7 @@ static void add_functions(struct ab_view content, struct ab_buf *out)
     }
 }
 
-static void add_note(const struct skill *skill, struct ab_buf *note)
+static void add_note(const struct skill *skill, const char *folder, struct ab_buf *note)
 {
     const struct ab_skill_record *record = &skill->record;
     struct ab_buf functions = {0};
@@ -336,7 +340,7 @@ static void add_note(const struct skill *skill, struct ab_buf *note)
         if (functions.n)
             ab_buf_format(note, ": from %s import %s", skill->name, ab_buf_cstr(&functions));
     } else {
-        ab_buf_format(note, "\n- /skills/%s: %.*s", skill->file, AB_VIEW_FMT(record->title));
+        ab_buf_format(note, "\n- %s/%s: %.*s", folder, skill->file, AB_VIEW_FMT(record->title));
     }
     ab_buf_finish(&functions);
 }
@@ -359,14 +363,17 @@ void skills_tell(struct run *run, const struct engine_effect *effect, json_t *me
     struct ab_error err = {0};
     struct named named = {.run = run, .err = &err};
     struct ab_buf note = {0};
+    /* Without a sandbox it is another folder at each worker; the variable names it everywhere. */
+    const char *folder = boxed(run) ? "/skills" : "$PYTHONPATH";
     if (!effect->tools || !any_agent(run->workflow->workflow, runs_code, NULL))
         return;
     add_named(&named, effect->tools); /* all known: the agent's toolbox is ready */
-    ab_buf_text(&note,
-                "These skills are installed, read-only in /skills, where code blocks of this conversation run; "
-                "Python code can import them:");
+    ab_buf_format(&note,
+                  "These skills are installed%s in %s, where code blocks of this conversation run; "
+                  "Python code can import them:",
+                  boxed(run) ? ", read-only" : "", folder);
     for (size_t i = 0; i < named.n && note.n < SKILL_NOTE_BYTES_MAX; i++)
-        add_note(named.skills[i], &note);
+        add_note(named.skills[i], folder, &note);
     if (named.n)
         add_text(messages, ab_buf_cstr(&note));
     ab_buf_finish(&note);

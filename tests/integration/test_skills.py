@@ -142,6 +142,22 @@ def test_code_imports_skills_which_it_cannot_change(client):
     assert python["skills"] == "mean@1 two@1" and not end["result"]["files"]
 
 
+def test_without_a_sandbox_the_model_is_told_where_skills_are_found(make_service, model):
+    service = make_service(config={"isolation": "unsafe-host"})
+    with service.client() as client:
+        save(client, MEAN, "mean")
+        save(client, "echo $((1 + 1))\n", "two", language="sh")
+        model.behave(texts=[code.block("sh $PYTHONPATH/two.sh", "sh") + "\n" + code.block("from mean import mean\nprint(mean([2, 4]))"),
+                            "TERMINATE"])
+        made = flows.http_chat(model, replies=1)
+        made["agents"][1]["agent"]["tools"] = [{"skill": "mean"}, {"skill": "two"}]
+        made["agents"][0]["agent"]["config"]["code_execution_config"] = "local"
+        events = client.events_to_end(client.submit(made, "go", watch="all").id)
+    told = model.calls()[0]["body"]["messages"][0]["content"]
+    assert "installed in $PYTHONPATH," in told and "- $PYTHONPATH/two.sh: " in told and "/skills" not in told, told
+    assert [one["output"] for one in of(events, "code_result")] == ["2\n", "3.0\n"], events
+
+
 def test_files_of_the_message_are_there(client):
     save(client, "print(open('note.txt').read())\n", "reads")
     content = [{"type": "text", "text": "go"}, {"type": "file", "name": "note.txt", "media_type": "text/plain", "data": "aGVsbG8="}]
