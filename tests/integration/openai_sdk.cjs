@@ -135,6 +135,7 @@ return {
     const all = async (query) => { const list = []; for await (const item of client.responses.inputItems.list(made.id, query)) list.push(item); return list; };
     tell({newest: await all(), oldest: await all({order: 'asc'}), paged: await all({limit: 1})});
   },
+  async retrieve_stream() { tell(await read(await client.responses.retrieve(given.id, {stream: true}))); },
   async retrieve() { tell(await client.responses.retrieve(given.id)); },
 };
 

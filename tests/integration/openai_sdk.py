@@ -164,6 +164,9 @@ class Scenarios:
         self.client.responses.delete(response.id)
         self.client.responses.retrieve(response.id)
 
+    def retrieve_stream(self):
+        self.tell(self.read(self.client.responses.retrieve(self.given["id"], stream=True)))
+
     def retrieve(self):
         self.tell(plain(self.client.responses.retrieve(self.given["id"])))
 

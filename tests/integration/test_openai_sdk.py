@@ -257,16 +257,75 @@ ONE_ITEM = ["response.output_item.added", "response.content_part.added", "respon
             "response.output_text.done", "response.content_part.done", "response.output_item.done"]
 
 
+def order_of(seen):
+    """The types of its events, each piece of a text counted once."""
+    return [t for i, t in enumerate(seen["types"]) if i == 0 or t != seen["types"][i - 1]]
+
+
+BEGIN = ["response.created", "response.in_progress"]
+
+
 def test_a_response_and_its_events(openai):
     openai.store("review", review())
     done = openai("response", "review", more={"instructions": "Be kind.", "metadata": {"k": "v"}})
     assert done["status"] == "completed" and done["output_text"] == "A draft.Grüße, better."
     assert done["instructions"] == "Be kind." and done["metadata"] == {"k": "v"} and done["usage"]["total_tokens"] > 0
     seen = openai("response_stream", "review")
-    order = [t for i, t in enumerate(seen["types"]) if i == 0 or t != seen["types"][i - 1]]
-    assert order == ["response.created", "response.in_progress", *ONE_ITEM, *ONE_ITEM, "response.completed"]
+    assert order_of(seen) == [*BEGIN, *ONE_ITEM, *ONE_ITEM, "response.completed"]
     assert seen["numbers"] == sorted(set(seen["numbers"])) and seen["text"] == "A draft.Grüße, better."
     assert openai("response_helper", "review") == {"status": "completed", "text": "A draft.Grüße, better."}
+
+
+def texts_of(response):
+    return [item["content"][0]["text"] for item in response["output"]]
+
+
+@pytest.mark.parametrize("output, texts", [("helper", ["I compute.", "It is 42."]), (None, ["It is 42."])])
+def test_the_events_of_a_response_that_calls_tools(openai, output, texts):
+    """Only what is said is in it; a stream that comes later, and a cut one, tell the same."""
+    openai.store("tools", calls_tools(type="sequential", **({"output": output} if output else {})))
+    seen = openai("response_stream", "tools")
+    assert order_of(seen) == [*BEGIN, *ONE_ITEM * len(texts), "response.completed"]
+    assert seen["numbers"] == sorted(set(seen["numbers"])) and seen["text"] == "".join(texts)
+    assert seen["response"]["status"] == "completed" and texts_of(seen["response"]) == texts
+    later = openai("retrieve_stream", id=seen["response"]["id"])
+    assert (later["text"], later["response"], later["numbers"][-1]) == (seen["text"], seen["response"], seen["numbers"][-1])
+    assert openai("response_helper", "tools") == {"status": "completed", "text": "".join(texts)}
+    cut = openai("resume", "tools", cut=6)
+    assert cut["part"]["text"] + cut["rest"]["text"] == cut["whole"]["text"] == "".join(texts)
+
+
+def test_what_an_agent_says_to_its_caller_is_no_event(openai):
+    """The one whose turns are the answer is called as a tool first, at the same time as another workflow."""
+    inner = {"name": "aside", "agents": [{"name": "clerk", "script": {"replies": ["To the editor only."], "chunk_bytes": 2}}]}
+    calls = [{"name": name, "arguments": {"message": "well?"}} for name in ("writer", "aside")]
+    openai.store("press", {"name": "press", "type": "sequential", "output": "writer", "agents": [
+        {"name": "editor", "script": [{"tool_calls": calls}, "Take the draft."], "tools": [{"agent": "writer"}, {"workflow": inner}]},
+        {"name": "writer", "script": {"replies": ["The text."], "chunk_bytes": 3}}]})
+    seen = openai("response_stream", "press")
+    assert order_of(seen) == [*BEGIN, *ONE_ITEM, "response.completed"] and seen["text"] == "The text."
+    assert texts_of(seen["response"]) == ["The text."]
+    assert openai("response_helper", "press") == {"status": "completed", "text": "The text."}
+
+
+def test_a_streamed_response_ends_with_a_call_that_needs_approval(openai, gateway, user):
+    openai.store("tools", calls_tools("ask", output="helper"))
+    seen = openai("response_stream", "tools")
+    assert order_of(seen) == [*BEGIN, *ONE_ITEM * 2, "response.incomplete"]
+    assert seen["response"]["incomplete_details"] == {"reason": "human_input_required"}
+    said, question = texts_of(seen["response"])
+    assert said == "I compute." and "May helper call calculator" in question and "6*7" in question
+    job = openai.jobs()[0]["id"]
+    for answer, left in (("yes", "1/0"), ("better not", None)):
+        wait_until(lambda: openai.jobs()[0]["state"] == "waiting", 20 * slow(), "the question")
+        assert gateway.post(f"/api/jobs/{job}/input", {"text": answer}, user=user).status == 202
+        if left:
+            wait_until(lambda: left in texts_of(openai("retrieve_stream", id=seen["response"]["id"])["response"])[-1], 20 * slow(),
+                       "the second question")
+    wait_until(lambda: openai.jobs()[0]["state"] == "succeeded", 20 * slow(), "the end")
+    after = openai("retrieve_stream", id=seen["response"]["id"])
+    assert order_of(after) == [*BEGIN, *ONE_ITEM * 2, "response.completed"]
+    assert texts_of(after["response"]) == ["I compute.", "It is 42."] and len(openai.jobs()) == 1
 
 
 def test_in_the_background_and_what_follows_it(openai, model):
