@@ -28,6 +28,12 @@ static void id_of_key(const char *user, struct ab_view key, int64_t ms, char tex
     ab_id_text(id, text);
 }
 
+bool key_made(const char *job)
+{
+    struct ab_id id;
+    return ab_id_parse(ab_view_of(job), &id) && ab_id_ms(id) % DAY_MS == 0;
+}
+
 static void id_of_day(struct call *call, int days_ago, char text[AUTOBOTS_ID_TEXT])
 {
     int64_t now = ab_wall_ms();

@@ -11,6 +11,8 @@
 
 /* `id`: of the job that is to be made, or was; "": the request has no key. */
 typedef void key_found(struct call *call, const char *id);
+/* The job's id was made of a key: its time is not the job's. */
+bool key_made(const char *job);
 /* Calls `found`, now or later, unless it has answered with a refusal or the client is gone. */
 void key_find(struct call *call, key_found *found);
 

@@ -38,6 +38,7 @@ struct v1_run {
     char key[AUTOBOTS_ID_TEXT]; /* the job that the request's Idempotency-Key means; "": it has none */
     char *workflow, *output, *stop, *session; /* session: of the request, then of the job; NULL: none */
     struct stream *stream;                    /* NULL: none, or not yet */
+    int64_t created; /* of a job whose id is made of a key: seconds since 1970; else 0 */
     bool submitted, ended;
     bool cancels;                   /* the job is of no use to anybody once the client is gone */
     struct ab_buf answer, thoughts; /* chat that is no stream: collected */
@@ -53,6 +54,8 @@ struct v1_run *v1_run_create(struct call *call, const struct v1_kind *kind); /* 
 void v1_run_start(struct call *call, const struct v1_kind *kind); /* reads the body and goes on from there */
 void v1_find_workflow(struct v1_run *run);
 void v1_submit(struct v1_run *run);
+/* When the job began, if its id does not tell. */
+void v1_note_created(struct v1_run *run, const json_t *record);
 /* The job is there. `fresh` as of listener_start(). */
 void v1_follow(struct v1_run *run, uint64_t after, bool fresh);
 /* Cancels the job; nobody waits for the receipt. */

@@ -15,8 +15,10 @@ static const char *const session_headers[] = {"X-Session-Id", "X-OpenWebUI-Chat-
 
 static struct v1_completion completion_of(const struct v1_run *run)
 {
-    return (struct v1_completion){
-        .job = run->job, .model = run->request.model, .usage_later = run->request.include_usage};
+    return (struct v1_completion){.job = run->job,
+                                  .created = run->created,
+                                  .model = run->request.model,
+                                  .usage_later = run->request.include_usage};
 }
 
 static void send_delta(struct v1_run *run, const char *key, struct ab_view text)

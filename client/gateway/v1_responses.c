@@ -47,7 +47,7 @@ static json_t *place(const struct v1_run *run, uint64_t turn, const char *more, 
 
 static json_t *response_of(const struct v1_run *run, const char *status)
 {
-    struct v1_response r = {.job = run->job, .about = run->about, .status = status};
+    struct v1_response r = {.job = run->job, .created = run->created, .about = run->about, .status = status};
     return v1_response(&r);
 }
 
@@ -130,6 +130,7 @@ static json_t *final_response(const struct v1_run *run)
     const struct v1_talk *talk = &run->talk;
     bool failed = talk->end == V1_FAILED, cut = talk->end == V1_DONE && (talk->cut || talk->filtered);
     struct v1_response r = {.job = run->job,
+                            .created = run->created,
                             .about = run->about,
                             .texts = run->texts,
                             .status = cut ? "incomplete" : ends[talk->end].status,

@@ -223,6 +223,24 @@ void v1_follow(struct v1_run *run, uint64_t after, bool fresh)
 
 /* ---- submitting ---- */
 
+void v1_note_created(struct v1_run *run, const json_t *record)
+{
+    if (key_made(run->job))
+        run->created = ab_tree_int(record, "created_ms", 0) / 1000;
+}
+
+static void on_made(void *context, const struct autobots_answer *answer)
+{
+    struct call *call = context;
+    json_t *tree = v1_tree(call, answer);
+    if (tree) {
+        v1_note_created(call->state, json_object_get(tree, "job"));
+        v1_follow(call->state, 0, true);
+    }
+    json_decref(tree);
+    call_drop(call);
+}
+
 static void on_accepted(void *context, const struct autobots_answer *answer)
 {
     struct call *call = context;
@@ -235,7 +253,10 @@ static void on_accepted(void *context, const struct autobots_answer *answer)
     } else {
         free(run->session);
         run->session = answer->session ? ab_strdup(answer->session) : NULL;
-        v1_follow(run, 0, true);
+        if (key_made(run->job))
+            call_query(call, "get_job", json_pack("{s:s}", "job", run->job), on_made);
+        else
+            v1_follow(run, 0, true);
     }
     call_drop(call);
 }

@@ -108,8 +108,8 @@ static json_t *envelope(const struct v1_completion *c, const char *object, json_
 {
     char id[V1_ID_MAX];
     json_t *tree = json_pack("{s:s, s:s, s:I, s:s, s:n, s:o}", "id", v1_id("chatcmpl-", c->job, id), "object",
-                             object, "created", (json_int_t)v1_created(c->job), "model", c->model,
-                             "system_fingerprint", "choices", choices);
+                             object, "created", (json_int_t)(c->created ? c->created : v1_created(c->job)),
+                             "model", c->model, "system_fingerprint", "choices", choices);
     if (usage)
         json_object_set_new(tree, "usage", usage);
     return tree;
@@ -186,9 +186,10 @@ json_t *v1_response(const struct v1_response *r)
 {
     char id[V1_ID_MAX];
     const char *model = ab_tree_str(r->about, "model");
-    json_t *tree = json_pack("{s:s, s:s, s:I, s:s, s:s, s:o}", "id", v1_id("resp_", r->job, id), "object",
-                             "response", "created_at", (json_int_t)v1_created(r->job), "status", r->status,
-                             "model", model ? model : "", "output", output_of(r));
+    json_t *tree =
+        json_pack("{s:s, s:s, s:I, s:s, s:s, s:o}", "id", v1_id("resp_", r->job, id), "object", "response",
+                  "created_at", (json_int_t)(r->created ? r->created : v1_created(r->job)), "status", r->status,
+                  "model", model ? model : "", "output", output_of(r));
     json_t *more = settings(r->about);
     json_object_update(tree, more);
     json_decref(more);

@@ -26,6 +26,7 @@ json_t *v1_model(const char *name, int64_t created, const char *owner);
 /* ---- chat/completions ---- */
 struct v1_completion {
     const char *job, *model;
+    int64_t created;  /* seconds since 1970; 0: when the job's id was made */
     bool usage_later; /* of chunks: usage is null but in the last one */
 };
 /* delta and finish may be NULL. Takes delta. */
@@ -36,6 +37,7 @@ json_t *v1_completion(const struct v1_completion *c, struct ab_view content, str
 
 /* ---- responses ---- */
 struct v1_response {
+    int64_t created;          /* as above */
     const char *job, *status; /* queued, in_progress, completed, failed, cancelled, incomplete */
     const json_t *about; /* {model, background?, store?, instructions?, metadata?, previous_response_id?} */
     const json_t *texts; /* array of the answer's complete turns; NULL: none */

@@ -60,12 +60,14 @@ json_t *v1_about_of(const json_t *input)
 /* ---- one that is there ---- */
 
 /* Of one that goes on. */
-static json_t *open_response(const json_t *record, const json_t *about)
+static json_t *open_response(const struct v1_run *run, const json_t *record)
 {
     const char *state = ab_tree_str(record, "state");
     bool runs = state && !strcmp(state, "running");
-    struct v1_response r = {
-        .job = ab_tree_str(record, "id"), .about = about, .status = runs ? "in_progress" : "queued"};
+    struct v1_response r = {.job = run->job,
+                            .created = run->created,
+                            .about = run->about,
+                            .status = runs ? "in_progress" : "queued"};
     return v1_response(&r);
 }
 
@@ -89,6 +91,7 @@ static void on_record(struct call *call, const struct autobots_answer *answer, o
         run->stop = stop ? ab_strdup(stop) : NULL;
         run->session = session ? ab_strdup(session) : NULL;
         snprintf(run->job, sizeof run->job, "%s", ab_tree_str(record, "id"));
+        v1_note_created(run, record);
         run->talk.known = (uint64_t)ab_tree_int(record, "seq", 0) - waits;
         then(run, record);
     }
@@ -117,7 +120,7 @@ static void tell(struct v1_run *run, const json_t *record)
     bool stream = ab_tree_bool(run->call->args, "stream", false), waits = state && !strcmp(state, "waiting");
     if (!stream && !waits &&
         !json_object_get(record, "end")) { /* else the journal tells it, as the stream would */
-        v1_answer(run, open_response(record, run->about));
+        v1_answer(run, open_response(run, record));
         return;
     }
     run->request.stream = stream;

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import subprocess
+import time
 import urllib.parse
 
 import cli
@@ -190,6 +191,20 @@ def test_the_request_that_was_asked_back_is_no_answer_when_it_comes_again(gatewa
     assert "Which one?" in first and say("one") == first
     assert "That one it is." in say("two", messages=[{"role": "user", "content": "The red one."}])
     assert len(gateway.get("/api/jobs", user=user).body["jobs"]) == 1
+
+
+def test_with_a_key_too_an_answer_tells_when_it_was_made(gateway, user):
+    began = int(time.time())
+    stored = gateway.request("PUT", "/api/workflows/echo", {"workflow": flows.script_chat(["a"])}, user=user)
+    assert stored.status == 200
+    key = {"Idempotency-Key": "when"}
+    chat = {"model": "echo", "messages": [{"role": "user", "content": "x"}]}
+    assert began <= gateway.post("/v1/chat/completions", chat, user=user, headers=key).body["created"] <= time.time()
+    key = {"Idempotency-Key": "when it was queued"}
+    made = [gateway.post("/v1/responses", {"model": "echo", "input": "x", "background": True}, user=user, headers=key).body
+            for _ in range(2)]
+    read = gateway.get(f"/v1/responses/{made[0]['id']}", user=user).body
+    assert began <= made[0]["created_at"] == made[1]["created_at"] == read["created_at"] <= time.time()
 
 
 def test_a_client_that_leaves_ends_its_job(openai, model):
