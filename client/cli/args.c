@@ -31,7 +31,7 @@ static int usage_fault(const struct cli *cli, const char *near, const char *form
         term_json(stdout,
                   json_pack("{s:{s:s, s:s, s:s}}", "error", "code", "usage", "text", clean, "path", ""));
     if (cli->verb)
-        fprintf(stderr, "usage: autobots %s %s\n", cli->verb->name, cli->verb->usage);
+        help_usage(stderr, cli->verb);
     else
         fprintf(stderr, "`autobots help` lists the verbs\n");
     free(line);
@@ -168,14 +168,44 @@ static int take_words(struct cli *cli, int argc, char **argv)
     return 0;
 }
 
+/* A word behind a noun that is none of the noun's verbs: `sessions lst`. All of them are told. */
+static int unknown_of_noun(const struct cli *cli, const char *word)
+{
+    const char *noun = cli->verb->name, *names[CLI_OF_NOUN_MAX];
+    struct ab_buf all = {0};
+    size_t length = strlen(noun), n = 0;
+    for (size_t i = 0; i < cli_verbs_n && n < CLI_OF_NOUN_MAX; i++)
+        if (!strncmp(cli_verbs[i].name, noun, length) && cli_verbs[i].name[length] == ' ') {
+            names[n] = cli_verbs[i].name + length + 1;
+            ab_buf_format(&all, "%s%s", n ? ", " : "", names[n]);
+            n++;
+        }
+    int rc = n ? usage_fault(&(struct cli){.json = cli->json}, ab_nearest(word, names, n),
+                             "there is no `%s %s`, only %s", noun, word, ab_buf_cstr(&all))
+               : 0;
+    ab_buf_finish(&all);
+    return rc;
+}
+
 static int check_count(const struct cli *cli)
 {
     const struct verb *verb = cli->verb;
+    int rc = verb->most >= 0 && cli->n > verb->most ? unknown_of_noun(cli, cli->words[0]) : 0;
+    if (rc)
+        return rc;
     if (cli->n < verb->least)
         return usage_fault(cli, NULL, "%s needs %s", verb->name, verb->usage);
     if (verb->most >= 0 && cli->n > verb->most)
         return usage_fault(cli, NULL, "%s: that is one word too many", cli->words[verb->most]);
     return 0;
+}
+
+static void tell_verb(const struct cli *cli, const struct verb *verb)
+{
+    if (cli->json)
+        help_json(verb);
+    else
+        help_verb(verb);
 }
 
 bool args_want_json(int argc, char **argv)
@@ -197,15 +227,19 @@ int args_parse(struct cli *cli, int argc, char **argv)
     if (first < argc && !strcmp(argv[first], "--version"))
         argv[first] = argv[first] + 2;
     if (first == argc) {
-        help_overview(cli->option[OPT_help] ? stdout : stderr);
+        if (cli->json)
+            help_json(NULL);
+        else
+            help_overview(cli->option[OPT_help] ? stdout : stderr);
         return cli->option[OPT_help] ? CLI_HELPED : CLI_USAGE;
     }
     cli->verb = find_verb(argc - first, argv + first, &words);
     if (!cli->verb)
-        return usage_fault(cli, nearest_verb(argv[first]), "there is no verb %s", argv[first]);
+        return usage_fault(cli, nearest_verb(argv[first]), "there is no %s %s",
+                           argv[first][0] == '-' ? "option" : "verb", argv[first]);
     rc = take_words(cli, argc - first - words, argv + first + words);
     if (!rc && cli->option[OPT_help]) {
-        help_verb(cli->verb);
+        tell_verb(cli, cli->verb);
         return CLI_HELPED;
     }
     return rc ? rc : check_count(cli);
@@ -215,10 +249,12 @@ int args_parse(struct cli *cli, int argc, char **argv)
 
 int verb_help(struct cli *cli)
 {
-    if (!cli->n) {
+    if (!cli->n && cli->json)
+        help_json(NULL);
+    else if (!cli->n)
         help_overview(stdout);
+    if (!cli->n)
         return CLI_DONE;
-    }
     if (!strcmp(cli->words[0], "flags")) {
         ab_config_help(AB_PROGRAM_CLI, stdout);
         return CLI_DONE;
@@ -229,7 +265,7 @@ int verb_help(struct cli *cli)
         cli->verb = NULL;
         return usage_fault(cli, nearest_verb(cli->words[0]), "there is no verb %s", cli->words[0]);
     }
-    help_verb(verb);
+    tell_verb(cli, verb);
     return CLI_DONE;
 }
 

@@ -53,18 +53,34 @@ static const char *amount_of(const json_t *row, int64_t amount, char text[AB_BUD
     return unit == AB_BUDGET_UNITS_N ? "?" : ab_budget_amount(unit, (uint64_t)(amount < 0 ? 0 : amount), text);
 }
 
+/* A narrow terminal shows the beginning of a session's or a job's id. */
+enum { NAME_WIDE = 36, NAME_NARROW = 14, NARROW_COLUMNS = 102, AMOUNT_COLUMNS = 9 };
+
+static int name_columns(void)
+{
+    size_t columns = term_columns(stdout);
+    return columns && columns < NARROW_COLUMNS ? NAME_NARROW : NAME_WIDE;
+}
+
+/* "12 tokens" without its unit, which has a column of its own. */
+static void print_number(const char *amount)
+{
+    printf(" %*.*s", AMOUNT_COLUMNS, (int)strcspn(amount, " "), amount);
+}
+
 static void print_row(const json_t *row)
 {
     static const char *const columns[] = {"limit", "settled", "reserved"};
     char text[AB_BUDGET_AMOUNT_TEXT];
     int64_t left =
         ab_tree_int(row, "limit", 0) - ab_tree_int(row, "settled", 0) - ab_tree_int(row, "reserved", 0);
-    char *name = term_line(text_of(row, "name"), 36), *scope = term_line(text_of(row, "scope"), 8);
+    char *name = term_line(text_of(row, "name"), (size_t)name_columns()),
+         *scope = term_line(text_of(row, "scope"), 8);
     char *period = term_line(text_of(row, "period"), 6);
-    printf("%-7s  %-36s  %-6s", scope, name, period);
+    printf("%-7s  %-*s  %-5s  %-7s", scope, name_columns(), name, period, text_of(row, "unit"));
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
-        printf("  %16s", amount_of(row, ab_tree_int(row, columns[i], 0), text));
-    printf("  %16s", amount_of(row, left, text));
+        print_number(amount_of(row, ab_tree_int(row, columns[i], 0), text));
+    print_number(amount_of(row, left, text));
     if (ab_tree_int(row, "overshoots", 0))
         printf("  over what was reserved: %s in %lld replies",
                amount_of(row, ab_tree_int(row, "overshoot", 0), text),
@@ -82,8 +98,8 @@ static void print_rows(struct cli *cli, const json_t *rows)
     size_t i;
     json_t *row;
     if (!cli->json && json_array_size(rows))
-        printf("%-7s  %-36s  %-6s  %16s  %16s  %16s  %16s\n", "of", "", "per", "limit", "spent", "reserved",
-               "left");
+        printf("%-7s  %-*s  %-5s  %-7s %*s %*s %*s %*s\n", "of", name_columns(), "", "per", "", AMOUNT_COLUMNS,
+               "limit", AMOUNT_COLUMNS, "spent", AMOUNT_COLUMNS, "reserved", AMOUNT_COLUMNS, "left");
     json_array_foreach (rows, i, row) {
         if (cli->json)
             term_json(stdout, json_incref(row));

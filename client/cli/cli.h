@@ -85,7 +85,7 @@ enum cli_option {
 };
 #define BIT(option) (1ull << OPT_##option)
 
-enum { CLI_WORDS_MAX = 256, CLI_GIVEN_MAX = 128 };
+enum { CLI_WORDS_MAX = 256, CLI_GIVEN_MAX = 128, CLI_OF_NOUN_MAX = 16 };
 
 struct verb;
 struct cli {
@@ -123,7 +123,9 @@ extern const struct option_row {
 /* ---- help.c ---- */
 void help_overview(FILE *out);
 void help_verb(const struct verb *verb);
-char *option_written(const char *name); /* as it is typed, with - for _; malloc'ed */
+void help_usage(FILE *out, const struct verb *verb); /* the line "usage: …" */
+void help_json(const struct verb *only);             /* a line for each verb; NULL: all */
+char *option_written(const char *name);              /* as it is typed, with - for _; malloc'ed */
 
 /* args.c: fills verb, options and words from what the configuration left over. 0, CLI_USAGE after a message, or
  * CLI_HELPED after help was printed. */
@@ -154,6 +156,14 @@ void term_json_text(FILE *out, const char *json);
 /* "2026-01-31 12:00:00" local time. */
 void term_time(int64_t wall_ms, char text[32]);
 
+/* ---- layout.c: how it is laid out ---- */
+size_t term_columns(FILE *out); /* 0: it is no terminal */
+/* One line, cut to the terminal's width; not cut if it is none. Safe on a terminal. */
+void term_row(FILE *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Text broken between words into lines of at most so many columns (0: any), the later ones indented. The first begins in column
+ * `at`. A newline is a space, an empty line stays one. */
+void term_wrapped(FILE *out, const char *text, size_t at, size_t indent, size_t columns);
+
 /* ---- service.c: finding and asking it ---- */
 /* "autobots: PATH: TEXT" on stderr, and with --json {"error": …} on stdout. Returns the exit code for err. */
 int cli_fail(struct cli *cli, const struct autobots_error *err);
@@ -163,6 +173,10 @@ enum service { SERVICE_BROKER = 1, SERVICE_STORAGE = 2 };
 struct autobots *service_open(struct cli *cli, unsigned needs, int *code);
 /* Asks one operation; NULL with the exit code after a message. `request` is taken. */
 json_t *service_ask(struct cli *cli, struct autobots *bots, const char *operation, json_t *request, int *code);
+/* list.c: prints at most `limit` of what it lists in `field` of its answers, each with `row`, or as JSON; returns the exit code.
+ * The request's `limit` and `after` are set here. */
+int service_list(struct cli *cli, struct autobots *bots, const char *operation, json_t *request,
+                 const char *field, uint64_t limit, void (*row)(const json_t *record), size_t *shown);
 /* The full id of JOB (id, unique prefix, last); false with *code. */
 bool service_job(struct cli *cli, struct autobots *bots, const char *word, char id[AUTOBOTS_ID_TEXT],
                  int *code);

@@ -32,15 +32,27 @@ static bool is_noun_of(const char *noun, const char *verb)
     return !strncmp(noun, verb, n) && verb[n] == ' ';
 }
 
+/* As wide as the terminal, if it is no novel that way. */
+enum { COLUMNS_MIN = 60, COLUMNS_DEFAULT = 80, COLUMNS_MAX = 100, HELP_AT = 27, OPTION_AT = 29 };
+
+static size_t columns_of(FILE *out)
+{
+    size_t columns = term_columns(out);
+    return !columns                ? COLUMNS_DEFAULT
+           : columns < COLUMNS_MIN ? COLUMNS_MIN
+           : columns > COLUMNS_MAX ? COLUMNS_MAX
+                                   : columns;
+}
+
 /* What else can be done with a noun: those after the first, which the noun alone does too. */
-static void print_others(FILE *out, const char *noun)
+static void add_others(struct ab_buf *text, const char *noun)
 {
     const char *before = "; also ";
     for (size_t i = 0; i < cli_verbs_n; i++) {
         const char *name = cli_verbs[i].name;
         if (!is_noun_of(noun, name) || !strcmp(name + strlen(noun), " list"))
             continue;
-        fprintf(out, "%s%s", before, name + strlen(noun) + 1);
+        ab_buf_format(text, "%s%s", before, name + strlen(noun) + 1);
         before = ", ";
     }
 }
@@ -55,9 +67,12 @@ static void print_row(FILE *out, const struct verb *verb)
         if (strncmp(at, "[-", 2) && n + (size_t)(end - at) + 1 < sizeof head)
             n += (size_t)snprintf(head + n, sizeof head - n, " %.*s", (int)(end - at), at);
     }
-    fprintf(out, "  %-24s %.*s", head, (int)strcspn(verb->help, "\n"), verb->help);
-    print_others(out, verb->name);
-    fputc('\n', out);
+    struct ab_buf text = {0};
+    ab_buf_format(&text, "%.*s", (int)strcspn(verb->help, "\n"), verb->help);
+    add_others(&text, verb->name);
+    fprintf(out, "  %-24s ", head);
+    term_wrapped(out, ab_buf_cstr(&text), HELP_AT, HELP_AT, columns_of(out));
+    ab_buf_finish(&text);
 }
 
 void help_overview(FILE *out)
@@ -71,14 +86,18 @@ void help_overview(FILE *out)
         if (!strchr(verb->name, ' '))
             print_row(out, verb);
     }
-    fputs("\nJOB is an id, the beginning of one, or `last`. --json and --help work with every verb; `help "
-          "VERB` tells\n"
-          "all of one, `help flags` the flags of the configuration.\n"
-          "Where the service is: --endpoint or AUTOBOTS_ENDPOINT, else --dir or AUTOBOTS_DIR, else\n"
-          "${XDG_STATE_HOME:-~/.local/state}/autobots.\n"
-          "Exit codes: 0 done; 1 failed, dead, expired or cancelled; 2 usage; 3 no service; 4 waiting for a\n"
-          "person; 130 detached by Ctrl-C.\n",
-          out);
+    static const char *const notes[] = {
+        "JOB is an id, the beginning of one, or `last`. --json and --help work with every verb; `help VERB` "
+        "tells "
+        "all of one, `help flags` the flags of the configuration.",
+        "Where the service is: --endpoint or AUTOBOTS_ENDPOINT, else --dir or AUTOBOTS_DIR, else "
+        "${XDG_STATE_HOME:-~/.local/state}/autobots.",
+        "Exit codes: 0 done; 1 failed, dead, expired or cancelled; 2 usage; 3 no service; 4 waiting for a "
+        "person; 130 detached by Ctrl-C.",
+    };
+    fputc('\n', out);
+    for (size_t i = 0; i < sizeof notes / sizeof *notes; i++)
+        term_wrapped(out, notes[i], 0, 2, columns_of(out));
 }
 
 char *option_written(const char *name)
@@ -96,25 +115,62 @@ static void print_option(const struct option_row *option)
         snprintf(letter, sizeof letter, "-%c, ", option->letter);
     snprintf(head, sizeof head, "%s--%s %s", letter, name, option->arg ? option->arg : "");
     free(name);
-    printf("  %-26s %s\n", head, option->help);
+    printf("  %-26s ", head);
+    term_wrapped(stdout, option->help, OPTION_AT, OPTION_AT, columns_of(stdout));
+}
+
+void help_usage(FILE *out, const struct verb *verb)
+{
+    char *text = ab_format("usage: autobots %s %s", verb->name, verb->usage);
+    term_wrapped(out, text, 0, 7, columns_of(out));
+    free(text);
+}
+
+static json_t *verb_tree(const struct verb *verb)
+{
+    json_t *options = json_array();
+    for (int i = 0; i < OPT_N; i++)
+        if ((verb->options | OPTIONS_ALWAYS) & (1ull << i)) {
+            char *name = option_written(cli_options[i].name);
+            json_array_append_new(options, json_pack("{s:s, s:s*, s:s}", "name", name, "value",
+                                                     cli_options[i].arg, "help", cli_options[i].help));
+            free(name);
+        }
+    return json_pack("{s:s, s:s, s:s, s:o}", "verb", verb->name, "usage", verb->usage, "help", verb->help,
+                     "options", options);
+}
+
+void help_json(const struct verb *only)
+{
+    for (size_t i = 0; i < cli_verbs_n; i++)
+        if (!only || only == &cli_verbs[i])
+            term_json(stdout, verb_tree(&cli_verbs[i]));
 }
 
 void help_verb(const struct verb *verb)
 {
-    printf("usage: autobots %s%s%s\n\n%s\n", verb->name, *verb->usage ? " " : "", verb->usage, verb->help);
+    size_t columns = columns_of(stdout);
+    help_usage(stdout, verb);
+    fputc('\n', stdout);
+    term_wrapped(stdout, verb->help, 0, 0, columns);
     const char *title = "\nalso:\n";
     for (size_t i = 0; i < cli_verbs_n; i++) {
         const struct verb *other = &cli_verbs[i];
         if (!is_noun_of(verb->name, other->name))
             continue;
-        printf("%s  %s %s\n      %.*s\n", title, other->name, other->usage, (int)strcspn(other->help, "\n"),
-               other->help);
+        char *head = ab_format("%s %s", other->name, other->usage);
+        char *about = ab_format("%.*s", (int)strcspn(other->help, "\n"), other->help);
+        printf("%s  ", title);
+        term_wrapped(stdout, head, 2, 10, columns);
+        printf("      ");
+        term_wrapped(stdout, about, 6, 6, columns);
+        free(head);
+        free(about);
         title = "";
     }
     printf("\noptions:\n");
     for (int i = 0; i < OPT_N; i++)
         if ((verb->options | OPTIONS_ALWAYS) & (1ull << i))
             print_option(&cli_options[i]);
-    printf("  %-26s %s\n", "    --dir D, --endpoint E",
-           "where the service is; `autobots help flags` lists more");
+    printf("  %-26s where the service is; more: `autobots help flags`\n", "    --dir D, --endpoint E");
 }

@@ -124,6 +124,9 @@ static void print_waiting(const json_t *job)
     free(what);
 }
 
+/* A narrower terminal shows the beginning of the id, which is enough to name the job, day and minute, and the message. */
+enum { WIDE_COLUMNS = 130, ID_SHOWN = 18, YEAR_CHARS = sizeof "2026-" - 1 };
+
 static void print_job_row(const json_t *job)
 {
     const json_t *total = json_object_get(
@@ -140,8 +143,12 @@ static void print_job_row(const json_t *job)
     char when[32], *text = term_line(json_is_string(content) ? json_string_value(content) : "[parts]", 48);
     char *name = term_line(ab_tree_str(job, "workflow") ? ab_tree_str(job, "workflow") : "", 16);
     term_time(ab_tree_int(job, "created_ms", 0), when);
-    printf("%s  %-9s  %s  %8s tokens  %-8s  %-16s  %s\n", id ? id : "?", state ? state : "?", when, tokens,
-           cost, name, text);
+    if (term_columns(stdout) && term_columns(stdout) < WIDE_COLUMNS)
+        term_row(stdout, "%.*s  %-9s  %.11s  %s", ID_SHOWN, id ? id : "?", state ? state : "?",
+                 when + YEAR_CHARS, text);
+    else
+        term_row(stdout, "%s  %-9s  %s  %8s tokens  %-8s  %-16s  %s", id ? id : "?", state ? state : "?", when,
+                 tokens, cost, name, text);
     print_waiting(job);
     free(text);
     free(name);
@@ -272,14 +279,27 @@ static void print_field(const json_t *shown, const char *key)
     free(text);
 }
 
+static void print_error(const json_t *error)
+{
+    const char *text = ab_tree_str(error, "text"), *path = ab_tree_str(error, "path");
+    if (!text)
+        return;
+    printf("%-12s ", "error");
+    term_text(stdout, text, strlen(text));
+    char *where = term_line(path && *path ? path : "", 0);
+    printf(" (%s%s%s)\n", ab_tree_str(error, "code"), *where ? ", at " : "", where);
+    free(where);
+}
+
 static void print_shown(const json_t *shown)
 {
     static const char *const keys[] = {"id",       "state",   "why",         "position", "attempt",
                                        "worker",   "user",    "session",     "workflow", "fork_of",
-                                       "fork_seq", "message", "stop_reason", "error",    "content"};
+                                       "fork_seq", "message", "stop_reason", "content"};
     char when[32];
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         print_field(shown, keys[i]);
+    print_error(json_object_get(shown, "error"));
     term_time(ab_tree_int(shown, "created_ms", 0), when);
     printf("%-12s %s\n", "accepted", when);
     if (ab_tree_int(shown, "wake_at_ms", 0)) {
@@ -291,15 +311,15 @@ static void print_shown(const json_t *shown)
         printf("%-12s %s\n", "ended", when);
     }
     const json_t *usage = json_object_get(json_object_get(shown, "result"), "usage");
-    const json_t *total = json_object_get(usage, "total");
-    json_t *row = json_pack("{s:O*}", "usage", total);
-    char tokens[USAGE_TEXT], cost[USAGE_TEXT];
-    usage_texts(total, tokens, cost);
-    if (total)
-        printf("%-12s %s\n", "cost", cost);
-    print_field(row, "usage");
-    json_decref(row);
-    print_field(shown, "usage_so_far");
+    const json_t *total = json_object_get(usage, "total"), *so_far = json_object_get(shown, "usage_so_far");
+    char *line = total ? usage_line(total) : NULL;
+    if (line)
+        printf("%-12s %s\n", "usage", line);
+    else if (json_is_object(so_far))
+        printf("%-12s %lld calls, %lld tokens, %s, so far\n", "usage",
+               (long long)ab_tree_int(so_far, "calls", 0), (long long)ab_tree_int(so_far, "tokens", 0),
+               ab_tree_str(so_far, "cost"));
+    free(line);
 }
 
 int verb_show(struct cli *cli)

@@ -57,8 +57,12 @@ static void show_tool(const json_t *tool, bool fully)
     bool ok = ab_tree_bool(tool, "ok", false);
     char *about = term_line(ab_tree_str(tool, "description"), fully ? 0 : COLUMNS);
     char *note = term_line(why ? why : "", 0);
-    printf("  %-30s %s%s%s%s\n", ab_tree_str(tool, "called"), about, *note ? " [" : "",
-           *note ? (ok ? "changed: " : "not used: ") : "", *note ? note : "");
+    if (fully)
+        printf("  %s\n      %s\n", ab_tree_str(tool, "called"), about);
+    else
+        term_row(stdout, "  %-30s %s", ab_tree_str(tool, "called"), about);
+    if (*note)
+        printf("      [%s: %s]\n", ok ? "changed" : "not used", note);
     free(about);
     free(note);
     if (!fully)

@@ -139,6 +139,7 @@ static void report(struct patient *p, enum health health, const char *what, cons
     __attribute__((format(printf, 4, 5)));
 static void report(struct patient *p, enum health health, const char *what, const char *format, ...)
 {
+    enum { REPORT_AT = 17 };
     static const char *const names[] = {"ok", "warn", "fail"};
     char text[512];
     va_list args;
@@ -148,8 +149,10 @@ static void report(struct patient *p, enum health health, const char *what, cons
     char *clean = term_line(text, 0);
     if (p->cli->json)
         term_json(stdout, json_pack("{s:s, s:s, s:s}", "check", what, "result", names[health], "text", clean));
-    else
-        printf("%-5s %-10s %s\n", names[health], what, clean);
+    else {
+        printf("%-5s %-10s ", names[health], what);
+        term_wrapped(stdout, clean, REPORT_AT, REPORT_AT, term_columns(stdout));
+    }
     free(clean);
     if ((int)health > p->worst)
         p->worst = health;

@@ -254,10 +254,12 @@ static void print_price(const json_t *row)
     char *said = term_line(words, 80);
     if (ab_tree_int(row, "from_ms", 0))
         ab_iso8601(ab_tree_int(row, "from_ms", 0), from);
-    printf("%-28s  %-8s  %-20.19s  %10s  %10s  %10s  %10s  %s\n", name, by, from,
-           price_text(row, "input_pico_usd", prices[0]), price_text(row, "cached_input_pico_usd", prices[1]),
-           price_text(row, "output_pico_usd", prices[2]), price_text(row, "reasoning_pico_usd", prices[3]),
-           said);
+    if (!strcmp(from + strcspn(from, "T"), "T00:00:00.000Z"))
+        from[strcspn(from, "T")] = 0;
+    term_row(stdout, "%-20s  %-8s  %-10.19s  %7s  %7s  %7s  %9s  %s", name, by, from,
+             price_text(row, "input_pico_usd", prices[0]), price_text(row, "cached_input_pico_usd", prices[1]),
+             price_text(row, "output_pico_usd", prices[2]), price_text(row, "reasoning_pico_usd", prices[3]),
+             said);
     free(name);
     free(by);
     free(words);
@@ -274,8 +276,8 @@ int verb_prices(struct cli *cli)
     if (answer && !cli->json && !json_array_size(rows))
         fprintf(stderr, "no prices: every call is unpriced; see `autobots prices set --help`\n");
     else if (answer && !cli->json)
-        printf("%-28s  %-8s  %-20s  %10s  %10s  %10s  %10s  USD per million tokens\n", "model", "provider",
-               "from", "input", "cached", "output", "reasoning");
+        printf("%-20s  %-8s  %-10s  %7s  %7s  %7s  %9s\n", "USD per 1M tokens of", "provider", "from", "input",
+               "cached", "output", "reasoning");
     json_array_foreach (rows, i, row) {
         if (cli->json)
             term_json(stdout, json_incref(row));

@@ -8,25 +8,21 @@
 static void print_row(const json_t *row)
 {
     const char *of = ab_tree_str(row, "of"), *by = ab_tree_str(row, "by"), *reason = ab_tree_str(row, "reason");
-    char *pool = term_line(ab_tree_str(row, "pool"), 16), *user = term_line(of ? of : "(all users)", 20);
-    char when[32];
-    printf("%-16s  %-20s  %-8s", pool, user, ab_tree_str(row, "state"));
-    printf("  %7lld  %7lld  %7lld  %9.1f", (long long)ab_tree_int(row, "open", 0),
+    char *pool = term_line(ab_tree_str(row, "pool"), 16), *user = term_line(of && *of ? of : "all", 10);
+    printf("%-16s  %-10s  %-8s", pool, user, ab_tree_str(row, "state"));
+    printf(" %7lld %7lld %7lld %8.1f", (long long)ab_tree_int(row, "open", 0),
            (long long)ab_tree_int(row, "ready", 0), (long long)ab_tree_int(row, "running", 0),
            (double)ab_tree_int(row, "oldest_ready_ms", 0) / 1000);
-    if (of)
-        printf("  %7s  %7s", "", "");
-    else
-        printf("  %7lld  %7lld", (long long)ab_tree_int(row, "workers", 0),
-               (long long)ab_tree_int(row, "slots", 0));
+    if (!of || !*of)
+        printf(" %7lld", (long long)ab_tree_int(row, "workers", 0));
+    fputs("\n", stdout);
     if (ab_tree_int(row, "at_ms", 0)) {
-        char *who = term_line(by ? by : "?", 20), *why = term_line(reason ? reason : "", 60);
+        char when[32], *who = term_line(by ? by : "?", 20), *why = term_line(reason ? reason : "", 0);
         term_time(ab_tree_int(row, "at_ms", 0), when);
-        printf("  since %s by %s%s%s", when, who, *why ? ": " : "", why);
+        printf("    since %s by %s%s%s\n", when, who, *why ? ": " : "", why);
         free(who);
         free(why);
     }
-    fputs("\n", stdout);
     free(pool);
     free(user);
 }
@@ -36,8 +32,8 @@ static void print_rows(struct cli *cli, const json_t *rows)
     size_t i;
     json_t *row;
     if (!cli->json)
-        printf("%-16s  %-20s  %-8s  %7s  %7s  %7s  %9s  %7s  %7s\n", "pool", "of", "state", "open", "ready",
-               "running", "oldest, s", "workers", "slots");
+        printf("%-16s  %-10s  %-8s %7s %7s %7s %8s %7s\n", "pool", "users", "state", "open", "ready", "running",
+               "oldest,s", "workers");
     json_array_foreach (rows, i, row) {
         if (cli->json)
             term_json(stdout, json_incref(row));

@@ -2,7 +2,6 @@
 #include <langinfo.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "client/cli/cli.h"
@@ -59,13 +58,12 @@ json_t *run_events(struct cli *cli, struct autobots *bots, const char *id, struc
 
 /* ---- the timeline ---- */
 
-static unsigned columns_of(int fd)
+static unsigned timeline_columns(void)
 {
-    struct winsize size;
     uint64_t number;
     const char *given = getenv("COLUMNS");
-    if (!ioctl(fd, TIOCGWINSZ, &size) && size.ws_col)
-        return size.ws_col;
+    if (term_columns(stdout))
+        return (unsigned)term_columns(stdout);
     if (given && parse_number(given, &number) && number >= 1 && number <= TIMELINE_COLUMNS_MAX)
         return (unsigned)number;
     return COLUMNS_DEFAULT;
@@ -86,7 +84,7 @@ int run_timeline(struct cli *cli, struct autobots *bots, const json_t *job)
     } else {
         bool fancy = isatty(STDOUT_FILENO) && !strcmp(nl_langinfo(CODESET), "UTF-8");
         printf("%s  %s\n", id, state ? state : "?");
-        timeline_draw(stdout, timeline, columns_of(STDOUT_FILENO), fancy, term_colours(stdout));
+        timeline_draw(stdout, timeline, timeline_columns(), fancy, term_colours(stdout));
     }
     json_decref(timeline);
     json_decref(events);

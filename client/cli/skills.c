@@ -8,7 +8,7 @@
 #include "common/id.h"
 #include "common/skill.h"
 
-enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 100000, PAGE_MAX = 1000, TITLE_SHOWN = 40, DESCRIPTION_SHOWN = 60 };
+enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 100000, TITLE_SHOWN = 40, DESCRIPTION_SHOWN = 60 };
 
 /* ---- list ---- */
 
@@ -22,8 +22,8 @@ static void print_row(const json_t *skill)
         cells[i] = term_line(text ? text : "", columns[i]);
     }
     snprintf(version, sizeof version, "@%lld", (long long)ab_tree_int(skill, "version", 0));
-    printf("%-24s  %-5s  %-6s  %.19s  %s%s%s\n", cells[0], version, cells[1], cells[2], cells[3],
-           *cells[4] ? ": " : "", cells[4]);
+    term_row(stdout, "%-24s  %-5s  %-6s  %.10s  %s%s%s", cells[0], version, cells[1], cells[2], cells[3],
+             *cells[4] ? ": " : "", cells[4]);
     for (int i = 0; i < 5; i++)
         free(cells[i]);
 }
@@ -44,26 +44,8 @@ static json_t *list_request(struct cli *cli)
 
 static int list(struct cli *cli, struct autobots *bots, json_t *request, uint64_t limit)
 {
-    int code = CLI_DONE;
-    size_t i, shown = 0;
-    json_t *skill;
-    for (bool more = true; more;) {
-        json_object_set_new(request, "limit",
-                            json_integer((json_int_t)(limit - shown > PAGE_MAX ? PAGE_MAX : limit - shown)));
-        json_t *answer = service_ask(cli, bots, "list_skills", json_incref(request), &code);
-        json_array_foreach (json_object_get(answer, "skills"), i, skill) {
-            if (cli->json)
-                term_json(stdout, json_incref(skill));
-            else
-                print_row(skill);
-            shown++;
-        }
-        const char *next = ab_tree_str(answer, "next");
-        more = next && shown < limit;
-        if (more)
-            json_object_set_new(request, "after", json_string(next));
-        json_decref(answer);
-    }
+    size_t shown;
+    int code = service_list(cli, bots, "list_skills", request, "skills", limit, print_row, &shown);
     if (!code && !shown && json_object_get(request, "name"))
         code = cli_failf(cli, CLI_FAILED, "user %s has no skill %s", cli->user, cli->words[0]);
     else if (!code && !shown && !cli->json)

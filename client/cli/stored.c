@@ -33,7 +33,7 @@ static char *cell(const json_t *item, const char *key, size_t columns)
 static void session_row(const json_t *item)
 {
     char *id = cell(item, "session_id", 0), *when = cell(item, "timestamp", 24), *name = cell(item, "name", 60);
-    printf("%-36s  %-24s  %s\n", id, when, name);
+    term_row(stdout, "%-36s  %.19s  %s", id, when, name);
     free(id);
     free(when);
     free(name);
@@ -63,8 +63,8 @@ static void gallery_row(const json_t *item)
     for (size_t i = 0; i < json_array_size(list); i++)
         ab_buf_format(&tags, "%s%s", i ? "," : "", json_string_value(json_array_get(list, i)));
     char *id = cell(item, "id", 0), *name = cell(item, "name", 40), *clean = term_line(ab_buf_cstr(&tags), 30);
-    printf("%-36s  %-40s  %-30s  %zu messages\n", id, name, clean,
-           json_array_size(json_object_get(item, "messages")));
+    size_t messages = json_array_size(json_object_get(item, "messages"));
+    term_row(stdout, "%-36s  %3zu message%s  %-24s  %s", id, messages, messages == 1 ? " " : "s", name, clean);
     free(id);
     free(name);
     free(clean);

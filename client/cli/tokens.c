@@ -124,9 +124,9 @@ static void print_token(const json_t *record)
     const char *id = ab_tree_str(record, "id"), *name = ab_tree_str(record, "name");
     const char *whose = ab_tree_str(record, "user"), *scope = ab_tree_str(record, "scope");
     char *user = term_line(whose ? whose : "?", 20), *what = term_line(name ? name : "", 40);
-    printf("%-36s  %-7s  %-16s  %-5s  %-19s  %-19s  %-19s  %s\n", id ? id : "?", state_of(record), user,
-           scope ? scope : "?", when(record, "created_ms", times[0]), when(record, "expires_ms", times[1]),
-           when(record, "used_ms", times[2]), what);
+    term_row(stdout, "%-36s  %-7s  %-5s  %-12s  %-19s  %-16s  %-19s  %-19s", id ? id : "?", state_of(record),
+             scope ? scope : "?", user, when(record, "expires_ms", times[0]), what,
+             when(record, "used_ms", times[1]), when(record, "created_ms", times[2]));
     free(user);
     free(what);
 }
@@ -138,8 +138,8 @@ static void print_page(struct cli *cli, const json_t *rows, bool first)
     if (first && !cli->json && !json_array_size(rows))
         fprintf(stderr, "no tokens; see `autobots tokens create --help`\n");
     else if (first && !cli->json)
-        printf("%-36s  %-7s  %-16s  %-5s  %-19s  %-19s  %-19s  name\n", "id", "state", "user", "scope",
-               "created", "expires", "last used");
+        term_row(stdout, "%-36s  %-7s  %-5s  %-12s  %-19s  %-16s  %-19s  %-19s", "id", "state", "scope", "user",
+                 "expires", "name", "last used", "created");
     json_array_foreach (rows, i, row) {
         if (cli->json)
             term_json(stdout, json_incref(row));

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/bytes.h"
 #include "common/money.h"
 #include "common/tree.h"
 
@@ -58,4 +59,20 @@ void usage_texts(const json_t *total, char tokens[USAGE_TEXT], char cost[USAGE_T
     snprintf(tokens, USAGE_TEXT, "%lld",
              (long long)(ab_tree_int(total, "prompt_tokens", 0) + ab_tree_int(total, "completion_tokens", 0)));
     usage_cost(&usage, cost);
+}
+
+char *usage_line(const json_t *total)
+{
+    char tokens[USAGE_TEXT], cost[USAGE_TEXT];
+    struct ab_buf line = {0};
+    long long calls = ab_tree_int(total, "calls", 0), cached_calls = ab_tree_int(total, "cached_calls", 0);
+    usage_texts(total, tokens, cost);
+    ab_buf_format(&line, "%lld %s", calls, calls == 1 ? "call" : "calls");
+    if (cached_calls)
+        ab_buf_format(&line, " (%lld from the cache)", cached_calls);
+    ab_buf_format(
+        &line, " · tokens: %lld in (%lld cached), %lld out · %s%s",
+        (long long)ab_tree_int(total, "prompt_tokens", 0), (long long)ab_tree_int(total, "cached_tokens", 0),
+        (long long)ab_tree_int(total, "completion_tokens", 0), strcmp(cost, "unpriced") ? "cost " : "", cost);
+    return ab_buf_detach(&line);
 }

@@ -17,6 +17,8 @@ void usage_add(struct usage *usage, const json_t *event);
  * that nobody has a price for. */
 enum { USAGE_TEXT = 64 };
 void usage_texts(const json_t *total, char tokens[USAGE_TEXT], char cost[USAGE_TEXT]);
+/* "2 calls · tokens: 93 in (0 cached), 39 out · cost 0.0123 USD" of the same; malloc'ed. */
+char *usage_line(const json_t *total);
 /* What the run cost so far: "0.0123 USD", "unpriced", or "0.0123 USD + 2 unpriced calls". */
 const char *usage_cost(const struct usage *usage, char cost[USAGE_TEXT]);
 

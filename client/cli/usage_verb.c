@@ -7,7 +7,14 @@
 #include "common/money.h"
 #include "common/tree.h"
 
-enum { KEY_COLUMNS = 38 };
+/* The columns fit 80 with what money is usually written as; a session's id is cut on a terminal that narrow. */
+enum { KEY_WIDE = 36, KEY_NARROW = 12, NARROW_COLUMNS = 104 };
+
+static int key_columns(void)
+{
+    size_t columns = term_columns(stdout);
+    return columns && columns < NARROW_COLUMNS ? KEY_NARROW : KEY_WIDE;
+}
 
 static bool put_time(struct cli *cli, json_t *request, const char *field, const char *text, int *code)
 {
@@ -54,16 +61,35 @@ static void print_cost(const json_t *row)
         printf(" + %lld unpriced", (long long)unpriced);
 }
 
-static void print_row(const json_t *row)
+/* The thoughts are among the reply's, and stand in --json. */
+static const struct {
+    const char *key, *title;
+    int width;
+} columns[] = {{"jobs", "jobs", 5},
+               {"calls", "calls", 6},
+               {"prompt_tokens", "prompt", 9},
+               {"cached_tokens", "cached", 9},
+               {"completion_tokens", "reply", 9}};
+
+static void print_head(void)
 {
-    static const char *const columns[] = {
-        "jobs", "calls", "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens"};
-    const char *key = ab_tree_str(row, "key");
-    char *name = term_line(key && *key ? key : "total", KEY_COLUMNS);
-    printf("%-*s", KEY_COLUMNS, name);
+    printf("%-*s", key_columns(), "");
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
-        printf("  %10lld", (long long)ab_tree_int(row, columns[i], 0));
-    printf("  %10.1f", (double)ab_tree_int(row, "model_ms", 0) / 1000);
+        printf("  %*s", columns[i].width, columns[i].title);
+    printf("  %7s  cost\n", "seconds");
+}
+
+/* Of an agent or a model it is not told in how many jobs it was. */
+static void print_row(const json_t *row, bool of_jobs)
+{
+    const char *key = ab_tree_str(row, "key");
+    char *name = term_line(key && *key ? key : "total", (size_t)key_columns());
+    printf("%-*s", key_columns(), name);
+    if (!of_jobs)
+        printf("  %*s", columns[0].width, "-");
+    for (size_t i = !of_jobs; i < sizeof columns / sizeof *columns; i++)
+        printf("  %*lld", columns[i].width, (long long)ab_tree_int(row, columns[i].key, 0));
+    printf("  %7.1f", (double)ab_tree_int(row, "model_ms", 0) / 1000);
     print_cost(row);
     fputs("\n", stdout);
     free(name);
@@ -73,14 +99,15 @@ static void print_rows(struct cli *cli, const json_t *rows, bool first)
 {
     size_t i;
     json_t *row;
+    const char *by = cli->option[OPT_by];
+    bool of_jobs = !by || (strcmp(by, "agent") && strcmp(by, "model"));
     if (!cli->json && first)
-        printf("%-*s  %10s  %10s  %10s  %10s  %10s  %10s  %10s  %s\n", KEY_COLUMNS, "", "jobs", "calls",
-               "prompt", "completion", "cached", "reasoning", "seconds", "cost");
+        print_head();
     json_array_foreach (rows, i, row) {
         if (cli->json)
             term_json(stdout, json_incref(row));
         else
-            print_row(row);
+            print_row(row, of_jobs);
     }
 }
 

@@ -199,8 +199,10 @@ static void show_turn(struct view *view, const json_t *event)
         close_line(view);
         print_speaker(view, agent ? agent : "?", ab_tree_str(event, "to"), step);
     }
-    print_content(view, json_object_get(event, "content"), shown);
-    fputs("\n", view->out);
+    const json_t *content = json_object_get(event, "content");
+    print_content(view, content, shown);
+    if (!json_is_string(content) || json_string_length(content)) /* a turn may be calls of tools and no words */
+        fputs("\n", view->out);
     if (!strcmp(ab_tree_str(event, "kind"), "model_reply"))
         print_call(view, event);
     else if (chosen_by(event))
@@ -258,10 +260,11 @@ static void show_code_result(struct view *view, const json_t *event)
         if (output[strlen(output) - 1] != '\n')
             fputs("\n", view->out);
     }
-    note(view, "  %s · exit code %lld (%s) · %.1f s · %zu files%s%s%s%s", language ? language : "?", exit_code,
-         exit_code ? "failed" : "succeeded", (double)ab_tree_int(event, "duration_ms", 0) / 1000,
-         json_array_size(json_object_get(event, "files")), stopped ? " · stopped: " : "",
-         stopped ? stopped : "", chosen_by(event) ? " · " : "", chosen_by(event) ? chosen_by(event) : "");
+    size_t files = json_array_size(json_object_get(event, "files"));
+    note(view, "  %s · exit code %lld (%s) · %.1f s · %zu file%s%s%s%s%s", language ? language : "?", exit_code,
+         exit_code ? "failed" : "succeeded", (double)ab_tree_int(event, "duration_ms", 0) / 1000, files,
+         files == 1 ? "" : "s", stopped ? " · stopped: " : "", stopped ? stopped : "",
+         chosen_by(event) ? " · " : "", chosen_by(event) ? chosen_by(event) : "");
     fputs("\n", view->out);
 }
 
@@ -285,9 +288,11 @@ static void show_tool_result(struct view *view, const json_t *event)
     const json_t *files = json_object_get(event, "files");
     char *brief = term_line(content ? content : "", TOOL_COLUMNS_MAX);
     char *took = seconds >= 0.1 ? ab_format(" · %.1f s", seconds) : ab_strdup("");
-    char *more = parts   ? ab_format(" · and %zu images or files", parts)
-                 : files ? ab_format(" · %zu files", json_array_size(files))
-                         : ab_strdup("");
+    size_t made = json_array_size(files);
+    char *more =
+        parts ? ab_format(" · and %zu image%s or file%s", parts, parts == 1 ? "" : "s", parts == 1 ? "" : "s")
+        : files ? ab_format(" · %zu file%s", made, made == 1 ? "" : "s")
+                : ab_strdup("");
     note(view, "  %s%s: %s%s%s", tool ? tool : "?", ab_tree_bool(event, "failed", false) ? " failed" : "",
          brief, more, took);
     free(brief);
@@ -356,18 +361,9 @@ static void print_usage(struct view *view, const json_t *result)
     const json_t *total = json_object_get(json_object_get(result, "usage"), "total");
     if (!total)
         return;
-    long long calls = ab_tree_int(total, "calls", 0);
-    fprintf(view->out, "%lld %s", calls, calls == 1 ? "call" : "calls");
-    if (ab_tree_int(total, "cached_calls", 0))
-        fprintf(view->out, " (%lld from the cache)", (long long)ab_tree_int(total, "cached_calls", 0));
-    fprintf(view->out, " · tokens: %lld in (%lld cached), %lld out",
-            (long long)ab_tree_int(total, "prompt_tokens", 0),
-            (long long)ab_tree_int(total, "cached_tokens", 0),
-            (long long)ab_tree_int(total, "completion_tokens", 0));
-    char tokens[USAGE_TEXT], cost[USAGE_TEXT];
-    usage_texts(total, tokens, cost);
-    fprintf(view->out, " · %s%s%s\n", strcmp(cost, "unpriced") ? "cost " : "", cost,
-            ab_tree_bool(result, "offline", false) ? " · offline" : "");
+    char *line = usage_line(total);
+    fprintf(view->out, "%s%s\n", line, ab_tree_bool(result, "offline", false) ? " · offline" : "");
+    free(line);
 }
 
 static void print_files(struct view *view, const json_t *result)

@@ -9,7 +9,7 @@
 #include "common/tree.h"
 #include "common/workflow/workflow.h"
 
-enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 100000, PAGE_MAX = 1000, HASH_SHOWN = 12 };
+enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 100000, HASH_SHOWN = 12 };
 
 /* ---- a word that names one: NAME or NAME@VERSION ---- */
 
@@ -83,7 +83,7 @@ char *workflow_stored(struct cli *cli, struct autobots *bots, const char *word, 
 static void print_row(const json_t *record)
 {
     static const char *const keys[] = {"name", "hash", "timestamp", "description"};
-    static const size_t columns[] = {AB_WORKFLOW_NAME_MAX, HASH_SHOWN, 20, 60};
+    static const size_t columns[] = {AB_WORKFLOW_NAME_MAX, HASH_SHOWN, 10, 60};
     char *cells[4], version[24] = "built in";
     for (int i = 0; i < 4; i++) {
         const char *text = ab_tree_str(record, keys[i]);
@@ -94,7 +94,7 @@ static void print_row(const json_t *record)
     char *description = term_line(cells[3], columns[3]);
     if (!ab_tree_bool(record, "builtin", false))
         snprintf(version, sizeof version, "@%lld", (long long)ab_tree_int(record, "version", 0));
-    printf("%-24s  %-8s  %-12s  %-20s  %s\n", cells[0], version, cells[1], cells[2], description);
+    term_row(stdout, "%-24s  %-8s  %-12s  %-10s  %s", cells[0], version, cells[1], cells[2], description);
     free(description);
     for (int i = 0; i < 4; i++)
         free(cells[i]);
@@ -102,26 +102,8 @@ static void print_row(const json_t *record)
 
 static int list(struct cli *cli, struct autobots *bots, json_t *request, uint64_t limit)
 {
-    int code = CLI_DONE;
-    size_t i, shown = 0;
-    json_t *record;
-    for (bool more = true; more;) {
-        json_object_set_new(request, "limit",
-                            json_integer((json_int_t)(limit - shown > PAGE_MAX ? PAGE_MAX : limit - shown)));
-        json_t *answer = service_ask(cli, bots, "list_workflows", json_incref(request), &code);
-        json_array_foreach (json_object_get(answer, "workflows"), i, record) {
-            if (cli->json)
-                term_json(stdout, json_incref(record));
-            else
-                print_row(record);
-            shown++;
-        }
-        const char *next = ab_tree_str(answer, "next");
-        more = next && shown < limit;
-        if (more)
-            json_object_set_new(request, "after", json_string(next));
-        json_decref(answer);
-    }
+    size_t shown;
+    int code = service_list(cli, bots, "list_workflows", request, "workflows", limit, print_row, &shown);
     if (!code && !shown)
         code = cli_failf(cli, CLI_FAILED, "user %s has no workflow %s", cli->user, cli->words[0]);
     return code;

@@ -120,7 +120,7 @@ static int pack_content(const struct autobots_job *job, const struct ab_workflow
     const char *text = job->text || job->content || !workflow ? job->text : workflow->task;
     if (!text && !job->content)
         return ab_fail_at(err, AB_EINVALID, "text",
-                          "there is no message, and the workflow has no task of its own");
+                          "there is no message, and the workflow has no task of its own: give one");
     if (!text)
         return pack_json(job->content, "content", out, err);
     if (!ab_utf8_ok(ab_view_of(text)))

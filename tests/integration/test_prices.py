@@ -57,7 +57,7 @@ def test_a_changed_price_counts_within_seconds_and_is_shown(bots, chat, user):
     assert f"cost {reply['prompt_tokens']}.000" in chat(flows.chat(script(model))).out
     two = chat(flows.chat(script(model), replies=1)).out
     assert "so far 2 calls, " in two and " USD" in two.split("so far 2 calls, ")[1].splitlines()[0]
-    assert " USD" in [line for line in bots("show", shown["id"]).out.splitlines() if line.startswith("cost")][0]
+    assert " USD" in [line for line in bots("show", shown["id"]).out.splitlines() if line.startswith("usage")][0]
     assert any(shown["id"] in line and "USD" in line for line in bots("jobs").out.splitlines())
     assert bots("prices", "rm", f"priced-{user}*").code == 0
     assert bots("prices", "rm", f"priced-{user}*").code == 1
