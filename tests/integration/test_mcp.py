@@ -315,6 +315,79 @@ def test_no_server_outlives_its_worker(make_service, how):
         service["worker1"].killed = True
 
 
+class Gated:
+    """Jobs at a server that starts and serves nobody before it may: their tools are being prepared until then."""
+
+    def __init__(self, service, folder):
+        self.service, self.notes, self.gate = service, folder / "notes", folder / "gate"
+
+    def submit(self, client):
+        """A job, and the process of the server that it waits for."""
+        job = client.submit(flow([calls(("say", {"text": "late"}), server="late"), "Done."], [{"mcp": "late"}]), "go", watch="all").id
+        return job, self.started()
+
+    def started(self, nth=1):
+        wait_until(lambda: len(notes_of(self.notes)) >= nth or self.service.died(), 20 * slow(), "the server's start")
+        return notes_of(self.notes)[nth - 1]["pid"]
+
+
+@pytest.fixture
+def gated(make_service, tmp_path):
+    service = make_service(workers=0, config={"mcp_servers": {
+        "late": program(f"gate={tmp_path / 'gate'}", f"file={tmp_path / 'notes'}", "mark=gated", start_ms=60000)}})
+    service.start("worker1")
+    service.wait_ready(1)
+    yield Gated(service, tmp_path)
+    wait_until(lambda: not processes(SERVER, f"gate={tmp_path / 'gate'}"), 20 * slow(), "no server and no keeper is left")
+
+
+def end_of_gated(client, job, attempts):
+    events = client.journal(job)
+    assert [one["content"] for one in of(events, "tool_result")] == ["late"] and events[-1]["content"] == "Done."
+    assert len(of(events, "started")) == attempts and len(of(events, "model_reply")) == 2
+    assert not of(events, "attempt_failed")
+
+
+def test_a_pause_while_tools_are_prepared_ends_their_server(gated):
+    with gated.service.client() as client:
+        job, pid = gated.submit(client)
+        client.inbox(job, "pause")
+        wait_until(lambda: client.job_status(job)["state"] == "paused", 20 * slow(), "the pause")
+        wait_until(lambda: not alive(pid), 20 * slow(), "the server's end")
+        assert not of(client.journal(job), "model_reply")
+        gated.gate.touch()
+        client.inbox(job, "resume")
+        client.wait_for(lambda m: m.name == "EVENT" and m["job"] == job and m.get("end"), 20 * slow())
+        end_of_gated(client, job, 2)
+
+
+def test_a_cancel_while_tools_are_prepared_ends_their_server(gated):
+    with gated.service.client() as client:
+        job, pid = gated.submit(client)
+        client.cancel(job)
+        assert client.events_to_end(job)[-1]["state"] == "cancelled"
+        wait_until(lambda: not alive(pid), 20 * slow(), "the server's end")
+        assert not of(client.journal(job), "model_reply")
+
+
+def test_a_worker_that_goes_while_tools_are_prepared_leaves_the_job_to_another(gated):
+    service = gated.service
+    with service.client() as client:
+        job, pid = gated.submit(client)
+        service.start("worker2")
+        service.wait_ready(2)
+        assert service["worker1"].terminate() == 0
+        service["worker1"].killed = True
+        other = gated.started(2)
+        wait_until(lambda: not alive(pid), 20 * slow(), "the first server's end")
+        assert alive(other)
+        gated.gate.touch()
+        client.wait_for(lambda m: m.name == "EVENT" and m["job"] == job and m.get("end"), 20 * slow())
+        end_of_gated(client, job, 2)
+        assert [one["worker"] for one in of(client.journal(job), "started")][0] != [
+            one["worker"] for one in of(client.journal(job), "started")][1]
+
+
 @pytest.mark.parametrize("tool, again", [("works_slowly", True), ("hang", False)])
 def test_a_call_under_way_when_the_worker_dies(make_service, tmp_path, tool, again):
     """What the server calls read-only is called again, with the same key; of another the model is told that nobody knows."""

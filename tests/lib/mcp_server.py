@@ -1,13 +1,14 @@
 #!/usr/bin/python3
 """An MCP server of the tests, on stdio, that does what its arguments say; each tool misbehaves in its own way.
 
-    mcp_server.py [era=legacy|modern|dual|silent|exits] [slow_start=SECONDS] [file=PATH] [list=many|endless|changing|odd|none]
+    mcp_server.py [era=legacy|modern|dual|silent|exits] [slow_start=SECONDS] [gate=PATH] [file=PATH] [list=many|endless|changing|odd|none]
 
-`file` is for what outlives a process: how often it was started, what changes between two starts.
+With a gate it starts, but serves nobody before that file is there. `file` is for what outlives a process: how often it was started, what changes between two starts.
 """
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -278,6 +279,11 @@ if __name__ == "__main__":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(float(GIVEN.get("slow_start", "0")))
     note({"started": True})
+    hung_up = select.poll()
+    hung_up.register(0, 0)  # of which is always told that the other end was closed
+    while "gate" in GIVEN and not os.path.exists(GIVEN["gate"]):
+        if hung_up.poll(20):
+            sys.exit()
     for line in sys.stdin:
         take(json.loads(line))
     if "deaf" in GIVEN:
