@@ -109,6 +109,39 @@ def test_cancelling_ends_the_call_under_way(client, cast):
     assert client.events_to_end(job)[-1]["state"] == "cancelled"
 
 
+@pytest.mark.parametrize("stop", ["terminate", "kill"])
+def test_a_worker_that_goes_in_the_middle_of_two_calls_leaves_them_to_another(make_service, cast, stop):
+    """What was said in them is not said again; the one under way is asked again, under the same name."""
+    def called(name):
+        return {"id": name, "type": "function", "function": {"name": name, "arguments": json.dumps({"message": f"to {name}"})}}
+
+    inner = cast.flow("sequential", [cast.agent("c"), cast.agent("d")])
+    cast.behave(a={"texts": [{"tool_calls": [called("b"), called("inner")]}, "So be it."]}, b={"text": "b says"},
+                c={"text": "c says"}, d={"text": "d says", "stall": "headers"})
+    flow = cast.flow("default", {**cast.agent("a"), "tools": [{"agent": cast.agent("b")}, {"name": "inner", "workflow": inner}]})
+    service = make_service(workers=0, config={"heartbeat_ms": 300, "lease_ms": 1500})
+    service.start("worker1")
+    service.wait_ready(1)
+    with service.client() as client:
+        job = client.submit(flow, "decide", watch="all").id
+        wait_until(lambda: sorted(e["agent"] for e in of(client.journal(job), "model_reply")) == ["a", "b", "c"]
+                   and [call for call in cast.calls() if call["model"] == cast.name("d")], what="d, whom c has been before")
+        cast.behave(d={"text": "d says"})
+        if stop == "terminate":
+            service.start("worker2")
+            service.wait_ready(2)
+            assert service["worker1"].terminate() == 0
+        else:
+            service.kill("worker1")
+            service.start("worker2")
+        events = ended(client, job)
+    asked = [call["model"].rpartition("-")[2] for call in cast.calls()]
+    assert {name: asked.count(name) for name in "abcd"} == {"a": 2, "b": 1, "c": 1, "d": 2}
+    assert events[-1]["content"] == "So be it." and [e["attempt"] for e in of(events, "started")] == [1, 2]
+    assert sorted(e["content"] for e in of(events, "tool_result")) == ["b says", "d says"]
+    assert len(of(events, "tool_started")) == 2 and not of(events, "attempt_failed")
+
+
 def test_a_pause_in_a_call_and_going_on(client, cast):
     called = {"id": "1", "type": "function", "function": {"name": "b", "arguments": '{"message": "wait"}'}}
     cast.behave(a={"texts": [{"tool_calls": [called]}, "Done."]}, b={"text": "b says", "delay_ms": 300})
