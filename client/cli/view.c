@@ -30,6 +30,7 @@ struct view {
     FILE *out;
     bool json, colours, deltas;
     bool moved; /* an event was seen, or it was asked why there is none */
+    bool noted; /* a note stands in the last line: who speaks next is set apart from it */
     char job[AUTOBOTS_ID_TEXT];
     bool done;
     int code;
@@ -88,11 +89,19 @@ static void close_line(struct view *view)
         fputs("\n", view->out);
 }
 
+static void set_apart(struct view *view)
+{
+    if (view->noted)
+        fputs("\n", view->out);
+    view->noted = false;
+}
+
 /* A step inside of a call of an agent or a workflow says in which: "chat/3.1/chat:2" is in the first one of chat:3. */
 static void print_speaker(struct view *view, const char *agent, const char *to, const char *step)
 {
     const char *call = step ? strrchr(step, '.') : NULL;
     char *from = term_line(agent, 60), *whom = to ? term_line(to, 60) : NULL;
+    set_apart(view);
     fprintf(view->out, "%s%s%s", term_agent_colour(view->colours, agent), from, term_reset(view->colours));
     if (whom)
         fprintf(view->out, "%s → %s%s", term_dim(view->colours), whom, term_reset(view->colours));
@@ -102,6 +111,12 @@ static void print_speaker(struct view *view, const char *agent, const char *to, 
     fputs("\n", view->out);
     free(from);
     free(whom);
+}
+
+static void end_block(struct view *view)
+{
+    fputs("\n", view->out);
+    view->noted = false;
 }
 
 static void on_delta(void *context, const struct autobots_delta *delta)
@@ -186,28 +201,30 @@ static void note(struct view *view, const char *format, ...) __attribute__((form
 /* Who speaks in a groupchat, where the words of the one who chose do not say it. */
 static void show_choice(struct view *view, const char *step, const char *agent)
 {
-    if (choices_made(&view->choices, step ? step : "", agent ? agent : "") == CHOICE_IN_TURN)
-        note(view, "nobody was named alone: %s is next in the list", agent ? agent : "?");
+    if (choices_made(&view->choices, step ? step : "", agent ? agent : "") != CHOICE_IN_TURN)
+        return;
+    note(view, "nobody was named alone: %s is next in the list", agent ? agent : "?");
+    view->noted = false; /* see show_model_reply */
 }
 
 static void show_turn(struct view *view, const json_t *event)
 {
     const char *step = ab_tree_str(event, "step"), *agent = ab_tree_str(event, "agent");
+    const json_t *content = json_object_get(event, "content");
     size_t shown;
     show_choice(view, step, agent);
     if (!stream_whole(&view->stream, step, &shown)) {
         close_line(view);
         print_speaker(view, agent ? agent : "?", ab_tree_str(event, "to"), step);
     }
-    const json_t *content = json_object_get(event, "content");
     print_content(view, content, shown);
-    if (!json_is_string(content) || json_string_length(content)) /* a turn may be calls of tools and no words */
+    if (shown || json_string_length(content) || json_array_size(content)) /* else it only calls tools */
         fputs("\n", view->out);
     if (!strcmp(ab_tree_str(event, "kind"), "model_reply"))
         print_call(view, event);
     else if (chosen_by(event))
         note(view, "  %s", chosen_by(event));
-    fputs("\n", view->out);
+    end_block(view);
 }
 
 static void note(struct view *view, const char *format, ...)
@@ -221,6 +238,7 @@ static void note(struct view *view, const char *format, ...)
     char *clean = term_line(plain, 0);
     close_line(view);
     fprintf(view->out, "%s%s%s\n", term_dim(view->colours), clean, term_reset(view->colours));
+    view->noted = true;
     free(plain);
     free(clean);
 }
@@ -241,6 +259,7 @@ static void show_model_reply(struct view *view, const json_t *event)
          : !strcmp(purpose, "summary") ? "sums up"
                                        : purpose,
          again ? ", asked again as nobody was named alone" : "", content ? content : "");
+    view->noted = !speaker; /* the turn belongs to what chose it */
 }
 
 /* What code wrote, as the reply that comes of it says it. */
@@ -265,7 +284,7 @@ static void show_code_result(struct view *view, const json_t *event)
          exit_code ? "failed" : "succeeded", (double)ab_tree_int(event, "duration_ms", 0) / 1000, files,
          files == 1 ? "" : "s", stopped ? " · stopped: " : "", stopped ? stopped : "",
          chosen_by(event) ? " · " : "", chosen_by(event) ? chosen_by(event) : "");
-    fputs("\n", view->out);
+    end_block(view);
 }
 
 /* The whole of both is in the journal: `autobots show JOB --json`. */
@@ -346,7 +365,7 @@ static void show_forked(struct view *view, const json_t *event)
 {
     const char *job = ab_tree_str(event, "of");
     note(view, "up to here copied from %s", job ? job : "?");
-    fputs("\n", view->out);
+    end_block(view);
 }
 
 static void show_input(struct view *view, const json_t *event)
@@ -395,6 +414,7 @@ static void show_end(struct view *view, const json_t *event)
     const json_t *result = json_object_get(event, "result");
     close_line(view);
     if (content && *content) {
+        set_apart(view);
         fputs("answer\n", view->out);
         term_text(view->out, content, strlen(content));
         fputs("\n\n", view->out);

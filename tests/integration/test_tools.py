@@ -393,3 +393,15 @@ def test_a_fork_may_say_something_instead_of_calling(client):
                               "fork_text": "I know it."}, wire.pack(None))
     again = client.events_to_end(new)
     assert not of(again, "tool_started") and again[-1]["content"] == "I know it."
+
+
+def test_a_terminal_shows_calls_apart_from_what_is_said(shared, user):
+    """A reply that only calls tools has no empty line for its words; behind results the next speaker is set apart."""
+    env = {"AUTOBOTS_USER": user}
+    shown = cli.run("submit", "-w", ROOT / "client" / "examples" / "tools.yaml", "go", home=shared.dir, env=env).out
+    lines = shown.splitlines()
+    results = [i for i, line in enumerate(lines) if line.startswith("  now: ")]
+    assert len(results) == 1 and lines[results[0] + 1:results[0] + 3] == ["", "assistant → user"], shown
+    assert lines[results[0] - 1] and "\n\n\n" not in shown
+    shown = cli.run("submit", "-w", ROOT / "client" / "examples" / "delegate.yaml", home=shared.dir, env=env).out
+    assert shown.startswith("planner → user\n  script · ") and "\n\n\n" not in shown, shown
