@@ -49,7 +49,7 @@ FUZZ    := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 MAINS   := $(wildcard broker/main.c storage/main.c worker/main.c client/cli/main.c client/gateway/main.c)
 PRODUCT := $(COMMON) $(BROKER) $(STORAGE) $(WORKER) $(CLIENT) $(CLI) $(GATEWAY)
 EVERY   := $(PRODUCT) $(UNIT) $(TESTLIB) $(BENCH) $(BENCHLIB) $(FUZZ) $(PRINTER)
-SCRIPTS := $(wildcard .ci/run deploy/*.sh tests/*.sh)
+SCRIPTS := $(wildcard .ci/run deploy/*.sh tests/*.sh client/examples/*.sh)
 
 # ---- flags -------------------------------------------------------------------------------------------------
 MSGPACK  := $(shell $(PKG_CONFIG) --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack)
@@ -266,7 +266,7 @@ format: ## clang-format on all C sources
 # ---- installing --------------------------------------------------------------------------------------------
 .PHONY: install clean
 DEST = $(DESTDIR)$(PREFIX)
-EXAMPLES = $(wildcard client/examples/*.yaml client/examples/*.json client/examples/*.md)
+EXAMPLES = $(wildcard client/examples/*.yaml client/examples/*.json client/examples/*.py client/examples/*.md)
 SERVICES = $(wildcard deploy/*.service deploy/*.socket deploy/*.target)
 install: ## install to $(DESTDIR)$(PREFIX): DESTDIR=, PREFIX=/usr/local
 	$(Q)$(SUB) MODE=release build
@@ -275,6 +275,7 @@ install: ## install to $(DESTDIR)$(PREFIX): DESTDIR=, PREFIX=/usr/local
 	$(Q)$(if $(wildcard client/autobots.h),install -m 644 client/autobots.h $(DEST)/include/)
 	$(Q)install -m 644 $(B)/release/lib/libautobots.a $(DEST)/lib/
 	$(Q)$(if $(EXAMPLES),install -m 644 $(EXAMPLES) $(DEST)/share/autobots/examples/)
+	$(Q)install -m 755 $(wildcard client/examples/*.sh) $(DEST)/share/autobots/examples/
 	$(Q)$(if $(SERVICES),install -d $(DEST)/lib/systemd/system && install -m 644 $(SERVICES) $(DEST)/lib/systemd/system/)
 
 clean: ## remove what was built
