@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "common/failpoint.h"
+
 enum { BUCKETS = 1024 };
 
 /* The text of one step that is being written. */
@@ -186,6 +188,9 @@ static int feed_watch(struct feed *feed, const struct listener *listener, uint64
     struct autobots_error error;
     feed->seq = after;
     feed->deltas = listener->deltas;
+    feed->watched = false;
+    if (AB_FAILPOINT("gateway.watch"))
+        return ab_fail(err, AB_EBUSY, "fail point gateway.watch");
     feed->watched = !autobots_start_watch(feed->gateway->bots, feed->job, &watch, &error);
     if (!feed->watched)
         memcpy(err, &error, sizeof *err);

@@ -289,6 +289,46 @@ def test_who_wants_no_deltas_gets_none_though_others_do(gateway, user, model):
             assert {event.name for event in plain} == {"message"}
 
 
+def test_when_a_job_can_be_watched_no_more_all_who_follow_it_are_told_and_come_back(shared, user, model):
+    """The second one wants more of the job than the first, so that it is watched anew, which fails once."""
+    model.behave(text="a b c d", stall="headers")
+    own = Gateway(shared, "gateway41", failpoint="gateway.watch:error:2")
+    job = submit(own, user, flows.http_chat(model))["job"]
+    wait_until(lambda: model.calls(), what="the call")
+    followed = lambda: float(own.get("/metrics").text.split("\nautobots_http_jobs_followed ")[1].split()[0])
+    with own.stream(f"/api/jobs/{job}/events", user=user, deltas=False) as plain:
+        first = next(iter(plain))
+        wait_until(lambda: followed() == 1, what="the watch")
+        with own.stream(f"/api/jobs/{job}/events", user=user) as curious:
+            seen = [list(one) for one in (curious, plain)]
+    for events in seen:
+        assert events[-1].name == "error" and events[-1].data["error"]["code"] == "busy", events
+        assert "gateway.watch" in events[-1].data["error"]["message"]
+    assert followed() == 0
+    last = [event.id for event in [first, *seen[1]] if event.id][-1]
+    with own.stream(f"/api/jobs/{job}/events", last=last, user=user) as plain:
+        wait_until(lambda: followed() == 1, what="the watch")
+        own.post(f"/api/jobs/{job}/cancel", user=user)
+        rest = plain.journal()
+    assert [event["seq"] for event in rest] == list(range(int(last) + 1, rest[-1]["seq"] + 1)) and rest[-1]["state"] == "cancelled"
+    shared.processes.pop(own.name).terminate()
+
+
+def test_who_waits_for_a_job_that_cannot_be_watched_is_told(shared, user):
+    own = Gateway(shared, "gateway42", failpoint="gateway.watch:error")
+    answer = own.post("/api/jobs", {"workflow": flows.script_chat(["a"]), "text": "x", "wait_ms": 20000}, user=user)
+    assert answer.status == 429 and "gateway.watch" in answer.text
+    job = answer.headers["Location"].rpartition("/")[2]
+    wait_until(lambda: own.get(f"/api/jobs/{job}", user=user).body["job"]["state"] == "succeeded", what="it was taken all the same")
+    body = {"model": "chat", "messages": [{"role": "user", "content": "x"}]}
+    own.request("PUT", "/api/workflows/quick", {"workflow": flows.script_chat(["a"])}, user=user)
+    told = own.post("/v1/chat/completions", {**body, "model": "quick"}, user=user)
+    assert told.status == 429 and "gateway.watch" in told.body["error"]["message"]
+    streamed = own.post("/v1/chat/completions", {**body, "model": "quick", "stream": True}, user=user)
+    assert "gateway.watch" in streamed.text and "[DONE]" not in streamed.text
+    shared.processes.pop(own.name).terminate()
+
+
 def test_a_response_that_is_being_written_and_read_is_cancelled(gateway, user, model):
     model.behave(text="word " * 200, piece_chars=5, chunk_ms=20)
     body = {"model": "slow", "input": "go", "background": True}
