@@ -7,6 +7,7 @@
 #include "client/cli/cli.h"
 #include "common/tree.h"
 
+#define NONE "no MCP servers are configured; give --config FILE as the workers have it"
 enum { LIST_BYTES_MAX = 256 << 20, COLUMNS = 100 };
 
 json_t *mcp_servers(struct cli *cli, const char *only)
@@ -32,15 +33,17 @@ static json_t *asked_for(struct cli *cli, int *code)
     const char *only = cli->n ? cli->words[0] : NULL;
     *code = CLI_DONE;
     if (only && !json_object_get(configured, only)) {
-        *code = cli_failf(cli, CLI_USAGE,
-                          "no MCP server %s is configured (mcp_servers); `autobots mcp` lists them", only);
+        *code = cli_failf(
+            cli, CLI_USAGE,
+            "no MCP server %s is configured here (--config FILE, mcp_servers); `autobots mcp` lists them",
+            only);
         return NULL;
     }
     if (!json_object_size(configured)) {
         if (cli->verb->run == verb_mcp_pin)
-            *code = cli_failf(cli, CLI_USAGE, "no MCP servers are configured (mcp_servers)");
+            *code = cli_failf(cli, CLI_USAGE, NONE);
         else if (!cli->json)
-            puts("no MCP servers are configured (mcp_servers)");
+            puts(NONE);
         return NULL;
     }
     json_t *servers = mcp_servers(cli, only);

@@ -112,8 +112,8 @@ int mcp_list(const struct ab_config *config, const char *server, FILE *out)
         code = USAGE;
     } else if (*server && !mcp_knows(mcp, server)) {
         char *names = mcp_names(mcp);
-        fprintf(stderr, "autobots-worker: no MCP server `%.64s` is configured; configured are: %s\n", server,
-                names);
+        fprintf(stderr, "autobots-worker: no MCP server `%.64s` is configured (mcp_servers); there are: %s\n",
+                server, names);
         free(names);
         code = USAGE;
     } else {

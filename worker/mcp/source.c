@@ -220,8 +220,9 @@ static void not_configured(const struct mcp *mcp, const struct tool_scope *scope
     struct ab_error err = {0};
     char *names = mcp_names(mcp);
     ab_fail(&err, AB_EINVALID,
-            "no MCP server `%s`, which the agent %s names, is configured; configured are: %s", server,
-            scope->agent, names);
+            "no MCP server `%s`, which the agent %s names, is configured for this worker (mcp_servers); there "
+            "are: %s",
+            server, scope->agent, names);
     free(names);
     tool_offer_fail(offer, &err);
 }
