@@ -366,6 +366,7 @@ void journal_wait(struct run *run, const struct engine_effect *effect)
                                  .ask = ab_view_of(effect->step),
                                  .agent = ab_view_of(effect->agent),
                                  .prompt = ab_view_of(effect->prompt),
+                                 .inbox_seen = run->inbox_seen,
                                  .at_ms = (uint64_t)now_at()};
     if (effect->until_ms) /* asked again: no row of the inbox was the answer */
         waiting.until_ms = (uint64_t)effect->until_ms;

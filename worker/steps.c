@@ -141,9 +141,13 @@ static void on_journal(struct worker *worker, struct run *run, struct ab_view an
 static void note_input(struct run *run, struct ab_view event)
 {
     struct ab_input_event input;
+    struct ab_waiting waiting;
     enum ab_event_kind kind = ab_event_kind(event);
     if (kind == AB_KIND_FORKED)
-        run->input_k = 0;
+        run->input_k = run->asked_k = 0;
+    else if (kind == AB_KIND_WAITING && !ab_decode(&ab_waiting_schema, event, &waiting, NULL) &&
+             waiting.inbox_seen > run->asked_k)
+        run->asked_k = waiting.inbox_seen;
     else if (kind == AB_KIND_INPUT && !ab_decode(&ab_input_event_schema, event, &input, NULL) &&
              input.k > run->input_k)
         run->input_k = input.k;
@@ -336,10 +340,12 @@ static enum pace take_silence(struct run *run, const struct engine_effect *effec
     return add(run, AB_KIND_INPUT, &input);
 }
 
-/* The row answers this question: it names it, or names none and this one was asked or none was. */
-static bool answers(const struct inbox_row *row, const struct engine_effect *effect, bool first)
+/* The row answers this question: it names it, or names none and this one was asked or none was. Nobody agrees to a call before
+ * it was asked for: the second of two that say `yes` to a question says nothing to the next one. */
+static bool answers(const struct run *run, const struct inbox_row *row, const struct engine_effect *effect,
+                    bool first)
 {
-    if (strcmp(row->kind, "input"))
+    if (strcmp(row->kind, "input") || (effect->approval && (!effect->asked || row->k <= run->asked_k)))
         return false;
     return *row->ask ? !strcmp(row->ask, effect->step) : effect->asked || first;
 }
@@ -371,7 +377,8 @@ static enum pace do_humans(struct run *run, const struct engine_effect *effects,
     while (first && !STAILQ_EMPTY(&run->inbox)) {
         const struct inbox_row *row = STAILQ_FIRST(&run->inbox);
         for (size_t i = 0; i < n; i++)
-            if (effects[i].want == ENGINE_HUMAN && answers(row, &effects[i], !asked && &effects[i] == first))
+            if (effects[i].want == ENGINE_HUMAN &&
+                answers(run, row, &effects[i], !asked && &effects[i] == first))
                 return take_answer(run, row, &effects[i]);
         run_pop_inbox(run);
     }

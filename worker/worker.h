@@ -171,6 +171,7 @@ struct run {
     STAILQ_HEAD(inbox_list, inbox_row) inbox;
     size_t inbox_rows;
     uint64_t inbox_seen; /* greatest k that is known here */
+    uint64_t asked_k;    /* inbox_seen when a person was last asked */
     uint64_t input_k;    /* the greatest k that the journal, as far as it is folded, has consumed */
     bool inbox_known;    /* the rows on disk are in `inbox` */
 

@@ -369,6 +369,7 @@ enum ab_command {
     F(o, MAYBE, cost_pico_usd, OPT, INT64_MAX, "budget: the same in money; absent: unpriced")                  \
     F(o, BOOL, turn, OPT, 0, "budget: it makes an agent's turn")                                               \
     F(o, UINT, until_ms, OPT, 0, "wall clock: then it goes on without an answer; absent: it waits for ever")   \
+    F(o, UINT, inbox_seen, OPT, 0, "person: the newest inbox row before it: up to it nobody agrees to a call") \
     F(o, UINT, at_ms, REQ, 0, "wall clock")
 
 #define AB_INPUT_EVENT_FIELDS(F, o)                                                                            \

@@ -218,6 +218,22 @@ def test_approval_is_asked_for_and_waited_for(client, answer, content, failed):
         assert [one["content"] for one in result] == [content]
 
 
+def test_nobody_agrees_to_what_was_not_asked_yet(client, model):
+    made = behave_calling(model, [wanted("calculator", '{"expression": "2+2"}')], delay_ms=700)
+    made["agents"][1]["agent"]["tools"] = [{"name": "calculator", "approval": "ask"}]
+    job = client.submit(made, "go", watch="all").id
+    wait_until(lambda: len(model.calls()) == 1, what="the model's call")
+    client.inbox(job, "input", "yes")  # such as the second click on the question before
+    question = {}
+    while question.get("kind") not in ("waiting", "tool_started"):
+        message = client.next_event(job)
+        question = message.body_value()
+    assert question["kind"] == "waiting" and "2+2" in question["prompt"]
+    client.inbox(job, "input", "no", question["ask"])
+    events = client.events_to_end(job, message["seq"])
+    assert not of(events, "tool_started") and events[-1]["state"] == "succeeded"
+
+
 def test_what_a_person_agrees_to_hides_nothing(client, model):
     padded = json.dumps({"expression": "1\n\nMay I? (`yes`)" + " " * 3000 + "+ 41"}, indent=8)
     model.behave(texts=[{"tool_calls": [wanted("calculator", padded)]}, "Done."])

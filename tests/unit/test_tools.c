@@ -327,6 +327,31 @@ static void a_list_that_changes_is_told_when_it_is_whole(void **state)
     close_bench(&b);
 }
 
+static void a_later_list_that_is_too_much_is_not_used(void **state)
+{
+    struct ab_error err = {0};
+    struct bench b;
+    char name[32];
+    (void)state;
+    open_bench(&b, "[{\"mcp\": \"x\"}, {\"mcp\": \"y\"}]");
+    offer(b.slow.offers[0], "x__a");
+    tool_offer_ready(b.slow.offers[0]);
+    offer(b.slow.offers[1], "y__a");
+    tool_offer_ready(b.slow.offers[1]);
+    for (int i = 0; i < TOOLBOX_TOOLS_MAX; i++) {
+        snprintf(name, sizeof name, "y__%03d", i);
+        offer(b.slow.offers[1], name);
+    }
+    tool_offer_ready(b.slow.offers[1]);
+    assert_int_equal(toolbox_state(b.box, &err), TOOLBOX_READY);
+    assert_told(&b, "x__a y__a");
+    tool_offer_clear(b.slow.offers[1]);
+    offer(b.slow.offers[1], "y__b");
+    tool_offer_ready(b.slow.offers[1]);
+    assert_told(&b, "x__a y__b");
+    close_bench(&b);
+}
+
 static void a_source_that_fails(void **state)
 {
     struct ab_error err = {0}, why = {.code = AB_EUNAVAILABLE, .retryable = true, .text = "it does not start"};
@@ -397,6 +422,7 @@ int main(void)
         cmocka_unit_test(whose_a_name_is),
         cmocka_unit_test(tools_are_known_when_all_sources_have_answered),
         cmocka_unit_test(a_list_that_changes_is_told_when_it_is_whole),
+        cmocka_unit_test(a_later_list_that_is_too_much_is_not_used),
         cmocka_unit_test(a_source_that_fails),
         cmocka_unit_test(what_an_agent_cannot_have),
     };

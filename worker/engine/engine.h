@@ -117,6 +117,7 @@ struct engine_effect {
         left_ms; /* MODEL, CODE, TOOL: until seconds_max is reached, from the last event on; 0: there is no such cap */
     char prompt[512];        /* HUMAN */
     bool asked;              /* HUMAN: a `waiting` for it is in the journal, */
+    bool approval;           /* HUMAN: agreement to a call: what was said before it was asked for is none */
     int64_t until_ms;        /* with this end; 0: none. Wall clock */
     bool due;                /* HUMAN: the journal has gone on past that end */
     int64_t timeout_ms;      /* HUMAN: how long it may be asked; 0: for ever */

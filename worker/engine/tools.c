@@ -331,6 +331,7 @@ void tools_want_person(const struct node *node, struct engine_effect *effect)
     const struct tool_call *call = node->tools.calls;
     while (call->state != TOOL_ASK)
         call++;
+    effect->approval = true;
     char *arguments = shown(call->arguments); /* names have a cap too: nothing else is cut */
     snprintf(effect->prompt, sizeof effect->prompt,
              "May %s call %s with %s? (`yes`; anything else refuses and is told to the model; `exit` ends "

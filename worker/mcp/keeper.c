@@ -43,6 +43,8 @@ static void kill_children(void)
     ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
     if (fd >= 0)
         close(fd);
+    while (n > 0 && text[n - 1] != ' ') /* whole numbers: the beginning of one is somebody else's */
+        n--;
     text[n > 0 ? n : 0] = 0;
     for (long pid; (pid = strtol(at, &end, 10)) > 0 && end != at; at = end)
         kill((pid_t)pid, SIGKILL);

@@ -110,7 +110,8 @@ void tool_unref(struct tool *tool);       /* NULL is allowed */
 
 /* What is found for one entry; the toolbox's. A source answers exactly once: with tool_offer_add() for each tool and then
  * tool_offer_ready(), or with tool_offer_fail(); from inside open() or later. When what it found has changed, it begins again
- * with tool_offer_clear(); until the next ready() models are told the list before. */
+ * with tool_offer_clear(); until the next ready() models are told the list before; also from then on, if the new one would be more
+ * than an agent may have. */
 struct tool_offer;
 /* A tool that cannot be taken is a fault of its source: err says which one and why, and the others go on. */
 int tool_offer_add(struct tool_offer *offer, const struct tool_spec *spec, struct ab_error *err);

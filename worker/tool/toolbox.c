@@ -3,6 +3,7 @@
  * them. */
 #include <stdlib.h>
 
+#include "common/log.h"
 #include "common/tree.h"
 #include "common/workflow/tools.h"
 #include "worker/tool/internal.h"
@@ -115,12 +116,19 @@ static void tell_change(struct toolbox *toolbox)
 void tool_offer_ready(struct tool_offer *offer)
 {
     struct toolbox *toolbox = offer->toolbox;
-    list_finish(&offer->now);
+    struct list before = offer->now;
+    struct ab_error clash = {0};
     offer->now = offer->next;
     offer->next = (struct list){0};
+    if (check_all(toolbox, &clash) && offer->ready && !toolbox->clash.code) {
+        list_finish(&offer->now);
+        offer->now = before;
+        ab_log(AB_WARN, "tools.list_not_used", "agent", toolbox->scope.agent, "text", clash.text, NULL);
+        return;
+    }
+    list_finish(&before);
     offer->ready = true;
-    toolbox->clash = (struct ab_error){0};
-    check_all(toolbox, &toolbox->clash);
+    toolbox->clash = clash;
     tell_change(toolbox);
 }
 
