@@ -2,8 +2,8 @@
  *
  * A row of `budgets` is one limit of one unit. What is reserved is the sum of its rows in `holds`, one per call under way
  * (job and step), so that nothing can be reserved twice or forgotten: a step that is called again replaces its row, and
- * whatever ends an attempt removes all of its job. A job that found no room is a row of `budget_waits`, under the budget that
- * refused it; room that becomes free wakes those that fit, the oldest first.
+ * whatever ends an attempt removes all of its job. A job that found no room is a row of `budget_waiters`, under the budget that
+ * refused it; room that becomes free wakes those that fit (waiters.c).
  *
  * Always, when a reservation is accepted: settled + reserved + the new one <= limit. What is reported later may be more:
  * that is the overshoot, and it counts as spent.
@@ -51,11 +51,14 @@ int budget_check(struct db *db, const struct head *head, enum ab_event_kind kind
 /* After it was written; once for each event. *wake_at_ms: of a wait, when to try again; else untouched. */
 int budget_take(struct db *db, struct head *head, enum ab_event_kind kind, struct ab_view event,
                 uint64_t *wake_at_ms, struct ab_error *err);
-/* The job, whose head still says that it waits for a budget, waits no more; nothing happens if it does not. */
-int budget_unwait(struct db *db, const struct head *head, struct ab_error *err);
 /* What this job reserves no more, took less of than it could have, or was woken for and does not take now, others may. */
 int budget_wake_others(struct db *db, const struct head *head, struct ab_error *err);
-/* Room may have become free in it. */
+
+/* ---- waiters.c: who goes on ---- */
+
+/* The job, whose head still says that it waits for a budget, waits no more; nothing happens if it does not. */
+int budget_unwait(struct db *db, const struct head *head, struct ab_error *err);
+/* Room may have become free in it: nobody who fits is left waiting. */
 int budget_wake(struct db *db, int64_t key, struct ab_error *err);
 
 /* ---- budgets.c: setting and showing ---- */

@@ -226,87 +226,6 @@ int budget_check(struct db *db, const struct head *head, enum ab_event_kind kind
                                         : 0;
 }
 
-/* ---- waking ---- */
-
-int budget_unwait(struct db *db, const struct head *head, struct ab_error *err)
-{
-    if (head->state != OPEN_BUDGET)
-        return 0;
-    sqlite3_stmt *s = db_sql(db, SQL_WAIT_REMOVE);
-    bind_int(s, 1, (int64_t)head->n);
-    return db_run(db, s, err);
-}
-
-static int wake_job(struct db *db, uint64_t n, struct ab_error *err)
-{
-    struct head head;
-    int code = head_load(db, n, &head, err);
-    if (code || head.state != OPEN_BUDGET || (code = budget_unwait(db, &head, err)))
-        return code;
-    sqlite3_stmt *s = db_sql(db, SQL_OPEN_SET);
-    bind_int(s, 1, (int64_t)n);
-    bind_int(s, 2, OPEN_WOKEN);
-    if ((code = db_run(db, s, err)))
-        return code;
-    head.state = OPEN_WOKEN;
-    heads_put(&db->heads, &head);
-    return job_notice(db, n, 0, "budget", err);
-}
-
-/* Those who fit beside each other, the oldest first; one that is paused takes nothing from the others, as it will not make
- * its call soon. *found is the caller's. */
-static int pick_waiting(struct db *db, const struct budget_row *b, uint64_t reserved, struct ab_buf *found,
-                        struct ab_error *err)
-{
-    sqlite3_stmt *s = db_sql(db, SQL_WAITS);
-    bind_int(s, 1, b->key);
-    int got;
-    while ((got = db_row(db, s, err)) > 0) {
-        uint64_t n = (uint64_t)col_int(s, 0);
-        struct budget_amounts wanted =
-            amounts_of((uint64_t)col_int(s, 1), ab_some((uint64_t)col_int(s, 2)), col_int(s, 3));
-        if (!fits(b, reserved, &wanted))
-            continue;
-        int paused = job_paused(db, n, err);
-        if (paused < 0)
-            return paused;
-        reserved += paused ? 0 : wanted.of[b->unit];
-        ab_buf_add(found, &n, sizeof n);
-    }
-    return got;
-}
-
-static int anybody_waits(struct db *db, int64_t key, struct ab_error *err)
-{
-    sqlite3_stmt *s = db_sql(db, SQL_WAITS_ANY);
-    bind_int(s, 1, key);
-    return db_row(db, s, err);
-}
-
-int budget_wake(struct db *db, int64_t key, struct ab_error *err)
-{
-    struct budget_row b;
-    struct ab_buf found = {0};
-    uint64_t reserved, n;
-    int got = anybody_waits(db, key, err);
-    if (got <= 0)
-        return got;
-    sqlite3_stmt *s = db_sql(db, SQL_BUDGET_GET);
-    bind_int(s, 1, key);
-    if ((got = db_row(db, s, err)) <= 0)
-        return got;
-    budget_row_read(db, s, &b);
-    int code = budget_reserved(db, key, 0, ab_view("", 0), &reserved, err);
-    if (!code && b.settled < b.cap)
-        code = pick_waiting(db, &b, reserved, &found, err);
-    for (size_t at = 0; at < found.n && !code; at += sizeof n) {
-        memcpy(&n, found.p + at, sizeof n);
-        code = wake_job(db, n, err);
-    }
-    ab_buf_finish(&found);
-    return code;
-}
-
 int budget_wake_others(struct db *db, const struct head *head, struct ab_error *err)
 {
     struct budget_row rows[ROWS_MAX];
@@ -458,12 +377,10 @@ static int park(struct db *db, const struct head *head, struct ab_view event, ui
     if (code != AB_EBUDGET)
         return code ? ab_fail(err, code, "%s", why.text) : 0;
     *wake_at_ms = (uint64_t)budget_period_next(full.period, db->now_ms);
-    sqlite3_stmt *s = db_sql(db, SQL_WAIT_PUT);
+    sqlite3_stmt *s = db_sql(db, SQL_WAITER_PUT);
     bind_int(s, 1, (int64_t)head->n);
     bind_int(s, 2, full.key);
-    bind_int(s, 3, (int64_t)wanted.of[AB_BUDGET_TOKENS]);
-    bind_int(s, 4, (int64_t)wanted.of[AB_BUDGET_USD]);
-    bind_int(s, 5, (int64_t)wanted.of[AB_BUDGET_TURNS]);
+    bind_int(s, 3, (int64_t)wanted.of[full.unit]);
     return db_run(db, s, err);
 }
 

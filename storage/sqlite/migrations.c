@@ -161,6 +161,16 @@ const struct migration migrations[] = {
         " WITHOUT ROWID;"
         "INSERT INTO meta VALUES('words',0);",
     },
+    {
+        /* jobs parked for a budget, and how much of its unit (tokens 0, usd 1, calls 2, turns 3, seconds 4) the call may
+         * take that found no room. Whether anybody fits is one look at by_need, however many wait. */
+        "CREATE TABLE budget_waiters(n INTEGER PRIMARY KEY, budget INTEGER NOT NULL, need INTEGER NOT NULL);"
+        "INSERT INTO budget_waiters SELECT w.n,w.budget,CASE b.unit WHEN 0 THEN w.tokens WHEN 1 THEN w.usd"
+        " WHEN 2 THEN 1 WHEN 3 THEN w.turns ELSE 0 END FROM budget_waits w JOIN budgets b ON b.key=w.budget;"
+        "DROP TABLE budget_waits;"
+        "CREATE INDEX budget_waiters_by_age ON budget_waiters(budget,n,need);"
+        "CREATE INDEX budget_waiters_by_need ON budget_waiters(budget,need);",
+    },
 };
 const unsigned migrations_n = sizeof migrations / sizeof migrations[0];
 

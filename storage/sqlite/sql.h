@@ -26,7 +26,7 @@
     "FROM saved_workflows v JOIN workflows w ON w.key=v.workflow "
 
 #define SQL_BUDGET_COLUMNS "b.key,b.scope,b.unit,b.period,b.cap,b.settled,b.start_ms "
-#define SQL_BUDGET_SHOWN   ",b.over,b.overs,(SELECT count(*) FROM budget_waits w WHERE w.budget=b.key),"
+#define SQL_BUDGET_SHOWN   ",b.over,b.overs,(SELECT count(*) FROM budget_waiters w WHERE w.budget=b.key),"
 /* ?1: enum in usage.c; ?2 to ?3: users; ?4 to ?5: days; ?6, ?7: only of this model, agent; ?8: keys after this one */
 #define SQL_USAGE_SUMS(user, session)                                                                          \
     "SELECT CASE ?1 WHEN 1 THEN " user " WHEN 2 THEN " session " WHEN 3 THEN g.model WHEN 4 THEN g.agent "     \
@@ -290,11 +290,12 @@
     X(HOLDS_REMOVE_STEP, "DELETE FROM holds WHERE n=?1 AND step=?2")                                           \
     X(HOLDS_REMOVE, "DELETE FROM holds WHERE n=?1")                                                            \
     X(HOLDS_DROP, "DELETE FROM holds WHERE budget=?1")                                                         \
-    X(WAIT_PUT, "INSERT OR REPLACE INTO budget_waits(n,budget,tokens,usd,turns) VALUES(?1,?2,?3,?4,?5)")       \
-    X(WAITS, "SELECT n,tokens,usd,turns FROM budget_waits WHERE budget=?1 ORDER BY n")                         \
-    X(WAITS_ANY, "SELECT 1 FROM budget_waits WHERE budget=?1 LIMIT 1")                                         \
+    X(WAITER_PUT, "INSERT OR REPLACE INTO budget_waiters(n,budget,need) VALUES(?1,?2,?3)")                     \
+    X(WAITER_REMOVE, "DELETE FROM budget_waiters WHERE n=?1")                                                  \
+    X(WAITERS_LEAST, "SELECT need FROM budget_waiters WHERE budget=?1 ORDER BY need LIMIT 1")                  \
+    X(WAITERS_BY_AGE, "SELECT n,need FROM budget_waiters WHERE budget=?1 ORDER BY n")                          \
+    X(WAITERS_BY_NEED, "SELECT n,need FROM budget_waiters WHERE budget=?1 ORDER BY need,n")                    \
     X(BUDGETS_FORGET_JOB, "DELETE FROM budgets WHERE scope=3 AND owner=?1")                                    \
-    X(WAIT_REMOVE, "DELETE FROM budget_waits WHERE n=?1")                                                      \
     X(WORKFLOW_BUDGETS_ANY, "SELECT EXISTS(SELECT 1 FROM workflows WHERE budget IS NOT NULL)")                 \
     X(WORKFLOW_BUDGET, "SELECT budget FROM workflows WHERE key=?1")                                            \
     /* tokens of the gateway */                                                                                \

@@ -307,9 +307,11 @@ def older(store):
     """The file as a version without search left it."""
     with sqlite3.connect(store.dir / "database.sqlite") as db:
         db.executescript("DROP TABLE message_words; DROP TABLE message_docs; DROP TABLE unindexed;"
-                         "DELETE FROM meta WHERE key LIKE 'words%'")
+                         "DELETE FROM meta WHERE key LIKE 'words%';"
+                         "DROP TABLE budget_waiters;"
+                         "CREATE TABLE budget_waits(n INTEGER PRIMARY KEY, budget, tokens, usd, turns)")
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        db.execute(f"PRAGMA user_version={version - 1}")
+        db.execute(f"PRAGMA user_version={version - 2}")
     db.close()
 
 

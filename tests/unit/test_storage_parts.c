@@ -191,6 +191,42 @@ static void a_failed_migration_changes_nothing(void **state)
     place_remove(&p);
 }
 
+static void run_all(struct db *db, const char *const *texts)
+{
+    struct ab_error err = {0};
+    for (; *texts; texts++)
+        assert_int_equal(db_exec(db, *texts, &err), 0);
+}
+
+/* One job for each unit; what it needs is that of the unit of the budget it waits for. */
+static void jobs_wait_on_after_the_migration_of_their_table(void **state)
+{
+    (void)state;
+    static const char *const waiting[] = {
+        "INSERT INTO budgets SELECT 11+value,1,1,value,0,100,0,0,0,0 FROM json_each('[0,1,2,3,4]')",
+        "INSERT INTO budget_waits SELECT 21+value,11+value,500,600,7 FROM json_each('[0,1,2,3,4]')", NULL};
+    static const char needs[] = "SELECT count(*) FROM budget_waiters WHERE (n,budget,need) IN "
+                                "(VALUES(21,11,500),(22,12,600),(23,13,1),(24,14,7),(25,15,0))";
+    const char *texts[] = {NULL, NULL};
+    struct place p = {0};
+    struct db db;
+    unsigned v = 0;
+    place_make(&p);
+    open_db(&db, p.path);
+    for (; v < migrations_n && !strstr(migrations[v].text, "CREATE TABLE budget_waiters"); v++) {
+        texts[0] = migrations[v].text;
+        run_all(&db, texts);
+    }
+    assert_true(v < migrations_n);
+    run_all(&db, waiting);
+    texts[0] = migrations[v].text;
+    run_all(&db, texts);
+    assert_int_equal(db_number(&db, "SELECT count(*) FROM budget_waiters", -1), 5);
+    assert_int_equal(db_number(&db, needs, -1), 5);
+    db_disconnect(&db);
+    place_remove(&p);
+}
+
 static void a_newer_database_is_refused(void **state)
 {
     (void)state;
@@ -215,6 +251,7 @@ int main(void)
         cmocka_unit_test(callers_are_found_until_they_are_silent),
         cmocka_unit_test(an_older_database_is_copied_then_migrated),
         cmocka_unit_test(a_failed_migration_changes_nothing),
+        cmocka_unit_test(jobs_wait_on_after_the_migration_of_their_table),
         cmocka_unit_test(a_newer_database_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
