@@ -123,6 +123,8 @@ struct autobots_answer {
     const char *state;   /* submit: the end state, if this job had ended already; else NULL */
     const char *faults;  /* JSON array of {path, what, hint}, if a workflow was refused; else NULL */
     const char *json;    /* query: the answer, an object; else NULL */
+    const void *raw;     /* raw query: the answer as the protocol has it, a msgpack map; else NULL */
+    size_t raw_bytes;
     uint64_t
         input;    /* submit: the message was taken for the answer to the question of `job`, which is not the new
                           * job's id then: the row in its inbox; else 0 */
@@ -275,6 +277,9 @@ void autobots_stop_follow(struct autobots *client, uint64_t follow); /* of none:
  * whether broker or storage answers. */
 int autobots_start_query(struct autobots *client, const char *operation, const char *request,
                          autobots_done *done, void *context, struct autobots_error *err);
+/* The same, answered `raw`: for bytes, of which JSON would make text and back again. */
+int autobots_start_raw_query(struct autobots *client, const char *operation, const char *request,
+                             autobots_done *done, void *context, struct autobots_error *err);
 
 /* ---- blocking calls: start, step until done ----------------------------------------------------------------- */
 

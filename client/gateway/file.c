@@ -49,27 +49,33 @@ static const struct {
     {"pdf", "application/pdf", false},
 };
 
-static int type_of(const char *extension)
+static int type_of(struct ab_view extension)
 {
     int n = sizeof types / sizeof *types;
-    for (int i = 0; extension && i < n; i++)
-        if (!strcasecmp(types[i].extension, extension))
+    for (int i = 0; i < n; i++)
+        if (strlen(types[i].extension) == extension.n &&
+            !strncasecmp(types[i].extension, extension.p, extension.n))
             return i;
     return -1;
 }
 
-/* RFC 6266: the name in ASCII for old clients, and as it is. */
-static char *disposition(const char *name, bool shown)
+static bool is_plain(char c)
 {
     static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
+    return memchr(plain, c, sizeof plain - 1);
+}
+
+/* RFC 6266: the name in ASCII for old clients, and as it is. */
+static char *disposition(struct ab_view name, bool shown)
+{
     struct ab_buf text = {0};
-    size_t n = strnlen(name, NAME_MAX_SHOWN);
+    size_t n = name.n < NAME_MAX_SHOWN ? name.n : NAME_MAX_SHOWN;
     ab_buf_format(&text, "%s; filename=\"", shown ? "inline" : "attachment");
     for (size_t i = 0; i < n; i++)
-        ab_buf_char(&text, strchr(plain, name[i]) ? name[i] : '_');
+        ab_buf_char(&text, is_plain(name.p[i]) ? name.p[i] : '_');
     ab_buf_text(&text, "\"; filename*=UTF-8''");
     for (size_t i = 0; i < n; i++)
-        ab_buf_format(&text, strchr(plain, name[i]) ? "%c" : "%%%02X", (unsigned char)name[i]);
+        ab_buf_format(&text, is_plain(name.p[i]) ? "%c" : "%%%02X", (unsigned char)name.p[i]);
     return ab_buf_detach(&text);
 }
 
@@ -107,39 +113,35 @@ static int read_range(struct ab_view header, uint64_t size, uint64_t *from, uint
 
 /* ---- pieces ---- */
 
-static int nibble(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* Bytes of an answer are hexadecimal; sixteen of them look like an id, with dashes. */
-static void decode(const char *text, struct ab_buf *out)
-{
-    for (const char *at = text; at && at[0]; at++) {
-        if (*at == '-')
-            continue;
-        int high = nibble(at[0]), low = high < 0 ? -1 : nibble(at[1]);
-        if (low < 0)
-            return;
-        ab_buf_char(out, (char)(high << 4 | low));
-        at++;
-    }
-}
-
 static void ask(struct call *call, autobots_done *done)
 {
     struct download *d = call->state;
     d->asked = true;
-    call_query(call, "get_file",
-               json_pack("{s:O, s:O, s:I}", "job", json_object_get(call->args, "job"), "path",
-                         json_object_get(call->args, "path"), "at", (json_int_t)d->at),
-               done);
+    call_raw_query(call, "get_file",
+                   json_pack("{s:O, s:O, s:I}", "job", json_object_get(call->args, "job"), "path",
+                             json_object_get(call->args, "path"), "at", (json_int_t)d->at),
+                   done);
 }
 
-static void take_piece(struct download *d, const json_t *tree)
+struct answered {
+    struct ab_file_record file;
+    struct ab_view data;
+};
+
+static int read_answer(const struct autobots_answer *answer, struct answered *out, struct ab_error *err)
+{
+    struct ab_op_get_file_answer a;
+    if (ab_decode(&ab_op_get_file_answer_schema, ab_view(answer->raw, answer->raw_bytes), &a, err) ||
+        ab_decode(&ab_file_record_schema, a.file, &out->file, err))
+        return err->code;
+    out->data = a.data;
+    return 0;
+}
+
+static void take_piece(struct download *d, struct ab_view data)
 {
     ab_buf_clear(&d->piece);
-    decode(ab_tree_str(tree, "data"), &d->piece);
+    ab_buf_add(&d->piece, data.p, data.n);
     d->failed |= !d->piece.n && d->at < d->to;
     d->at += d->piece.n;
 }
@@ -149,17 +151,16 @@ static void on_piece(void *context, const struct autobots_answer *answer)
 {
     struct call *call = context;
     struct download *d = call->state;
-    json_t *tree = NULL;
+    struct answered a;
+    struct ab_error err;
     if (call->connection) {
         d->asked = false;
-        d->failed |= answer->error || ab_json_parse(ab_view_of(answer->json), &tree, NULL);
-        const char *hash = tree ? ab_tree_str(json_object_get(tree, "file"), "hash") : NULL;
-        d->failed |= !hash || strcmp(hash, d->hash) != 0; /* it is another one by now */
+        d->failed |= answer->error || read_answer(answer, &a, &err) ||
+                     !ab_view_is(a.file.hash, d->hash); /* it is another one by now */
         if (!d->failed)
-            take_piece(d, tree);
+            take_piece(d, a.data);
         call_wake(call);
     }
-    json_decref(tree);
     call_drop(call);
 }
 
@@ -191,19 +192,19 @@ static ssize_t on_read(void *owner, uint64_t position, char *to, size_t most)
 
 /* ---- the answer ---- */
 
-static void describe(struct call *call, const json_t *file)
+static void describe(struct call *call, const struct ab_file_record *file)
 {
     struct download *d = call->state;
-    int type = type_of(ab_tree_str(file, "extension"));
-    char *name = disposition(ab_tree_str(file, "name"), type >= 0 && types[type].shown);
+    int type = type_of(file->extension);
+    char *name = disposition(file->name, type >= 0 && types[type].shown);
     char *tag = ab_format("\"%s\"", d->hash);
     call_header_add(call, "Content-Disposition", name);
     call_header_add(call, "Content-Security-Policy", "sandbox; default-src 'none'");
     call_header_add(call, "ETag", tag);
     call_header_add(call, "Accept-Ranges", "bytes");
     if (d->ranged) {
-        char *range = ab_format("bytes %llu-%llu/%lld", (unsigned long long)d->from,
-                                (unsigned long long)d->to - 1, (long long)ab_tree_int(file, "bytes", 0));
+        char *range = ab_format("bytes %llu-%llu/%llu", (unsigned long long)d->from,
+                                (unsigned long long)d->to - 1, (unsigned long long)file->bytes);
         call_header_add(call, "Content-Range", range);
         free(range);
     }
@@ -234,14 +235,13 @@ static void refuse_range(struct call *call, uint64_t size)
 }
 
 /* With the first piece, which says what the file is. */
-static void begin(struct call *call, const json_t *tree)
+static void begin(struct call *call, const struct answered *a)
 {
     struct download *d = call->state;
-    const json_t *file = json_object_get(tree, "file");
-    uint64_t size = (uint64_t)ab_tree_int(file, "bytes", 0);
+    uint64_t size = a->file.bytes;
     struct ab_view if_range = call_header(call, "If-Range");
-    int type = type_of(ab_tree_str(file, "extension"));
-    d->hash = ab_strdup(ab_tree_str(file, "hash"));
+    int type = type_of(a->file.extension);
+    d->hash = ab_view_dup(a->file.hash);
     d->to = size;
     bool known = has_tag(call_header(call, "If-None-Match"), d->hash);
     int ranged = known || (if_range.n && !is_tag(if_range, d->hash))
@@ -249,7 +249,7 @@ static void begin(struct call *call, const json_t *tree)
                      : read_range(call_header(call, "Range"), size, &d->from, &d->to);
     d->ranged = ranged > 0;
     d->next = d->from;
-    take_piece(d, tree);
+    take_piece(d, a->data);
     if (d->from >= d->at) { /* it begins in a later one */
         d->at = d->from - d->from % AB_FILE_PIECE_MAX;
         ab_buf_clear(&d->piece);
@@ -263,25 +263,24 @@ static void begin(struct call *call, const json_t *tree)
         call_answer_pieces(call, d->ranged ? MHD_HTTP_PARTIAL_CONTENT : MHD_HTTP_OK,
                            type < 0 ? "application/octet-stream" : types[type].type, d->to - d->from, on_read,
                            call);
-    describe(call, file);
+    describe(call, &a->file);
 }
 
 static void on_first(void *context, const struct autobots_answer *answer)
 {
     struct call *call = context;
-    json_t *tree = NULL;
+    struct answered a;
     struct ab_error err;
     if (!call->connection)
         ;
     else if (answer->error)
         call_failed(call, answer);
-    else if (ab_json_parse(ab_view_of(answer->json), &tree, &err))
+    else if (read_answer(answer, &a, &err))
         call_fail(call, &err, NULL);
     else {
         ((struct download *)call->state)->asked = false;
-        begin(call, tree);
+        begin(call, &a);
     }
-    json_decref(tree);
     call_drop(call);
 }
 

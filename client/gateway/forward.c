@@ -3,7 +3,11 @@
 
 #include "client/gateway/gateway.h"
 
-void call_query(struct call *call, const char *operation, json_t *fields, autobots_done *done)
+typedef int start_query(struct autobots *client, const char *operation, const char *request,
+                        autobots_done *done, void *context, struct autobots_error *err);
+
+static void ask(struct call *call, start_query *start, const char *operation, json_t *fields,
+                autobots_done *done)
 {
     struct autobots_error err;
     const struct ab_op_row *op = ab_op_by_name(ab_view_of(operation));
@@ -17,11 +21,21 @@ void call_query(struct call *call, const char *operation, json_t *fields, autobo
     call_hold(call);
     if (!asked) /* without them storage would answer another question */
         err = (struct autobots_error){.code = AB_EINVALID, .text = "what is asked for is not UTF-8"};
-    if (!asked || autobots_start_query(call->gateway->bots, operation, text, done, call, &err)) {
+    if (!asked || start(call->gateway->bots, operation, text, done, call, &err)) {
         struct autobots_answer answer = {.error = &err};
         done(call, &answer);
     }
     free(text);
+}
+
+void call_query(struct call *call, const char *operation, json_t *fields, autobots_done *done)
+{
+    ask(call, autobots_start_query, operation, fields, done);
+}
+
+void call_raw_query(struct call *call, const char *operation, json_t *fields, autobots_done *done)
+{
+    ask(call, autobots_start_raw_query, operation, fields, done);
 }
 
 static void on_answer(void *context, const struct autobots_answer *answer)

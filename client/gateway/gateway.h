@@ -189,5 +189,6 @@ void forward_handle(struct call *call);
 /* Asks an operation for this request, with call->user as its user; `fields` is taken. `done` gets the request as its
  * context and owns one reference to it. */
 void call_query(struct call *call, const char *operation, json_t *fields, autobots_done *done);
+void call_raw_query(struct call *call, const char *operation, json_t *fields, autobots_done *done);
 
 #endif

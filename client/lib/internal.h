@@ -85,6 +85,7 @@ struct request {
     char *sealed;                  /* SUBMIT: packed array of bin, once sealed; owned */
     size_t sealed_bytes;
     const struct ab_op_row *op; /* QUERY */
+    bool raw;                   /* QUERY: the answer is not made JSON */
     autobots_done *done;
     void *context;
 };

@@ -181,8 +181,8 @@ int query_pack(const struct ab_op_row *op, const char *user, const char *json, s
     return rc;
 }
 
-int autobots_start_query(struct autobots *client, const char *operation, const char *request_json,
-                         autobots_done *done, void *context, struct autobots_error *error)
+static int start(struct autobots *client, const char *operation, const char *request_json, bool raw,
+                 autobots_done *done, void *context, struct autobots_error *error)
 {
     struct ab_error err = {0};
     const struct ab_op_row *op = ab_op_by_name(ab_view_of(operation));
@@ -199,7 +199,20 @@ int autobots_start_query(struct autobots *client, const char *operation, const c
     if (!request)
         return client_error(error, &err);
     request->op = op;
+    request->raw = raw;
     client->storage_wanted |= request->link == &client->storage;
     request_start(request);
     return 0;
+}
+
+int autobots_start_query(struct autobots *client, const char *operation, const char *request_json,
+                         autobots_done *done, void *context, struct autobots_error *error)
+{
+    return start(client, operation, request_json, false, done, context, error);
+}
+
+int autobots_start_raw_query(struct autobots *client, const char *operation, const char *request_json,
+                             autobots_done *done, void *context, struct autobots_error *error)
+{
+    return start(client, operation, request_json, true, done, context, error);
 }

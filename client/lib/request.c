@@ -317,6 +317,11 @@ static void on_receipt(struct request *request, const struct ab_receipt *receipt
 
 static void on_result(struct request *request, struct ab_view body)
 {
+    if (request->raw) {
+        struct autobots_answer answer = {.raw = body.p, .raw_bytes = body.n};
+        request_done(request, &answer);
+        return;
+    }
     struct ab_error err = {0};
     char *json = query_json(body, &err);
     if (!json) {

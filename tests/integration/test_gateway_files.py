@@ -1,11 +1,13 @@
 """Files of jobs over HTTP: their bytes as they are, ranges of them, and nothing that a browser would run."""
 
 import hashlib
+import os
+import pathlib
 
 import code
 import pytest
 from http_client import Gateway
-from service import mode
+from service import mode, slow
 
 SIZE = 3 * 512 * 1024 + 77
 MAKER = f"""
@@ -71,6 +73,17 @@ def test_a_range_of_it(gateway, job, big, text, first, last):
     part = get(gateway, job, "big.bin", Range=text)
     assert part.status == 206 and part.bytes == big[first:last + 1]
     assert part.headers["Content-Range"] == f"bytes {first}-{last}/{SIZE}"
+
+
+def test_pieces_pass_through_without_keeping_others_waiting(gateway, job):
+    """In one process with everybody else's requests, a piece may take no time: it was once made JSON and read again."""
+    def cpu_s():
+        fields = pathlib.Path(f"/proc/{gateway.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    began = cpu_s()
+    for _ in range(20):
+        assert get(gateway, job, "big.bin", Range="bytes=0-0").status == 206
+    assert cpu_s() - began < 20 * 0.01 * slow()
 
 
 def test_what_is_no_range_of_it(gateway, job, big):

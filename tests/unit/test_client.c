@@ -586,6 +586,37 @@ static void test_a_query_is_packed_by_the_operation_table(void **state)
     assert_string_equal(answer.json, "{\"state\":\"ready\",\"position\":3}");
 }
 
+struct raw_answer {
+    bool done;
+    struct ab_buf bytes;
+};
+
+static void on_raw(void *context, const struct autobots_answer *answer)
+{
+    struct raw_answer *a = context;
+    assert_null(answer->error);
+    assert_null(answer->json);
+    ab_buf_add(&a->bytes, answer->raw, answer->raw_bytes);
+    a->done = true;
+}
+
+static void test_a_raw_query_is_answered_as_it_came(void **state)
+{
+    struct world *w = *state;
+    struct raw_answer answer = {0};
+    struct ab_query query;
+    struct ab_buf packed = {0};
+    assert_int_equal(autobots_start_raw_query(w->bots, "status", NULL, on_raw, &answer, NULL), 0);
+    expect(w, AB_QUERY, &query);
+    struct ab_result result = {.rid = query.rid};
+    ab_encode(&packed, &ab_op_status_answer_schema, &(struct ab_op_status_answer){.epoch = 7});
+    reply(w, AB_RESULT, &result, ab_buf_view(&packed));
+    run_until(w, &answer.done);
+    assert_true(ab_view_eq(ab_buf_view(&answer.bytes), ab_buf_view(&packed)));
+    ab_buf_finish(&packed);
+    ab_buf_finish(&answer.bytes);
+}
+
 static void test_a_wrong_query_is_refused_here(void **state)
 {
     struct world *w = *state;
@@ -687,6 +718,7 @@ int main(void)
         T(test_deltas_reach_the_watch),
         T(test_a_key_waits_for_the_sealing_key_and_travels_sealed),
         T(test_a_query_is_packed_by_the_operation_table),
+        T(test_a_raw_query_is_answered_as_it_came),
         T(test_a_wrong_query_is_refused_here),
         T(test_an_inbox_row_keeps_its_id_when_it_is_sent_again),
         cmocka_unit_test(test_what_is_unanswered_has_a_bound_in_bytes),
