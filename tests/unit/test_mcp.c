@@ -518,6 +518,33 @@ static void a_lost_session_is_begun_again_with_the_call(void **state)
     world_destroy(world);
 }
 
+/* A list that was on its way, or due, is none of the new session's. */
+static void a_lost_session_takes_its_lists_with_it(void **state)
+{
+    struct world *world = world_create(true);
+    mcp_core_failed(world->core, 1, 404, ab_view_of("no"), false, world->now);
+    take(world, INITIALIZED(2));
+    take(world, TOOLS(3));
+    call(world, 0);
+    take(world, "{\"method\":\"notifications/tools/list_changed\"}");
+    pass(world, MCP_RELIST_MS);
+    ab_buf_clear(&world->log);
+    mcp_core_failed(world->core, 4, 404, ab_view_of("Session not found"), true, world->now);
+    expect(world, "(mcp.session_lost) initialize#6 ");
+    take(world, TOOLS(5));
+    expect(world, "(mcp.unasked) ");
+    take(world, INITIALIZED(6));
+    take(world, TOOLS(7));
+    expect(world, "notifications/initialized#0 tools/list#7 tools/call#8 ");
+    take(world, "{\"method\":\"notifications/tools/list_changed\"}");
+    call(world, 0);
+    mcp_core_failed(world->core, 9, 404, ab_view_of("Session not found"), true, world->now);
+    pass(world, 2 * MCP_RELIST_MS);
+    expect(world, "tools/call#9 (mcp.session_lost) initialize#10 ");
+    assert_int_equal(mcp_core_state(world->core), MCP_INITIALIZING);
+    world_destroy(world);
+}
+
 static void http_failures_say_what_they_are(void **state)
 {
     static const struct {
@@ -693,6 +720,7 @@ int main(void)
         cmocka_unit_test(a_changed_list_is_read_again_but_not_too_often),
         cmocka_unit_test(damaged_messages_do_no_harm),
         cmocka_unit_test(a_lost_session_is_begun_again_with_the_call),
+        cmocka_unit_test(a_lost_session_takes_its_lists_with_it),
         cmocka_unit_test(http_failures_say_what_they_are),
         cmocka_unit_test(headers_of_arguments),
         cmocka_unit_test(header_values),

@@ -348,7 +348,12 @@ static void begin_again(struct mcp_core *core, struct mcp_call *call, int64_t no
         core_drop(core, call);
     if (core->state == MCP_INITIALIZING)
         return;
+    struct mcp_call *list;
+    while ((list = core_under_way(core, REQUEST_LIST)))
+        core_drop(core, list);
     core->start_by_ms = now_ms + core->times.start_ms;
+    core->relist_ms = INT64_MAX;
+    core->dirty = false;
     mcp_tools_unref(core->listing);
     core->listing = NULL;
     era_initialize(core, now_ms);
