@@ -6,7 +6,6 @@
  */
 #include <stdlib.h>
 
-#include "client/gateway/key.h"
 #include "client/gateway/v1.h"
 
 static const char *const session_headers[] = {"X-Session-Id", "X-OpenWebUI-Chat-Id", "X-Chat-Id"};
@@ -172,30 +171,6 @@ static void answer_question(struct v1_run *run)
     ab_buf_finish(&text);
 }
 
-static void on_job_of_key(void *context, const struct autobots_answer *answer)
-{
-    struct call *call = context;
-    if (!call->connection)
-        ;
-    else if (!answer->error) {
-        ((struct v1_run *)call->state)->talk.known = 0;
-        v1_submit(call->state);
-    } else if (answer->error->code == AB_ENOTFOUND)
-        answer_question(call->state);
-    else
-        call_failed(call, answer);
-    call_drop(call);
-}
-
-/* The request that made a job, again, is no answer to what that asks. */
-static void on_key(struct call *call, const char *id)
-{
-    if (*id)
-        call_query(call, "get_job", json_pack("{s:s}", "job", id), on_job_of_key);
-    else
-        answer_question(call->state);
-}
-
 static void on_waiting_jobs(void *context, const struct autobots_answer *answer)
 {
     struct call *call = context;
@@ -203,11 +178,11 @@ static void on_waiting_jobs(void *context, const struct autobots_answer *answer)
     bool fresh = call->connection && answer->error && answer->error->code == AB_ENOTFOUND;
     json_t *tree = fresh ? json_object() : v1_tree(call, answer),
            *job = json_array_get(json_object_get(tree, "jobs"), 0);
-    if (ab_tree_str(job, "id")) {
+    if (ab_tree_str(job, "id") && !call_header(call, "Idempotency-Key").n) {
         snprintf(run->job, sizeof run->job, "%s", ab_tree_str(job, "id"));
         run->talk.known = (uint64_t)ab_tree_int(job, "seq", 0);
-        key_find(call, on_key);
-    } else if (tree)
+        answer_question(run);
+    } else if (tree) /* under a key the service knows whether it is the answer, also when it comes again */
         v1_submit(run);
     json_decref(tree);
     call_drop(call);

@@ -253,7 +253,11 @@ static void on_accepted(void *context, const struct autobots_answer *answer)
     } else {
         free(run->session);
         run->session = answer->session ? ab_strdup(answer->session) : NULL;
-        if (key_made(run->job))
+        if (answer->input) { /* to the question of another job */
+            snprintf(run->job, sizeof run->job, "%s", answer->job);
+            run->talk.known = answer->seq;
+            v1_follow(run, answer->seq, true);
+        } else if (key_made(run->job))
             call_query(call, "get_job", json_pack("{s:s}", "job", run->job), on_made);
         else
             v1_follow(run, 0, true);

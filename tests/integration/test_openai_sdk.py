@@ -175,7 +175,7 @@ def test_a_question_is_answered_by_the_sessions_next_message(openai):
     wait_until(lambda: openai.jobs()[0]["state"] == "cancelled", 20 * slow(), "the job nobody can answer ends")
 
 
-def test_the_request_that_was_asked_back_is_no_answer_when_it_comes_again(gateway, user):
+def test_requests_with_keys_answer_a_question_once(gateway, user):
     asking = {"name": "asks", "agents": [{"name": "user", "type": "user", "human": "ALWAYS", "max_replies": 9},
                                          {"name": "helper", "script": ["Which one?", "That one it is."]}]}
     assert gateway.request("PUT", "/api/workflows/asks", {"workflow": asking}, user=user).status == 200
@@ -189,7 +189,12 @@ def test_the_request_that_was_asked_back_is_no_answer_when_it_comes_again(gatewa
 
     first = say("one")
     assert "Which one?" in first and say("one") == first
-    assert "That one it is." in say("two", messages=[{"role": "user", "content": "The red one."}])
+    red = {"messages": [{"role": "user", "content": "The red one."}]}
+    second = say("two", **red)
+    assert "That one it is." in second and say("two", **red) == second and say("one") == first
+    other = gateway.post("/v1/chat/completions", body, user=user,
+                         headers={"X-Session-Id": f"again-{user}", "Idempotency-Key": "two"})
+    assert other.status == 409
     assert len(gateway.get("/api/jobs", user=user).body["jobs"]) == 1
 
 
