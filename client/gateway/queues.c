@@ -11,6 +11,31 @@ static void on_queues(void *context, const struct autobots_answer *answer)
     call_drop(call);
 }
 
+/* The figures of a pool are those of all its users: who may not see the service's is told of his own queues, whose rows
+ * also say what halts them. */
+static void on_own(void *context, const struct autobots_answer *answer)
+{
+    struct call *call = context;
+    json_t *tree = answer->error || !call->connection || auth_has(call, AB_SCOPE_ADMIN)
+                       ? NULL
+                       : json_loads(answer->json, 0, NULL);
+    if (!tree) {
+        on_queues(context, answer);
+        return;
+    }
+    json_t *rows = json_object_get(tree, "queues");
+    for (size_t i = json_array_size(rows); i-- > 0;)
+        if (!json_object_get(json_array_get(rows, i), "of"))
+            json_array_remove(rows, i);
+    call_answer(call, MHD_HTTP_OK, tree);
+    call_drop(call);
+}
+
+static void own_handle(struct call *call)
+{
+    call_query(call, "queues", json_object(), on_own);
+}
+
 static void all_handle(struct call *call)
 {
     call_query(call, "queues", json_pack("{s:b}", "all", 1), on_queues);
@@ -60,8 +85,9 @@ static const struct arg control_args[] = {
 };
 
 const struct route routes_queues[] = {
-    {"GET", "/api/queues", SCOPE_READ, .operation = "queues", .args = none, .answers = "200",
-     .summary = "The queue of each pool, and of the user in it: depth, oldest age, running, who halted it"},
+    {"GET", "/api/queues", SCOPE_READ, 0, own_handle, .args = none, .answers = "200", .answer = "queues",
+     .summary =
+         "The user's queue in each pool: depth, oldest age, running, who halted it; for admin also the pools'"},
     {"GET", "/api/queues/all", SCOPE_ADMIN, 0, all_handle, .args = none, .answers = "200", .answer = "queues",
      .summary = "The same with the queues of all users"},
     {"POST", "/api/queues/{pool}/pause", SCOPE_ADMIN, 0, pause_handle, .args = control_args, .answers = "200",

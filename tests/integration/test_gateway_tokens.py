@@ -242,6 +242,8 @@ def test_figures_of_the_whole_service_are_its_administrators(shared, gateway, an
     for path in ("/metrics", "/api/status", "/api/workers", "/api/storage"):
         assert eve.get(path).status == 403 and admin.get(path).status == 200, path
     assert "workers" not in gateway.get("/readyz").body
+    assert all(row.get("of") == "eve" for row in eve.get("/api/queues").body["queues"]), "a pool has others' jobs too"
+    assert any("of" not in row for row in admin.get("/api/queues").body["queues"])
     with eve.stream("/api/events") as events, admin.stream("/api/events") as all_events:
         job = run(eve, "shown")["job"]
         seen = next(event for event in events if event.data.get("id") == job or event.name == "status")
