@@ -61,6 +61,7 @@ def world(short_folder):
             "plain", "lost", "stream", "cut", "garbage", "fails", "huge", "future", "open", "pings")}
         servers["open"]["per"] = "worker"  # it is kept behind the job
         servers |= {"guarded": {"url": odd.url("guarded"), "headers": {"Authorization": "Bearer ${SESAME}"}},
+                    "tells": {"url": odd.url("tells"), "headers": {"Authorization": "Bearer ${SESAME}"}},
                     "closed": {"url": odd.url("guarded")}, "absent": {"url": "http://127.0.0.1:9/mcp"},
                     "silent": {"url": odd.url("silent"), "start_ms": 600}}
         service = Service(folder, env={"SESAME": "open sesame, please"}, config={"mcp_servers": servers})
@@ -218,6 +219,12 @@ def test_a_server_that_is_away_makes_the_attempt_fail(client, server, says):
         event = client.next_event(job, timeout=20 * slow()).body_value()
     assert says in event["text"]
     client.inbox(job, "cancel", "")
+
+
+def test_a_secret_is_not_shown_in_part_either(client, world):
+    end = call(client, "tells", ("say", {}))[1]
+    assert end["state"] == "failed" and "xxx***): see `headers`" in end["text"], end["text"]
+    assert not world.files_holding("open sesam")
 
 
 def test_a_secret_of_the_environment_goes_into_a_header_and_nowhere_else(client, world):

@@ -51,6 +51,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(401, {"error": "who are you?"})
         if kind == "pings" and "result" in message:
             time.sleep(5)
+        if kind == "tells":  # what it was sent, so that only the key's beginning is in the part that is shown
+            return self.answer(401, b"x" * 150 + self.headers["Authorization"][len("Bearer "):].encode(), "text/plain")
         if kind == "silent":
             return time.sleep(30)
         if method == "server/discover":

@@ -92,7 +92,11 @@ static void on_message(void *user, struct ab_view text, int64_t id)
 static void on_failed(void *user, int64_t id, int status, struct ab_view text, bool in_session)
 {
     struct mcp_conn *conn = user;
-    mcp_core_failed(conn->core, id, status, text, in_session, ab_mono_ms());
+    struct ab_buf clean = {0}; /* before a piece of it is shown */
+    ab_buf_add(&clean, text.p, text.n);
+    mcp_launch_scrub(&conn->launch, &clean);
+    mcp_core_failed(conn->core, id, status, ab_buf_view(&clean), in_session, ab_mono_ms());
+    ab_buf_finish(&clean);
 }
 
 static const struct remote_ops remote_ops = {on_message, on_too_long, on_failed};
