@@ -24,6 +24,38 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"repeat with AUTOBOTS_SEED={SEED}")
 
 
+def unclaimed(items, claims):
+    """The tests of files that no other process of this run has taken; a file is taken when its first test is asked for."""
+    mine = {}
+    for item in items:
+        if item.path not in mine:
+            try:
+                (claims / item.nodeid.partition("::")[0].replace("/", ".")).touch(exist_ok=False)
+                mine[item.path] = True
+            except FileExistsError:
+                mine[item.path] = False
+        if mine[item.path]:
+            yield item
+
+
+def pytest_runtestloop(session):
+    """With AUTOBOTS_CLAIMS, a folder that processes of tests/run.py share: file by file, until none is left."""
+    claims = os.environ.get("AUTOBOTS_CLAIMS")
+    if not claims or session.testsfailed or session.config.option.collectonly:
+        return None  # pytest's own loop, which also tells why nothing was collected
+    items = unclaimed(session.items, pathlib.Path(claims))
+    item = next(items, None)
+    while item:
+        following = next(items, None)  # taken now: what it shares with this one is not put away in between
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+        item = following
+    return True
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield

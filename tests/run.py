@@ -3,9 +3,11 @@
     run.py --build build --mode debug tests/unit/test_x.c … tests/integration …
 
 A suite is a cmocka program (named by its source) or a folder of pytest files; a folder that does not exist is
-left out. Two run at a time; name the longest folder first. Each suite writes BUILD/MODE/logs/<suite>.log; the files of a failed suite stay and are named. The
-exit code is 0 only if every suite ran to its end and nothing failed. What a suite did not get to counts as a
-failure: a crash, a time-out, a run without a single test, a test program that was not built.
+left out. PROCESSES_AT_ONCE run at a time. A folder is run by that many: each takes the next file that none of them has
+taken (tests/conftest.py), and the next folder begins when there is none; name the shortest folders last. A program writes
+BUILD/MODE/logs/<suite>.log, a folder <suite>-1.log, <suite>-2.log … with the seeds, and .xml beside them; the files of a
+failed suite stay and are named. The exit code is 0 only if every suite ran to its end and nothing failed. What a suite
+did not get to counts as a failure: a crash, a time-out, a run without a single test, a test program that was not built.
 
 With CI=true a skip is a failure unless its id stands in tests/allowed_skips.txt (`id  # reason`).
 
@@ -23,6 +25,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree
 
@@ -30,7 +33,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PYTHON = "/usr/bin/python3"
 UNIT_SECONDS_MAX = {"debug": 120, "asan": 300, "tsan": 600}
 FOLDER_SECONDS_MAX = {"debug": 900, "asan": 1500, "tsan": 1800}
-SUITES_AT_ONCE = 2
+# Tests wait more than they compute, except under a sanitizer.
+PROCESSES_AT_ONCE = {"debug": 3, "asan": 2, "tsan": 2}
 running = set()  # leaders of the sessions under way, for a person who interrupts
 TAIL_LINES = 60
 
@@ -44,8 +48,12 @@ class Suite:
         self.failed = []
         self.skipped = []
         self.seconds = 0.0
-        self.log = None
+        self.logs = []  # of a folder: where something failed
         self.files = None
+
+    @property
+    def ran(self):
+        return self.passed + len(self.failed) + len(self.skipped)
 
     def line(self):
         skips = f", {len(self.skipped)} skipped" if self.skipped else ""
@@ -80,21 +88,21 @@ def run_cmocka(source, options):
     name = f"unit/{pathlib.Path(source).stem}"
     suite = Suite(name)
     program = options.build / "tests" / "unit" / pathlib.Path(source).stem
-    suite.log = options.logs / f"{name.replace('/', '.')}.log"
+    log = options.logs / f"{name.replace('/', '.')}.log"
+    suite.logs.append(log)
     if not program.exists():
-        suite.log.write_text(f"{program} was not built\n")
+        log.write_text(f"{program} was not built\n")
         suite.failed.append(f"{name} (not built)")
         return suite
     environment = dict(options.environment, CMOCKA_MESSAGE_OUTPUT="STDOUT")
     began = time.monotonic()
-    code, ended = run_process([str(program)], environment, suite.log, UNIT_SECONDS_MAX[options.mode])
+    code, ended = run_process([str(program)], environment, log, UNIT_SECONDS_MAX[options.mode])
     suite.seconds = time.monotonic() - began
-    promised = count_cmocka(suite, suite.log.read_text(errors="replace"))
-    ran = suite.passed + len(suite.failed) + len(suite.skipped)
+    promised = count_cmocka(suite, log.read_text(errors="replace"))
     if ended or (code and not suite.failed):
         suite.failed.append(f"{name} ({ended or f'exit code {code}'})")
-    elif ran < max(promised, 1):
-        suite.failed.append(f"{name} (ran {ran} of {promised} tests)")
+    elif suite.ran < max(promised, 1):
+        suite.failed.append(f"{name} (ran {suite.ran} of {promised} tests)")
     return suite
 
 
@@ -115,30 +123,46 @@ def count_cmocka(suite, text):
     return promised
 
 
-def run_pytest(folder, options):
-    suite = Suite(folder)
-    name = folder.replace("/", ".")
-    suite.log = options.logs / f"{name}.log"
-    report = options.logs / f"{name}.xml"
-    report.unlink(missing_ok=True)
-    # A short name under TMPDIR: the path of a unix socket has room for 107 bytes only.
-    suite.files = pathlib.Path(tempfile.mkdtemp(prefix="autobots-test-"))
-    command = [PYTHON, "-m", "pytest", folder, "-p", "no:cacheprovider", "-q", "--tb=short", "-ra", "--color=no",
-               f"--basetemp={suite.files / 't'}", f"--junitxml={report}", "-o", "junit_family=xunit1",
-               "-o", "junit_logging=no", f"--rootdir={ROOT}"]
-    environment = dict(options.environment, PYTHONDONTWRITEBYTECODE="1")
-    began = time.monotonic()
-    code, ended = run_process(command, environment, suite.log, FOLDER_SECONDS_MAX[options.mode])
-    suite.seconds = time.monotonic() - began
-    if report.exists():
-        count_junit(suite, report)
-    ran = suite.passed + len(suite.failed) + len(suite.skipped)
-    # pytest: 0 all passed, 1 some failed; anything else is a run that did not happen or did not end.
-    if ended or code not in (0, 1) or not ran or (code == 1 and not suite.failed):
-        suite.failed.append(f"{folder} ({ended or f'pytest exit code {code}'})")
-    if not suite.failed:
-        shutil.rmtree(suite.files, ignore_errors=True)
-    return suite
+class Folder:
+    """A folder of pytest files, run by several processes that share its files out among them."""
+
+    def __init__(self, folder, options):
+        self.suite, self.options = Suite(folder), options
+        # A short name under TMPDIR: the path of a unix socket has room for 107 bytes only.
+        self.suite.files = pathlib.Path(tempfile.mkdtemp(prefix="autobots-test-"))
+        self.claims = self.suite.files / "claims"
+        self.claims.mkdir()
+        self.left, self.lock, self.began = PROCESSES_AT_ONCE[options.mode], threading.Lock(), None
+
+    def run(self, part):
+        """Returns the suite when the last part has ended, None before."""
+        self.began = self.began or time.monotonic()
+        stem, suite = f"{self.suite.name.replace('/', '.')}-{part}", self.suite
+        log, report = self.options.logs / f"{stem}.log", self.options.logs / f"{stem}.xml"
+        report.unlink(missing_ok=True)
+        command = [PYTHON, "-m", "pytest", suite.name, "-p", "no:cacheprovider", "-q", "--tb=short", "-ra", "--color=no",
+                   f"--basetemp={suite.files / f't{part}'}", f"--junitxml={report}", "-o", "junit_family=xunit1",
+                   "-o", "junit_logging=no", f"--rootdir={ROOT}"]
+        environment = dict(self.options.environment, PYTHONDONTWRITEBYTECODE="1", AUTOBOTS_CLAIMS=str(self.claims))
+        code, ended = run_process(command, environment, log, FOLDER_SECONDS_MAX[self.options.mode])
+        with self.lock:
+            failed = len(suite.failed)
+            if report.exists():
+                count_junit(suite, report)
+            # pytest: 0 all passed, 1 some failed; anything else is a run that did not happen or did not end.
+            if ended or code not in (0, 1) or (code == 1 and len(suite.failed) == failed):
+                suite.failed.append(f"{suite.name} ({ended or f'pytest exit code {code}'})")
+            if code:
+                suite.logs.append(log)
+            self.left -= 1
+            return None if self.left else self.finish()
+
+    def finish(self):
+        self.suite.seconds = time.monotonic() - self.began
+        self.suite.failed = list(dict.fromkeys(self.suite.failed))  # a file that is no Python fails in each process
+        if not self.suite.failed:
+            shutil.rmtree(self.suite.files, ignore_errors=True)
+        return self.suite
 
 
 def count_junit(suite, report):
@@ -185,12 +209,13 @@ def report_suite(suite):
     print(suite.line(), flush=True)
     if not suite.failed:
         return
-    text = suite.log.read_text(errors="replace")
-    # pytest tells its failures apart and bounds what it shows of each; of cmocka's output the end is enough.
-    told = text.find("= FAILURES =") if suite.files else -1
-    for line in text[told:].splitlines() if told >= 0 else text.splitlines()[-TAIL_LINES:]:
-        print(f"    {line}")
-    print(f"    log: {suite.log}" + (f"  files: {suite.files}" if suite.files else ""), flush=True)
+    for log in suite.logs:
+        text = log.read_text(errors="replace")
+        # pytest tells its failures apart and bounds what it shows of each; of cmocka's output the end is enough.
+        told = text.find("= FAILURES =") if suite.files else -1
+        for line in text[told:].splitlines() if told >= 0 else text.splitlines()[-TAIL_LINES:]:
+            print(f"    {line}")
+        print(f"    log: {log}" + (f"  files: {suite.files}" if suite.files else ""), flush=True)
 
 
 def environment_of(options):
@@ -230,21 +255,25 @@ def main():
     suites = []
 
     def done(suite):
+        if not suite:
+            return
         judge_skips(suite, allowed)
         report_suite(suite)
         suites.append(suite)
 
-    folders = [folder for folder in folders if any((ROOT / folder).rglob("test_*.py"))]
-    for run, names in ((run_cmocka, programs), (run_pytest, folders)):
-        with concurrent.futures.ThreadPoolExecutor(SUITES_AT_ONCE) as pool:
-            try:
-                for suite in concurrent.futures.as_completed([pool.submit(run, name, options) for name in names]):
-                    done(suite.result())
-            except KeyboardInterrupt:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for leader in list(running):
-                    os.killpg(leader, signal.SIGTERM)
-                raise
+    folders = [Folder(folder, options) for folder in folders if any((ROOT / folder).rglob("test_*.py"))]
+    at_once = PROCESSES_AT_ONCE[options.mode]
+    work = [(run_cmocka, program, options) for program in programs]
+    work += [(folder.run, part) for folder in folders for part in range(1, at_once + 1)]
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        try:
+            for suite in concurrent.futures.as_completed([pool.submit(*one) for one in work]):
+                done(suite.result())
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for leader in list(running):
+                os.killpg(leader, signal.SIGTERM)
+            raise
 
     for word, tests in (("skipped", [t for s in suites for t in s.skipped]), ("failed", [t for s in suites for t in s.failed])):
         for test in tests:
