@@ -271,7 +271,7 @@ def test_fork_from_the_command_line(shared, client, user):
 
 
 def test_a_fork_survives_the_end_of_everything(make_service, model):
-    service = make_service(workers=1)
+    service = make_service(workers=1, config={"heartbeat_ms": 300, "lease_ms": 1500})
     model.behave(texts=["one", "two", "three"])
     with service.client() as client:
         accepted, whole = client.run(flows.http_chat(model, replies=2), "count")

@@ -62,7 +62,7 @@ def test_a_worker_killed_in_the_middle_of_simultaneous_chats_repeats_no_journale
     names = ["a", "b", "c"]
     # two are through their first calls, the third still talks, when the worker dies
     cast.behave(a={"texts": ["a1", "a2"], "delay_ms": 100}, b={"texts": ["b1", "b2"], "delay_ms": 300},
-                c={"texts": ["c1", "c2"], "delay_ms": 2500})
+                c={"texts": ["c1", "c2"], "delay_ms": 1300 * slow()})
     flow = cast.flow("autonomous", [cast.agent(name) for name in names], user={"max_consecutive_auto_reply": 1})
     with service.client() as client:
         job = client.submit(flow, "go", watch="all").id
@@ -86,7 +86,8 @@ def test_a_worker_killed_in_the_middle_of_simultaneous_chats_repeats_no_journale
 
 def test_a_call_that_fails_for_now_costs_its_siblings_nothing(make_service, cast):
     service = make_service(workers=1)
-    cast.behave(good={"text": "fine", "delay_ms": 4000}, bad={"fail": {"status": 503, "times": 3}, "text": "at last"})
+    fails = {"status": 503, "times": 3, "headers": {"retry-after-ms": "20"}}  # as often as an attempt tries
+    cast.behave(good={"text": "fine", "delay_ms": 1000 * slow()}, bad={"fail": fails, "text": "at last"})
     with service.client() as client:
         job = client.submit(cast.flow("autonomous", [cast.agent("good"), cast.agent("bad")]), "go", watch="all").id
         events = client.events_to_end(job, timeout=60 * slow())

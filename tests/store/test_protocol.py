@@ -7,6 +7,8 @@ import service
 from autobots_wire import packed
 from storehouse import Store, submit_request
 
+OFTEN = {"AUTOBOTS_HEARTBEAT_MS": "200", "AUTOBOTS_LEASE_MS": "1000"}
+
 
 def test_hello_is_answered_with_what_a_peer_must_know(store):
     welcome = store.client().welcome
@@ -98,17 +100,19 @@ def test_an_older_brokers_batches_are_refused(store):
     assert new.batch([("submit", submit_request())])[0][0] == "ok"
 
 
-def test_ping_and_heartbeats(store):
-    client = store.client()
-    client.send("PING", {"rid": 5})
-    assert client.take_any(5).name == "PONG"
-    heard = {client.take_any(5).name for _ in range(2)}
-    assert heard == {"HEARTBEAT"}
+def test_ping_and_heartbeats(folder):
+    with Store(folder, env=OFTEN) as store:
+        client = store.client()
+        client.send("PING", {"rid": 5})
+        assert client.take_any(5).name == "PONG"
+        heard = {client.take_any(5).name for _ in range(2)}
+        assert heard == {"HEARTBEAT"}
+        store.drop_peers()
 
 
 def test_a_caller_that_leaves_with_all_its_answers_is_no_news(folder):
     """One that does not wait for its answer is."""
-    with Store(folder, env={"AUTOBOTS_LOG_LEVEL": "debug"}) as store:
+    with Store(folder, env={"AUTOBOTS_LOG_LEVEL": "debug", **OFTEN}) as store:
         def lines(level):
             return [line for line in store.process.log().splitlines() if "caller.lost" in line and f" {level} " in line]
 

@@ -284,11 +284,13 @@ def test_killed_while_feeding(folder):
         for round in range(6):
             store.kill()
             store.start(env={"AUTOBOTS_FAILPOINT": f"storage.{('feed', 'fed')[round % 2]}:kill:{round // 2 + 1}"})
-            ann = store.client()
+            ann = store.peer(wire.Storage(store.endpoint, "ann", greet=False))
+            ann.send("HELLO", ann.hello)  # feeding what is left may kill it before it answers
             for i in range(200):
                 record = {"user_id": "ann", "session_id": "s1", "role": "user", "content": f"round {round} number {i} " + "filler " * 500}
                 ann.send("QUERY", {"rid": next(ann.rids), "op": "save_message"}, wire.pack({"message": record}))
             store.wait_dead()
+            store.drop_peers()
             print(store.check())
         store.start(env={"AUTOBOTS_FAILPOINT": ""})
         ann = store.client()
