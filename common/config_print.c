@@ -60,7 +60,7 @@ static void print_lines(const struct ab_config *config, FILE *out)
         if (!config_row_for(row, config_program_of(config)))
             continue;
         char *text = config_value_text(row, value);
-        fprintf(out, "%-22s = %-40s  # %s\n", row->key, text, value->source);
+        fprintf(out, "%-28s = %-28s # %s\n", row->key, text, value->source);
         free(text);
     }
 }

@@ -24,8 +24,8 @@ static void print_status(const json_t *broker, const json_t *storage)
 {
     static const char *const queue[] = {"ready", "running", "waiting", "paused", "scheduled", NULL};
     static const char *const since[] = {"accepted", "ended", "watchers", NULL};
-    static const char *const stored[] = {"jobs",      "open",      "commits", "operations",
-                                         "wal_bytes", "unindexed", NULL};
+    static const char *const stored[] = {"jobs", "open", "unindexed", NULL};
+    static const char *const written[] = {"commits", "operations", "wal_bytes", NULL};
     const json_t *workers = json_object_get(broker, "workers");
     if (broker) {
         char *build = term_line(ab_tree_str(broker, "build") ? ab_tree_str(broker, "build") : "?", 60);
@@ -40,6 +40,7 @@ static void print_status(const json_t *broker, const json_t *storage)
     if (storage) {
         const char *broken = ab_tree_str(storage, "writable");
         print_numbers(storage, "storage", stored);
+        print_numbers(storage, "", written);
         if (broken && *broken)
             printf("          NOT WRITABLE: %s\n", broken);
     } else

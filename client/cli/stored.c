@@ -30,10 +30,19 @@ static char *cell(const json_t *item, const char *key, size_t columns)
     return term_line(text ? text : "", columns);
 }
 
+/* The instant without its thousandths, as they are for programs. */
+static char *when_cell(const json_t *item)
+{
+    char *text = cell(item, "timestamp", 24);
+    if (strlen(text) == sizeof "2026-01-31T12:00:00.000Z" - 1 && text[19] == '.')
+        memcpy(text + 19, "Z", sizeof "Z");
+    return text;
+}
+
 static void session_row(const json_t *item)
 {
-    char *id = cell(item, "session_id", 0), *when = cell(item, "timestamp", 24), *name = cell(item, "name", 60);
-    term_row(stdout, "%-36s  %.19s  %s", id, when, name);
+    char *id = cell(item, "session_id", 0), *when = when_cell(item), *name = cell(item, "name", 60);
+    term_row(stdout, "%-36s  %-20s  %s", id, when, name);
     free(id);
     free(when);
     free(name);
@@ -42,7 +51,7 @@ static void session_row(const json_t *item)
 static void message_row(const json_t *item)
 {
     const json_t *content = json_object_get(item, "content");
-    char *id = cell(item, "msg_id", 0), *role = cell(item, "role", 10), *when = cell(item, "timestamp", 24);
+    char *id = cell(item, "msg_id", 0), *role = cell(item, "role", 10), *when = when_cell(item);
     bool colours = term_colours(stdout);
     printf("%s%s%s  %s%s  %s%s\n", term_agent_colour(colours, role), role, term_reset(colours),
            term_dim(colours), when, id, term_reset(colours));
@@ -120,11 +129,14 @@ static void print_snippet(const json_t *item)
 
 static void hit_row(const json_t *item)
 {
-    char *when = cell(item, "timestamp", 24), *role = cell(item, "role", 10),
-         *session = cell(item, "session_id", 0), *name = cell(item, "session_name", 60),
-         *id = cell(item, "msg_id", 0);
+    char *when = when_cell(item), *role = cell(item, "role", 10), *session = cell(item, "session_id", 0),
+         *name = cell(item, "session_name", 60), *id = cell(item, "msg_id", 0);
     bool colours = term_colours(stdout);
-    printf("%s%s  %-9s  %s  %s  %s%s\n", term_dim(colours), when, role, session, id, name, term_reset(colours));
+    char *head = ab_format("%s  %-9s  %s  %s  %s", when, role, session, id, name);
+    char *line = term_line(head, term_columns(stdout)); /* --json has what is cut */
+    printf("%s%s%s\n", term_dim(colours), line, term_reset(colours));
+    free(head);
+    free(line);
     print_snippet(item);
     free(when);
     free(role);

@@ -12,7 +12,7 @@ import cli
 import flows
 import pytest
 
-LISTS = ["jobs", "show last", "sessions", "usage --by session", "queues", "budget", "prices", "tokens", "skills", "workflows"]
+LISTS = ["status", "doctor", "jobs", "show last", "sessions", "usage --by session", "queues", "budget", "prices", "tokens", "skills", "workflows"]
 
 
 def on_terminal(*args, home, env, columns=80):
