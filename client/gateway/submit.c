@@ -84,11 +84,14 @@ static void add_location(struct call *call, const char *job)
     free(path);
 }
 
-/* The job has ended, asks a person, or the time is up. */
+/* The job has ended, asks a person, or the time is up. It was taken: that nobody can tell what becomes of it just now is no
+ * reason to send it again. */
 static void on_waited(struct call *call, enum wait_outcome outcome, json_t *tree, const struct ab_error *error)
 {
     struct submission *s = call->state;
-    if (outcome == WAIT_FAILED)
+    if (outcome == WAIT_FAILED && error->retryable)
+        call_answer(call, MHD_HTTP_ACCEPTED, json_pack("{s:s, s:s}", "job", s->id, "state", "accepted"));
+    else if (outcome == WAIT_FAILED)
         call_fail(call, error, NULL);
     else
         call_answer(call, outcome == WAIT_TIMEOUT ? MHD_HTTP_ACCEPTED : MHD_HTTP_OK, json_incref(tree));
