@@ -282,6 +282,30 @@ static void a_paused_job_keeps_its_place_in_its_session(void **state)
     assert_true(ab_id_eq(world_take(world, WORKER).job, world_id(3)));
 }
 
+/* It ran before an earlier job of its session, whose time had not come; after a restart that one is before it. */
+static void a_paused_question_behind_an_earlier_job_stays_a_question(void **state)
+{
+    struct world *world = *state;
+    char more[64];
+    snprintf(more, sizeof more, "session=s not_before=%lld", (long long)world->wall_ms + 2000);
+    world_submit(world, CLIENT, 1, "ann", more);
+    struct ab_job job = world_running(world, 2, "session=s");
+    world_events(world, WORKER, &job, 2, NULL, "person", false);
+    world_inbox(world, 2, "pause");
+    world_store_all(world);
+    world_pass(world, 4000, WORKER);
+    world_restart(world);
+    world_client(world, CLIENT);
+    world_worker(world, WORKER, "w", 8);
+    world_inbox(world, 2, "resume");
+    world_store_all(world);
+    job = world_take(world, WORKER);
+    assert_true(ab_id_eq(job.job, world_id(1)));
+    world_events(world, WORKER, &job, 2, "succeeded", NULL, false);
+    world_store_all(world);
+    world_assert_status(world, 2, "waiting", "person");
+}
+
 static void a_deadline_ends_a_paused_job_and_so_does_cancel(void **state)
 {
     struct world *world = *state;
@@ -476,6 +500,7 @@ int main(void)
         TEST(a_waiting_job_holds_no_slot_and_wakes_on_input),
         TEST(a_wait_is_refused_when_the_inbox_has_more),
         TEST(a_ready_job_is_paused_at_once_and_goes_on),
+        TEST(a_paused_question_behind_an_earlier_job_stays_a_question),
         TEST(a_running_job_is_paused_when_its_worker_lets_go),
         TEST(resumed_before_its_worker_let_go),
         TEST(a_waiting_job_is_paused_and_returns_to_its_question),
