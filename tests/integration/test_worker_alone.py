@@ -19,11 +19,11 @@ HEARTBEAT_MS = 500  # silence for three of them must not be this process waiting
 class Stage:
     """A broker and a storage in one thread of the test; messages are handled only while the test waits for one."""
 
-    def __init__(self, folder, slots=4, env=None, flags=()):
+    def __init__(self, folder, slots=4, env=None, flags=(), prices=()):
         self.folder = folder
         self.context = zmq.Context()
         self.workflows, self.inboxes, self.histories, self.journals, self.inputs = {}, {}, {}, {}, {}
-        self.prices, self.price_version = [], 1
+        self.prices, self.price_version = list(prices), 2 if prices else 1
         self.queries, self.stash, self.peer, self.hello = [], [], None, None
         self.refuse_queries = self.lose_queries = 0
         self.bind()
@@ -573,16 +573,14 @@ def test_replies_are_priced_by_the_row_in_force(make_stage, model):
     model.behave(text="fine", usage={"prompt_tokens": 1000, "completion_tokens": 200, "total_tokens": 1200,
                                      "prompt_tokens_details": {"cached_tokens": 400},
                                      "completion_tokens_details": {"reasoning_tokens": 50}})
-    stage = make_stage()
     first, rest = model.name[0], model.name[1:]
-    stage.prices = [
+    stage = make_stage(prices=[
         {"model": "*", "input_pico_usd": 1, "output_pico_usd": 1},
         {"model": first + "*", "input_pico_usd": 7, "output_pico_usd": 7, "provider": "azure"},
         {"model": "?" + rest, "input_pico_usd": 9, "output_pico_usd": 9, "from_ms": 1 << 50},
         {"model": "?" + rest, "input_pico_usd": 2_500_000, "cached_input_pico_usd": 0, "output_pico_usd": 10_000_000,
          "reasoning_pico_usd": 12_000_000, "from_ms": 5},
-    ]
-    stage.price_version = 2
+    ])
     _, events = stage.to_end(stage.job(flows.http_chat(model)))
     cost = 600 * 2_500_000 + 150 * 10_000_000 + 50 * 12_000_000
     assert events[1]["cost_pico_usd"] == cost
@@ -592,8 +590,7 @@ def test_replies_are_priced_by_the_row_in_force(make_stage, model):
 
 def test_a_run_priced_in_part_says_so(make_stage, model):
     model.behave(text="fine", usage={"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20})
-    stage = make_stage()
-    stage.prices, stage.price_version = [{"model": model.name, "input_pico_usd": 5, "output_pico_usd": 5}], 2
+    stage = make_stage(prices=[{"model": model.name, "input_pico_usd": 5, "output_pico_usd": 5}])
     models = {"a": flows.endpoint(model.name, model.url), "b": flows.script(["hm"])}
     group = [flows.agent(name, "assistant", "receiver", llm_config={"config_list": [entry]},
                          max_consecutive_auto_reply=1) for name, entry in models.items()]
