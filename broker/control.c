@@ -42,8 +42,8 @@ static void resume(struct core *core, struct job *job)
         return;
     job->parked = false;
     if (waits) {
-        queue_remove(
-            job); /* after a restart an earlier job of its session, whose time has come, may be before it */
+        /* After a restart an earlier job of its session, whose time has come, may be before it. */
+        queue_remove(job);
         job_park(core, job, job->wake_at_ms);
     } else if (job->in) { /* behind an earlier job of its session */
         job_move(&core->jobs, job, JOB_EV_QUEUE);
