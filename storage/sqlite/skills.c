@@ -1,11 +1,10 @@
 /* Skills: each user's own, in versions, with their contents. common/skill.h says what they are, reads their headers and has
  * their limits. A version never changes; deleting a name takes all of them away at once, contents included.
  */
-#include "storage/sqlite/db.h"
-
 #include "common/clock.h"
 #include "common/skill.h"
 #include "common/wire/tree.h"
+#include "storage/sqlite/named.h"
 #include "storage/workflow_check.h"
 
 enum { SKILLS_MAX = 10000 /* versions of all skills of one user */ };
@@ -51,14 +50,16 @@ static void record_add(struct ab_view user, sqlite3_stmt *row, bool content, str
     ab_encode(out, &ab_skill_record_schema, &r);
 }
 
-static int no_such_skill(struct ab_view user, struct ab_view name, uint64_t version, struct ab_error *err)
-{
-    if (version)
-        return ab_fail_at(err, AB_ENOTFOUND, "version", "user %.*s has no version %llu of a skill %.*s",
-                          AB_VIEW_FMT(user), (unsigned long long)version, AB_VIEW_FMT(name));
-    return ab_fail_at(err, AB_ENOTFOUND, "name", "user %.*s has no skill %.*s", AB_VIEW_FMT(user),
-                      AB_VIEW_FMT(name));
-}
+static const struct named skills = {.what = "skill",
+                                    .last = SQL_SKILL_LAST,
+                                    .get = SQL_SKILL_GET,
+                                    .before = SQL_SKILL_BEFORE,
+                                    .after = SQL_SKILLS_AFTER,
+                                    .remove = SQL_SKILL_REMOVE,
+                                    .col_name = COL_NAME,
+                                    .col_version = COL_VERSION,
+                                    .col_hash = COL_HASH,
+                                    .gone = GONE_SKILL};
 
 /* ---- saving ---- */
 static int answer_saved(struct ab_view user, sqlite3_stmt *row, bool created, struct ab_buf *answer)
@@ -107,53 +108,27 @@ static int add_version(struct db *db, struct ab_id id, const struct ab_skill *sk
     return code;
 }
 
-static sqlite3_stmt *newest(struct db *db, int64_t user, struct ab_view name)
-{
-    sqlite3_stmt *s = db_sql(db, SQL_SKILL_LAST);
-    bind_int(s, 1, user);
-    bind_text(s, 2, name);
-    return s;
-}
-
-/* The same request again, or the content that the newest version has already: 1, with *row. */
-static int saved_before(struct db *db, struct ab_id id, const struct ab_skill *skill, int64_t user,
-                        sqlite3_stmt **row, int64_t *version, struct ab_error *err)
-{
-    struct ab_view hash = ab_view(skill->hash, sizeof skill->hash);
-    int got = 0;
-    if (!ab_id_zero(id)) {
-        *row = db_sql(db, SQL_SKILL_BY_ID);
-        bind_int(*row, 1, user);
-        bind_id(*row, 2, &id);
-        if ((got = db_row(db, *row, err)) < 0)
-            return got;
-        if (got && !ab_view_eq(col_blob(*row, COL_HASH), hash))
-            return ab_fail_at(err, AB_ECONFLICT, "id", "this id is taken by another content");
-        if (got)
-            return 1;
-    }
-    *row = newest(db, user, ab_view_of(skill->name));
-    if ((got = db_row(db, *row, err)) <= 0)
-        return got;
-    *version = col_int(*row, COL_VERSION);
-    return ab_view_eq(col_blob(*row, COL_HASH), hash);
-}
-
 static int save(struct db *db, const struct ab_op_save_skill *r, const struct ab_skill *skill,
                 struct ab_buf *answer, struct ab_error *err)
 {
-    sqlite3_stmt *row = NULL;
+    sqlite3_stmt *row = NULL, *same = NULL;
+    struct ab_view name = ab_view_of(skill->name);
     int64_t version = 0, user = user_make(db, r->user, err);
     if (user < 0)
         return (int)user;
-    int code = saved_before(db, r->id, skill, user, &row, &version, err);
+    if (!ab_id_zero(r->id)) {
+        same = db_sql(db, SQL_SKILL_BY_ID);
+        bind_int(same, 1, user);
+        bind_id(same, 2, &r->id);
+    }
+    int code = named_saved(db, &skills, same, user, name, ab_view(skill->hash, sizeof skill->hash), &row,
+                           &version, err);
     if (code)
         return code < 0 ? code : answer_saved(r->user, row, false, answer);
     struct ab_id id = ab_id_zero(r->id) ? ab_id_make(db->now_ms) : r->id;
     if ((code = check_room(db, user, err)) || (code = add_version(db, id, skill, user, version + 1, err)))
         return code;
-    row = newest(db, user, ab_view_of(skill->name));
-    code = db_row(db, row, err);
+    code = named_find(db, &skills, user, name, 0, &row, err);
     return code < 0 ? code : answer_saved(r->user, row, true, answer);
 }
 
@@ -186,45 +161,15 @@ int op_save_skill(struct db *db, const void *request, struct ab_buf *answer, str
 }
 
 /* ---- listing ---- */
-static bool is_wanted(const struct ab_op_list_skills *r, sqlite3_stmt *s)
+static bool add_wanted(const void *request, sqlite3_stmt *row, struct ab_buf *out)
 {
-    const struct ab_view texts[] = {col_text(s, COL_NAME), col_text(s, COL_TITLE),
-                                    col_text(s, COL_DESCRIPTION)};
-    return !r->search.n || words_match(r->search, texts, sizeof texts / sizeof *texts);
-}
-
-/* The newest of each name behind `after`, or the versions of one name below it. `next` gets the last row that was looked
- * at, if there may be more. */
-static int list_rows(struct db *db, const struct ab_op_list_skills *r, int64_t user, struct list *list,
-                     struct ab_buf *next, struct ab_error *err)
-{
-    sqlite3_stmt *s = db_sql(db, r->name.n ? SQL_SKILL_BEFORE : SQL_SKILLS_AFTER);
-    int64_t below = 0;
-    int rows = 0, got = r->name.n ? cursor_read(r->after, &below, err) : 0;
-    if (got)
-        return got;
-    bind_int(s, 1, user);
-    bind_text(s, 2, r->name.n ? r->name : r->after.p ? r->after : ab_view_of(""));
-    if (r->name.n)
-        bind_int(s, 3, below ? below : INT64_MAX);
-    struct ab_buf last = {0};
-    while ((got = db_row(db, s, err)) > 0) {
-        if (list->n >= limit_of(r->limit) || list_full(list) || ++rows > STORE_SCAN_ROWS_MAX) {
-            ab_buf_add(next, last.p, last.n);
-            got = 0;
-            break;
-        }
-        if (is_wanted(r, s)) {
-            record_add(r->user, s, false, &list->buf);
-            list->n++;
-        }
-        ab_buf_clear(&last);
-        struct ab_view at =
-            col_text(s, r->name.n ? COL_VERSION : COL_NAME); /* a number as text, if it is one */
-        ab_buf_add(&last, at.p, at.n);
-    }
-    ab_buf_finish(&last);
-    return got;
+    const struct ab_op_list_skills *r = request;
+    const struct ab_view texts[] = {col_text(row, COL_NAME), col_text(row, COL_TITLE),
+                                    col_text(row, COL_DESCRIPTION)};
+    if (r->search.n && !words_match(r->search, texts, sizeof texts / sizeof *texts))
+        return false;
+    record_add(r->user, row, false, out);
+    return true;
 }
 
 int op_list_skills(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
@@ -234,7 +179,8 @@ int op_list_skills(struct db *db, const void *request, struct ab_buf *answer, st
     struct list list;
     list_init(&list);
     int64_t user = user_find(db, r->user, err);
-    int code = user <= 0 ? (int)user : list_rows(db, r, user, &list, &next, err);
+    const struct named_page page = {user, r->name, r->after, r->limit, add_wanted, r};
+    int code = user <= 0 ? (int)user : named_list(db, &skills, &page, &list, &next, err);
     if (!code) {
         struct ab_op_list_skills_answer a = {.skills = list_done(&list)};
         if (next.n)
@@ -250,15 +196,10 @@ int op_list_skills(struct db *db, const void *request, struct ab_buf *answer, st
 static int get(struct db *db, int64_t user, struct ab_view user_name, struct ab_view name, uint64_t version,
                struct ab_buf *answer, struct ab_error *err)
 {
-    sqlite3_stmt *s = version ? db_sql(db, SQL_SKILL_GET) : newest(db, user, name);
-    if (version) {
-        bind_int(s, 1, user);
-        bind_text(s, 2, name);
-        bind_int(s, 3, version > INT64_MAX ? 0 : (int64_t)version);
-    }
-    int got = db_row(db, s, err);
+    sqlite3_stmt *s;
+    int got = named_find(db, &skills, user, name, version, &s, err);
     if (got <= 0)
-        return got ? got : no_such_skill(user_name, name, version, err);
+        return got ? got : named_missing(&skills, user_name, name, version, err);
     struct ab_buf record = {0};
     record_add(user_name, s, true, &record);
     struct ab_op_get_skill_answer a = {.skill = ab_buf_view(&record)};
@@ -289,20 +230,5 @@ int op_load_skill(struct db *db, const void *request, struct ab_buf *answer, str
 int op_delete_skill(struct db *db, const void *request, struct ab_buf *answer, struct ab_error *err)
 {
     const struct ab_op_delete_skill *r = request;
-    int64_t user = user_find(db, r->user, err);
-    if (user < 0)
-        return (int)user;
-    sqlite3_stmt *s = db_sql(db, SQL_SKILL_REMOVE);
-    bind_int(s, 1, user);
-    bind_text(s, 2, r->name);
-    int code = db_run(db, s, err);
-    if (code)
-        return code;
-    struct ab_op_deleted_answer a = {.deleted = (uint64_t)sqlite3_changes(db->handle)};
-    code = a.deleted ? gone_add(db, user, GONE_SKILL, r->name, 0, err)
-                     : gone_is(db, user, GONE_SKILL, r->name, NULL, err);
-    if (code < 0 || (!a.deleted && !code))
-        return code ? code : no_such_skill(r->user, r->name, 0, err);
-    ab_encode(answer, &ab_op_deleted_answer_schema, &a);
-    return 0;
+    return named_delete(db, &skills, r->user, r->name, answer, err);
 }
