@@ -177,6 +177,8 @@ json_t *service_ask(struct cli *cli, struct autobots *bots, const char *operatio
  * The request's `limit` and `after` are set here. */
 int service_list(struct cli *cli, struct autobots *bots, const char *operation, json_t *request,
                  const char *field, uint64_t limit, void (*row)(const json_t *record), size_t *shown);
+/* list.c: deletes all versions of the name that is the verb's first word, and says so with `note` behind; returns the exit code. */
+int service_forget(struct cli *cli, const char *operation, const char *note);
 /* The full id of JOB (id, unique prefix, last); false with *code. */
 bool service_job(struct cli *cli, struct autobots *bots, const char *word, char id[AUTOBOTS_ID_TEXT],
                  int *code);

@@ -256,20 +256,5 @@ int verb_workflows_show(struct cli *cli)
 
 int verb_workflows_rm(struct cli *cli)
 {
-    int code = CLI_DONE;
-    struct autobots *bots = service_open(cli, SERVICE_STORAGE, &code);
-    json_t *answer =
-        bots ? service_ask(cli, bots, "delete_workflow", json_pack("{s:s}", "name", cli->words[0]), &code)
-             : NULL;
-    int64_t versions = ab_tree_int(answer, "deleted", 0);
-    if (answer && cli->json)
-        term_json(stdout, json_pack("{s:s, s:I}", "name", cli->words[0], "deleted", (json_int_t)versions));
-    else if (answer && versions)
-        printf("deleted, %lld version%s; jobs that ran with it keep it\n", (long long)versions,
-               versions == 1 ? "" : "s");
-    else if (answer)
-        puts("was deleted already");
-    json_decref(answer);
-    autobots_close(bots);
-    return code;
+    return service_forget(cli, "delete_workflow", "; jobs that ran with it keep it");
 }

@@ -38,7 +38,7 @@ void call_raw_query(struct call *call, const char *operation, json_t *fields, au
     ask(call, autobots_start_raw_query, operation, fields, done);
 }
 
-static void on_answer(void *context, const struct autobots_answer *answer)
+void call_answer_asked(void *context, const struct autobots_answer *answer)
 {
     struct call *call = context;
     if (answer->error)
@@ -59,5 +59,5 @@ void forward_handle(struct call *call)
         if (value)
             json_object_set(fields, args[i].field ? args[i].field : args[i].name, value);
     }
-    call_query(call, call->route->operation, fields, on_answer);
+    call_query(call, call->route->operation, fields, call_answer_asked);
 }

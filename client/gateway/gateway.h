@@ -189,6 +189,8 @@ void forward_handle(struct call *call);
 /* Asks an operation for this request, with call->user as its user; `fields` is taken. `done` gets the request as its
  * context and owns one reference to it. */
 void call_query(struct call *call, const char *operation, json_t *fields, autobots_done *done);
+/* For `done`: its answer as it is. */
+void call_answer_asked(void *context, const struct autobots_answer *answer);
 void call_raw_query(struct call *call, const char *operation, json_t *fields, autobots_done *done);
 
 #endif

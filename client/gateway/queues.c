@@ -1,16 +1,6 @@
 /* Queues over HTTP: what waits in them, pausing and draining them. */
 #include "client/gateway/gateway.h"
 
-static void on_queues(void *context, const struct autobots_answer *answer)
-{
-    struct call *call = context;
-    if (answer->error)
-        call_failed(call, answer);
-    else
-        call_answer_text(call, MHD_HTTP_OK, "application/json", ab_format("%s\n", answer->json));
-    call_drop(call);
-}
-
 /* The figures of a pool are those of all its users: who may not see the service's is told of his own queues, whose rows
  * also say what halts them. */
 static void on_own(void *context, const struct autobots_answer *answer)
@@ -20,7 +10,7 @@ static void on_own(void *context, const struct autobots_answer *answer)
                        ? NULL
                        : json_loads(answer->json, 0, NULL);
     if (!tree) {
-        on_queues(context, answer);
+        call_answer_asked(context, answer);
         return;
     }
     json_t *rows = json_object_get(tree, "queues");
@@ -38,7 +28,7 @@ static void own_handle(struct call *call)
 
 static void all_handle(struct call *call)
 {
-    call_query(call, "queues", json_pack("{s:b}", "all", 1), on_queues);
+    call_query(call, "queues", json_pack("{s:b}", "all", 1), call_answer_asked);
 }
 
 /* ---- halting ---- */

@@ -53,17 +53,6 @@ static void validate_handle(struct call *call)
     ab_faults_finish(&warnings);
 }
 
-/* An operation's answer as it is. */
-static void on_answer(void *context, const struct autobots_answer *answer)
-{
-    struct call *call = context;
-    if (answer->error)
-        call_failed(call, answer);
-    else
-        call_answer_text(call, MHD_HTTP_OK, "application/json", ab_format("%s\n", answer->json));
-    call_drop(call);
-}
-
 static void save_workflow_handle(struct call *call)
 {
     struct ab_buf text = {0};
@@ -71,7 +60,7 @@ static void save_workflow_handle(struct call *call)
     json_t *fields =
         json_pack("{s:O, s:s}", "name", json_object_get(call->args, "name"), "workflow", ab_buf_cstr(&text));
     ab_buf_finish(&text);
-    call_query(call, "save_workflow", fields, on_answer);
+    call_query(call, "save_workflow", fields, call_answer_asked);
 }
 
 /* ---- messages ---- */
@@ -83,7 +72,7 @@ static void save_message_handle(struct call *call)
     json_object_del(record, "session");
     json_object_set(record, "session_id", json_object_get(call->args, "session"));
     json_object_set_new(record, "user_id", json_string(call->user));
-    call_query(call, "save_message", json_pack("{s:o}", "message", record), on_answer);
+    call_query(call, "save_message", json_pack("{s:o}", "message", record), call_answer_asked);
 }
 
 /* ---- a list of one ---- */
